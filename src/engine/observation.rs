@@ -198,6 +198,8 @@ pub struct Preflight {
 pub struct StageSeen {
     /// Asked with [`Look::Plan`]: the work to do.
     pub planned: Option<Planned>,
+    /// Asked with [`Look::Publish`]: head of the base branch.
+    pub head: Option<CommitId>,
     /// Asked with [`Look::Publish`]: head of the request's branch.
     pub branch: Option<CommitId>,
     /// The request, if there is one.

@@ -65,7 +65,11 @@ impl<'a> Turn<'a> {
             Some(Err(u)) => u.reason == ROUTE_NOT_FOUND,
             None => true,
         };
-        let moved = self.progress.first_traffic.is_some() || self.progress.weight > 0;
+        // Before and after these phases the routes may be another experiment's.
+        let moved = matches!(
+            self.progress.phase,
+            Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding
+        );
         let late = self.plan.deleting.is_some_and(|since| self.now >= since + LEAVE_DEADLINE);
         if !moved || home || late {
             if moved && !home {

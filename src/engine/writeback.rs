@@ -146,6 +146,8 @@ impl Turn<'_> {
         }
         let Some((request, work)) = self.work() else { return };
         match &seen.branch {
+            // Nothing is on the remote yet: a base that moved on costs a new plan, not a conflict.
+            None if seen.head.as_ref() != Some(&work.0) => self.change(StageState::Planning, |s| s.work = None),
             None => self.effects.push(Effect::Push { request, base: work.0, commit: work.1 }),
             Some(head) if *head == work.1 => self.change(StageState::Pushed, |_| {}),
             Some(head) => self.foreign(&request.branch, head),
