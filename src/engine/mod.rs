@@ -29,6 +29,7 @@ pub use plan::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, R
 pub use progress::{
     Decision, Evidence, Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState, StageWork, Waiting,
 };
+pub use writeback::request;
 pub use report::{Report, Row, Verdict, rows};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.

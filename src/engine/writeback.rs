@@ -53,7 +53,7 @@ pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
 }
 
 /// The request of a stage, whole: the same progress always gives the same request.
-fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request> {
+pub fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request> {
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
     let key = key(&plan.identity.uid, decision.outcome, stage);
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
