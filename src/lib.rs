@@ -10,5 +10,7 @@
 //! * [`gitops`] edits manifests, commits, pushes and opens pull requests, for both worlds.
 //! * [`cli`] is what a person or a pipeline calls.
 
+pub mod api;
+pub mod cli;
 pub mod engine;
 pub mod turn;

@@ -1,0 +1,3 @@
+//! The commands of the `reiter8` binary.
+
+pub mod crds;
