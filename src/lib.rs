@@ -1,1 +1,3 @@
 //! Reiter8.
+
+pub mod gitops;
