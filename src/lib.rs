@@ -13,4 +13,5 @@
 pub mod api;
 pub mod cli;
 pub mod engine;
+pub mod gitops;
 pub mod turn;

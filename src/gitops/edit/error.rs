@@ -1,0 +1,165 @@
+//! Why a file is not edited.
+
+/// Why a file is not edited. Nothing is ever written after one of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// Larger than [`super::MAX_BYTES`].
+    #[error("failed to edit: the file has {bytes} bytes, the limit is {}", super::MAX_BYTES)]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Nested deeper than [`super::MAX_DEPTH`].
+    #[error("failed to edit: the file is nested deeper than {}", super::MAX_DEPTH)]
+    TooDeep,
+    /// More nodes than [`super::MAX_NODES`].
+    #[error("failed to edit: the file has more than {} nodes", super::MAX_NODES)]
+    TooManyNodes,
+    /// Not UTF-8.
+    #[error("failed to edit: the file is not UTF-8 text")]
+    NotText,
+    /// A pointer of Git LFS instead of the content.
+    #[error("failed to edit: the file is a Git LFS pointer")]
+    LfsPointer,
+    /// Encrypted by SOPS: an edit would break its checksum.
+    #[error("failed to edit: the file is encrypted with SOPS")]
+    Encrypted,
+    /// Not YAML.
+    #[error("failed to parse YAML: {message}")]
+    Syntax {
+        /// The parser's words.
+        message: String,
+    },
+    /// Holds `{{`: a template of Helm or of another tool, not a manifest.
+    #[error("failed to edit: the file holds {{{{, it is a template")]
+    Template,
+    /// A tab in the indentation.
+    #[error("failed to edit: line {line} is indented with a tab")]
+    Tab {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A mapping has a key twice.
+    #[error("failed to edit: line {line} repeats the key {key:?}")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+        /// The line of the second one, from 1.
+        line: usize,
+    },
+    /// A key that is not a plain or quoted scalar followed by a colon.
+    #[error("failed to edit: line {line} has a key that is not simple")]
+    ComplexKey {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An explicit tag such as `!!str`.
+    #[error("failed to edit: line {line} has an explicit tag")]
+    Tagged {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An anchor or alias is part of what would change, so other places would change too.
+    #[error("failed to edit {path}: an anchor or alias is involved")]
+    AliasInvolved {
+        /// The place.
+        path: String,
+    },
+    /// No document has this kind and name.
+    #[error("failed to find {kind} {name}")]
+    DocumentMissing {
+        /// The wanted kind.
+        kind: String,
+        /// The wanted name.
+        name: String,
+    },
+    /// More than one document has this kind and name.
+    #[error("failed to choose between several documents that are {kind} {name}")]
+    DocumentAmbiguous {
+        /// The wanted kind.
+        kind: String,
+        /// The wanted name.
+        name: String,
+    },
+    /// Not a path of the grammar.
+    #[error("failed to parse the path {path:?}")]
+    BadPath {
+        /// The text.
+        path: String,
+    },
+    /// Nothing is at this path.
+    #[error("failed to find {path}")]
+    PathNotFound {
+        /// The place.
+        path: String,
+    },
+    /// More than one item is at this path.
+    #[error("failed to choose: {path} selects several items")]
+    Ambiguous {
+        /// The place.
+        path: String,
+    },
+    /// Not a leaf that can be set in place.
+    #[error("failed to edit {path}: it is not a scalar on its line")]
+    NotScalar {
+        /// The place.
+        path: String,
+    },
+    /// The node shares its line with another one (`- - a`).
+    #[error("failed to edit {path}: it shares its line with another node")]
+    SharedLine {
+        /// The place.
+        path: String,
+    },
+    /// The sequence is written `[a, b]`.
+    #[error("failed to edit {path}: its list is not in block style")]
+    FlowList {
+        /// The place.
+        path: String,
+    },
+    /// The source lacks the labels by which the target's selector finds its pods.
+    #[error("failed to edit: {path} would lose the labels that the selector needs")]
+    IdentityLost {
+        /// The place.
+        path: String,
+    },
+    /// A field that is never promoted: identity, selector, replicas, or anything outside of the pod template.
+    #[error("failed to promote {path}: only the pod template is promoted, without identity labels")]
+    NotPromotable {
+        /// The place.
+        path: String,
+    },
+    /// Two splices touch the same bytes.
+    #[error("failed to edit: two changes overlap")]
+    Overlap,
+    /// The two parsers disagree about the file, or the result means something else than it should.
+    #[error("failed to edit: the result does not mean what was wanted")]
+    Disagreement,
+}
+
+impl EditError {
+    /// The stable word for this error.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "FileTooLarge",
+            Self::TooDeep => "FileTooDeep",
+            Self::TooManyNodes => "FileTooComplex",
+            Self::NotText => "NotText",
+            Self::LfsPointer => "LfsPointer",
+            Self::Encrypted => "Encrypted",
+            Self::Syntax { .. } => "InvalidYaml",
+            Self::Template => "TemplateFile",
+            Self::Tab { .. } => "TabIndentation",
+            Self::DuplicateKey { .. } => "DuplicateKey",
+            Self::ComplexKey { .. } | Self::Tagged { .. } | Self::NotScalar { .. } | Self::SharedLine { .. } | Self::FlowList { .. } => "UnsupportedYaml",
+            Self::AliasInvolved { .. } => "AliasInvolved",
+            Self::DocumentMissing { .. } => "DocumentMissing",
+            Self::DocumentAmbiguous { .. } | Self::Ambiguous { .. } => "Ambiguous",
+            Self::BadPath { .. } => "InvalidPath",
+            Self::PathNotFound { .. } => "PathNotFound",
+            Self::IdentityLost { .. } => "SelectorWouldChange",
+            Self::NotPromotable { .. } => "NotPromotable",
+            Self::Overlap | Self::Disagreement => "EditNotVerified",
+        }
+    }
+}
