@@ -21,7 +21,8 @@ impl Turn<'_> {
             return self.decide(Outcome::Discard, Reason::Harmful, sentence);
         }
         if self.proven() {
-            let sentence = format!("{} keeps every limit at {} % of the traffic", self.plan.candidate.name, self.progress.weight);
+            let sentence =
+                format!("{} keeps every limit at {} % of the traffic", self.plan.candidate.name, self.progress.weight);
             return self.decide(Outcome::Promote, Reason::Proven, sentence);
         }
         self.time_is_up();
@@ -33,9 +34,13 @@ impl Turn<'_> {
         if report::log_fail(&self.progress) < needed {
             return None;
         }
-        let blamed = self.progress.evidence.iter().zip(&self.plan.criteria).filter(|(e, _)| e.test.enough_bad(&e.seen)).max_by(
-            |(a, _), (b, _)| a.test.log_fail(&a.seen).total_cmp(&b.test.log_fail(&b.seen)),
-        );
+        let blamed = self
+            .progress
+            .evidence
+            .iter()
+            .zip(&self.plan.criteria)
+            .filter(|(e, _)| e.test.enough_bad(&e.seen))
+            .max_by(|(a, _), (b, _)| a.test.log_fail(&a.seen).total_cmp(&b.test.log_fail(&b.seen)));
         let (e, criterion) = blamed?;
         let total = e.test.totals(&e.seen);
         Some(format!(
@@ -62,10 +67,14 @@ impl Turn<'_> {
         let Some(began) = self.progress.first_traffic else { return };
         let (deadline, hard) = (began + a.deadline, began + a.hard_deadline);
         if self.now >= hard || self.now >= deadline && a.on_undecided == OnUndecided::Discard {
-            let sentence = format!("no verdict within {} s of the first traffic", self.now.duration_since(began).as_secs());
+            let sentence =
+                format!("no verdict within {} s of the first traffic", self.now.duration_since(began).as_secs());
             self.decide(Outcome::Discard, Reason::Undecided, sentence);
         } else if self.now >= deadline && a.on_undecided == OnUndecided::PromoteUnproven && self.unsuspicious() {
-            let sentence = format!("{} was promoted at the deadline without proof, as its experiment asks", self.plan.candidate.name);
+            let sentence = format!(
+                "{} was promoted at the deadline without proof, as its experiment asks",
+                self.plan.candidate.name
+            );
             self.decide(Outcome::Promote, Reason::Unproven, sentence);
         } else {
             self.at(if self.now < deadline { deadline } else { hard });

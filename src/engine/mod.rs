@@ -22,15 +22,15 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use effects::{Effect, Notice, Step, Wake};
 pub use observation::{
-    CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout, Routes,
-    Seen, StageQuestion, StageSeen, Unavailable, Window, Workload, Workloads,
+    CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
+    Routes, Seen, StageQuestion, StageSeen, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
 pub use progress::{
     Decision, Evidence, Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState, StageWork, Waiting,
 };
-pub use writeback::request;
 pub use report::{Report, Row, Verdict, rows};
+pub use writeback::request;
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 const HISTORY: SignedDuration = SignedDuration::from_hours(1);

@@ -66,10 +66,8 @@ impl<'a> Turn<'a> {
             None => true,
         };
         // Before and after these phases the routes may be another experiment's.
-        let moved = matches!(
-            self.progress.phase,
-            Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding
-        );
+        let moved =
+            matches!(self.progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding);
         let late = self.plan.deleting.is_some_and(|since| self.now >= since + LEAVE_DEADLINE);
         if !moved || home || late {
             if moved && !home {
@@ -80,7 +78,11 @@ impl<'a> Turn<'a> {
             }
             self.effects.push(Effect::Forget);
         } else {
-            self.wait("Deleting", "all traffic to return to the baseline", self.plan.deleting.map(|d| d + LEAVE_DEADLINE));
+            self.wait(
+                "Deleting",
+                "all traffic to return to the baseline",
+                self.plan.deleting.map(|d| d + LEAVE_DEADLINE),
+            );
             self.effects.push(Effect::Route(0));
             self.again(SignedDuration::from_secs(1));
         }
@@ -94,7 +96,9 @@ impl<'a> Turn<'a> {
             let message = format!("{} → {}{why}", before.phase.as_str(), self.progress.phase.as_str());
             self.notices.push(Notice { reason: self.progress.phase.as_str(), message, warning: false });
         }
-        if let Some(waiting) = self.progress.waiting.as_ref().filter(|w| Some(&w.reason) != before.waiting.as_ref().map(|w| &w.reason)) {
+        if let Some(waiting) =
+            self.progress.waiting.as_ref().filter(|w| Some(&w.reason) != before.waiting.as_ref().map(|w| &w.reason))
+        {
             let message = format!("waiting for {}", waiting.what);
             self.notices.push(Notice { reason: "Waiting", message, warning: false });
         }
@@ -137,7 +141,9 @@ impl<'a> Turn<'a> {
             None if self.plan.gitops.is_some() && self.progress.preflight.is_none() => return,
             None => {}
         }
-        for (version, workload) in [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)] {
+        for (version, workload) in
+            [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
+        {
             if workload.ready == 0 || !workload.exists {
                 return self.not_ready(&version.workload, workload.exists);
             }
@@ -154,7 +160,8 @@ impl<'a> Turn<'a> {
             let sentence = format!("{workload} had no ready replica within {} minutes", READY_DEADLINE.as_mins());
             return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
         }
-        let what = if exists { format!("a ready replica of {workload}") } else { format!("workload {workload} to exist") };
+        let what =
+            if exists { format!("a ready replica of {workload}") } else { format!("workload {workload} to exist") };
         self.wait("WorkloadNotReady", &what, until);
         self.again(GLANCE);
     }
@@ -172,7 +179,8 @@ impl<'a> Turn<'a> {
             .map(|(i, criterion)| {
                 let known = history.get(i).and_then(|h| h.as_ref().ok()).map_or(&[][..], Vec::as_slice);
                 let d = judge::dispersion(known);
-                let test = judge::ShareTest { limit: criterion.limit, phi: d.phi, mixed: d.mixed, horizon: a.horizon() };
+                let test =
+                    judge::ShareTest { limit: criterion.limit, phi: d.phi, mixed: d.mixed, horizon: a.horizon() };
                 Evidence { seen: test.start(), test }
             })
             .collect();
@@ -187,7 +195,10 @@ impl<'a> Turn<'a> {
         let lost = workloads.candidate.ready == 0;
         if lost && !self.progress.lost {
             self.progress.losses += 1;
-            self.warn("CandidateNotReady", "the candidate lost its last ready replica; all traffic returns to the baseline");
+            self.warn(
+                "CandidateNotReady",
+                "the candidate lost its last ready replica; all traffic returns to the baseline",
+            );
         }
         if lost != self.progress.lost {
             self.progress.applied = None;

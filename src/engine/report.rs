@@ -156,8 +156,7 @@ fn shown(log: f64) -> f64 {
 const MOST_SHOWN: f64 = 30.0;
 
 /// Natural logarithm of the experiment's Fail evidence: the mean of its criteria's.
-pub fn log_fail(progress: &Progress) -> f64 {
+pub(super) fn log_fail(progress: &Progress) -> f64 {
     let weight = 1.0 / (progress.evidence.len().max(1) as f64);
     judge::combine_fail(progress.evidence.iter().map(|e| (e.test.log_fail(&e.seen), weight)))
 }
-

@@ -76,7 +76,8 @@ impl Turn<'_> {
             self.progress.blind += 1;
             return self.again(self.plan.analysis.interval);
         }
-        let pairs: Vec<Pair> = reading.pairs.iter().map(|p| p.as_ref().ok().copied().flatten().unwrap_or_default()).collect();
+        let pairs: Vec<Pair> =
+            reading.pairs.iter().map(|p| p.as_ref().ok().copied().flatten().unwrap_or_default()).collect();
         let counts = self.counts_for_pass(reading.window);
         for (evidence, pair) in self.progress.evidence.iter_mut().zip(&pairs) {
             evidence.test.update(&mut evidence.seen, pair.candidate, counts);
@@ -152,7 +153,9 @@ impl Turn<'_> {
             let why = self.seen.reading.as_ref().and_then(|r| r.pairs.iter().find_map(|p| p.as_ref().err()));
             let before = self.progress.waiting.clone().filter(|w| w.reason == "MetricsUnavailable");
             match (why, before) {
-                (Some(u), _) => self.wait("MetricsUnavailable", &format!("the metrics source to answer: {}", u.message), deadline),
+                (Some(u), _) => {
+                    self.wait("MetricsUnavailable", &format!("the metrics source to answer: {}", u.message), deadline)
+                }
                 (None, Some(_)) => {}
                 (None, None) => self.wait("MetricsUnavailable", "the metrics source to answer", deadline),
             }

@@ -62,7 +62,15 @@ pub fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
     let report = Report::new(plan, progress, decision);
-    Some(Request { stage, key, branch, base_branch: gitops.base_branch.clone(), decided_at: decision.at, blobs, report })
+    Some(Request {
+        stage,
+        key,
+        branch,
+        base_branch: gitops.base_branch.clone(),
+        decided_at: decision.at,
+        blobs,
+        report,
+    })
 }
 
 /// Identity of a request: ten base-32 digits of a hash of what makes it different from every other.
@@ -100,7 +108,8 @@ impl Turn<'_> {
     /// Whether traffic belongs to the baseline while the candidate is being promoted.
     pub(super) fn handing_over(&self) -> bool {
         self.progress.stages.iter().any(|s| {
-            s.stage == Stage::CleanUp || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
+            s.stage == Stage::CleanUp
+                || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
         })
     }
 
@@ -119,9 +128,15 @@ impl Turn<'_> {
 
     fn begin(&mut self, stage: Stage) {
         self.progress.waiting = None;
-        let since = self.now;
-        let state = StageState::Planning;
-        self.progress.stages.push(StageProgress { stage, state, since, work: None, number: None, url: None, merged: None });
+        self.progress.stages.push(StageProgress {
+            stage,
+            state: StageState::Planning,
+            since: self.now,
+            work: None,
+            number: None,
+            url: None,
+            merged: None,
+        });
     }
 
     fn planning(&mut self) {
@@ -172,7 +187,10 @@ impl Turn<'_> {
 
     /// A branch of our name holds a commit that is not ours: hands off.
     fn foreign(&mut self, branch: &str, head: &CommitId) {
-        let what = format!("a person: branch {branch} holds {}, which is not this experiment's commit; delete the branch to go on", head.0);
+        let what = format!(
+            "a person: branch {branch} holds {}, which is not this experiment's commit; delete the branch to go on",
+            head.0
+        );
         self.missing(&Unavailable::new("BranchEdited", what));
     }
 
@@ -209,7 +227,9 @@ impl Turn<'_> {
 
     /// A promote request that was closed unmerged is a "no"; a closed clean-up request changes nothing.
     fn rejected(&mut self, number: u64) {
-        if self.progress.phase == Phase::Promoting && self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote) {
+        if self.progress.phase == Phase::Promoting
+            && self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote)
+        {
             let sentence = format!("reviewers closed request #{number} unmerged");
             self.decide(Outcome::Discard, Reason::RejectedInReview, sentence);
             self.begin(Stage::CleanUp);
@@ -236,7 +256,11 @@ impl Turn<'_> {
             Some(Ok(rollout)) => {
                 let reason = if rollout.applied { "WaitingForRollout" } else { "WaitingForSync" };
                 // The detail counts replicas; it is looked up, not stored, so that a rollout writes the status twice at most.
-                let what = if rollout.applied { "the baseline's rollout to complete" } else { "the merged manifest to be synced to the cluster" };
+                let what = if rollout.applied {
+                    "the baseline's rollout to complete"
+                } else {
+                    "the merged manifest to be synced to the cluster"
+                };
                 self.wait(reason, what, None);
                 self.again(SOON);
             }
