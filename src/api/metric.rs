@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Quantity, Unit};
 
 /// A series selector: a name, label matchers in braces, or both; no function, aggregation or range.
-const SELECTOR: &str = r#"^\s*([a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^"{}]|"([^"\\]|\\.)*")*\})?|\{([^"{}]|"([^"\\]|\\.)*")+\})\s*$"#;
+const SELECTOR: &str =
+    r#"^\s*([a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^"{}]|"([^"\\]|\\.)*")*\})?|\{([^"{}]|"([^"\\]|\\.)*")+\})\s*$"#;
 
 /// How a metric is read: typed (`share`, `histogram`, `mean`, `gauge`), or opaque by Iter8's `urlTemplate`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -115,7 +116,8 @@ impl MetricSpec {
     pub fn unit(&self) -> Unit {
         match self.kind() {
             Some(MetricKind::Share(_) | MetricKind::Histogram(_)) => Unit::Share,
-            Some(MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => match self.units.as_deref() {
+            Some(MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => match self.units.as_deref()
+            {
                 Some("s" | "seconds") => Unit::Seconds,
                 Some("ms" | "milliseconds") => Unit::Milliseconds,
                 Some(_) | None => Unit::Plain,
@@ -267,7 +269,8 @@ mod tests {
 
     #[test]
     fn the_kind_follows_from_the_field_that_is_given() {
-        let gauge = MetricSpec { gauge: Some(Gauge { query: "x".into() }), units: Some("ms".into()), ..MetricSpec::default() };
+        let gauge =
+            MetricSpec { gauge: Some(Gauge { query: "x".into() }), units: Some("ms".into()), ..MetricSpec::default() };
         assert!(matches!(gauge.kind(), Some(MetricKind::Gauge(_))));
         assert_eq!(gauge.unit(), Unit::Milliseconds);
         let opaque = MetricSpec { url_template: Some("http://x".into()), ..MetricSpec::default() };

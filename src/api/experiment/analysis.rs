@@ -159,7 +159,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        let wrong = Analysis { soak: Some(Span::new("soon")), false_promotion: Some(Quantity::from("60%")), ..Analysis::default() };
+        let wrong = Analysis {
+            soak: Some(Span::new("soon")),
+            false_promotion: Some(Quantity::from("60%")),
+            ..Analysis::default()
+        };
         assert_eq!(wrong.soak().unwrap_err().field, "spec.analysis.soak");
         let error = wrong.false_promotion().unwrap_err();
         assert!(error.source.to_string().contains("below 0.5"), "{}", error.source);

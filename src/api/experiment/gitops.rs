@@ -15,11 +15,13 @@ const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Only characters that no tool treats specially: `..`, `.git`, look-alikes and drive letters cannot be written with the rest.
 macro_rules! path_rule {
     ($what:literal) => {
-        Rule::new("self.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$')").message(concat!(
-            "not a path in the repository: write ",
-            $what,
-            ", relative, with `/` between names of letters, digits and `._@+-`, none of which begins with a dot"
-        ))
+        Rule::new("self.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$')").message(
+            concat!(
+                "not a path in the repository: write ",
+                $what,
+                ", relative, with `/` between names of letters, digits and `._@+-`, none of which begins with a dot"
+            ),
+        )
     };
 }
 
@@ -83,7 +85,8 @@ impl GitOps {
     pub fn stale_after(&self) -> Result<Duration, InvalidField> {
         let written = self.pull_request.as_ref().and_then(|request| request.stale_after.as_ref());
         written.map_or(Ok(STALE_AFTER), |text| {
-            text.duration().map_err(|source| InvalidField { field: "spec.gitops.pullRequest.staleAfter", source: source.into() })
+            text.duration()
+                .map_err(|source| InvalidField { field: "spec.gitops.pullRequest.staleAfter", source: source.into() })
         })
     }
 }
