@@ -59,14 +59,16 @@ pub struct MetricSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gauge: Option<Gauge>,
     /// Iter8: Counter or Gauge. Default: Gauge.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MetricType")]
     pub type_: Option<MetricType>,
     /// Iter8: the metric that counts the observations behind this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 317))]
     pub sample_size: Option<String>,
     /// Iter8: method of the request. Default: GET.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Method")]
     pub method: Option<Method>,
     /// Iter8: address of the request, with placeholders. Makes the metric opaque: it is compared, not tested.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +87,8 @@ pub struct MetricSpec {
     #[schemars(length(max = 32))]
     pub header_templates: Vec<NamedValue>,
     /// Iter8: how the request authenticates. Default: not at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AuthType")]
     pub auth_type: Option<AuthType>,
     /// Iter8: the Secret with the credentials, `name` or `namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -57,8 +57,10 @@ pub struct Analysis {
     /// When a held experiment is discarded; not before `deadline`. Default: 2h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_deadline: Option<Span>,
-    /// What happens at the deadline without a decision. Default: Hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens at the deadline without a decision: Hold (keep the traffic until `hardDeadline`, then discard), Discard, or
+    /// `PromoteUnproven` (promote if there are data for every objective). Default: Hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OnUndecided")]
     pub on_undecided: Option<OnUndecided>,
 }
 
