@@ -71,7 +71,8 @@ pub struct Claim<'a> {
 ///
 /// `generation` is the one that the claim was made for. `now` becomes the transition time only if the truth differs from before.
 pub fn set(conditions: &mut Vec<Condition>, claim: &Claim<'_>, generation: i64, now: Timestamp) -> bool {
-    let message: String = claim.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
+    let message: String =
+        claim.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
     let next = Condition {
         type_: claim.type_.to_owned(),
         status: claim.truth.as_str().to_owned(),
@@ -84,7 +85,11 @@ pub fn set(conditions: &mut Vec<Condition>, claim: &Claim<'_>, generation: i64, 
         conditions.push(next);
         return true;
     };
-    let since = if present.status == next.status { present.last_transition_time.clone() } else { next.last_transition_time.clone() };
+    let since = if present.status == next.status {
+        present.last_transition_time.clone()
+    } else {
+        next.last_transition_time.clone()
+    };
     let next = Condition { last_transition_time: since, ..next };
     let changed = *present != next;
     *present = next;

@@ -23,7 +23,9 @@ const PATTERN: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// The text does not follow the grammar.
-    #[error("failed to read `{0}` as a duration: write numbers with units, large before small, for example `10s`, `5m`, `1h30m` or `7d`")]
+    #[error(
+        "failed to read `{0}` as a duration: write numbers with units, large before small, for example `10s`, `5m`, `1h30m` or `7d`"
+    )]
     Malformed(String),
     /// Over 366 days.
     #[error("failed to accept the duration `{0}`: the longest is `366d`")]
@@ -113,14 +115,36 @@ mod tests {
 
     #[test]
     fn reads_what_the_documentation_shows() {
-        for (text, seconds) in [("10s", 10.0), ("5m", 300.0), ("1h30m", 5_400.0), ("7d", 604_800.0), ("250ms", 0.25), ("1m500ms", 60.5), ("0s", 0.0)] {
+        for (text, seconds) in [
+            ("10s", 10.0),
+            ("5m", 300.0),
+            ("1h30m", 5_400.0),
+            ("7d", 604_800.0),
+            ("250ms", 0.25),
+            ("1m500ms", 60.5),
+            ("0s", 0.0),
+        ] {
             assert_eq!(Span::new(text).duration().unwrap(), Duration::from_secs_f64(seconds), "{text}");
         }
     }
 
     #[test]
     fn refuses_other_texts_and_says_what_to_write() {
-        for text in ["", "10", "s", "5 m", "-5s", "1.5h", "30m1h", "5m5m", "1y", "5min", "٣s", "1h\n", "999999999999999999999999999999999s"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "5 m",
+            "-5s",
+            "1.5h",
+            "30m1h",
+            "5m5m",
+            "1y",
+            "5min",
+            "٣s",
+            "1h\n",
+            "999999999999999999999999999999999s",
+        ] {
             let error = Span::new(text).duration().unwrap_err();
             assert!(matches!(error, DurationError::Malformed(_)), "{text}: {error}");
             assert!(error.to_string().contains("`1h30m`"), "{error}");

@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 
 pub use analysis::{Analysis, OnUndecided};
 pub use criteria::{Criteria, Objective, Relative};
-pub use gitops::{AutoMerge, GitOps, Handover, Layout, NamedFields, Promote, PromoteFields, PullRequest, WeightsWhileWaiting};
+pub use gitops::{
+    AutoMerge, GitOps, Handover, Layout, NamedFields, Promote, PromoteFields, PullRequest, WeightsWhileWaiting,
+};
 pub use legacy::{Duration, PreferredDirection, Reward, Task, WeightObjRef};
 pub use status::{
-    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus, VersionWeight,
-    WaitingFor,
+    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus,
+    VersionWeight, WaitingFor,
 };
 pub use strategy::{DeploymentPattern, Ramp, RampStep, Strategy, TestingPattern, Weights};
 pub use versions::{Destination, Mode, Traffic, Variable, Version, VersionInfo, Workload};
@@ -103,6 +105,10 @@ impl ExperimentSpec {
     /// The most traffic that the candidate may get, percent.
     pub fn max_candidate_weight(&self) -> i32 {
         let written = self.strategy.weights.as_ref().and_then(|weights| weights.max_candidate_weight);
-        written.unwrap_or(if self.traffic.is_some() { DEFAULT_MAX_CANDIDATE_WEIGHT } else { ITER8_MAX_CANDIDATE_WEIGHT })
+        written.unwrap_or(if self.traffic.is_some() {
+            DEFAULT_MAX_CANDIDATE_WEIGHT
+        } else {
+            ITER8_MAX_CANDIDATE_WEIGHT
+        })
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Quantity, Unit};
 
 /// A series selector: a name, label matchers in braces, or both; no function, aggregation or range.
-const SELECTOR: &str = r#"^\s*([a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^"{}]|"([^"\\]|\\.)*")*\})?|\{([^"{}]|"([^"\\]|\\.)*")+\})\s*$"#;
+const SELECTOR: &str =
+    r#"^\s*([a-zA-Z_:][a-zA-Z0-9_:]*\s*(\{([^"{}]|"([^"\\]|\\.)*")*\})?|\{([^"{}]|"([^"\\]|\\.)*")+\})\s*$"#;
 
 /// How a metric is read: typed (`share`, `histogram`, `mean`, `gauge`), or opaque by Iter8's `urlTemplate`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -58,14 +59,16 @@ pub struct MetricSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gauge: Option<Gauge>,
     /// Iter8: Counter or Gauge. Default: Gauge.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MetricType")]
     pub type_: Option<MetricType>,
     /// Iter8: the metric that counts the observations behind this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 317))]
     pub sample_size: Option<String>,
     /// Iter8: method of the request. Default: GET.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Method")]
     pub method: Option<Method>,
     /// Iter8: address of the request, with placeholders. Makes the metric opaque: it is compared, not tested.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +87,8 @@ pub struct MetricSpec {
     #[schemars(length(max = 32))]
     pub header_templates: Vec<NamedValue>,
     /// Iter8: how the request authenticates. Default: not at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AuthType")]
     pub auth_type: Option<AuthType>,
     /// Iter8: the Secret with the credentials, `name` or `namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +119,8 @@ impl MetricSpec {
     pub fn unit(&self) -> Unit {
         match self.kind() {
             Some(MetricKind::Share(_) | MetricKind::Histogram(_)) => Unit::Share,
-            Some(MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => match self.units.as_deref() {
+            Some(MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => match self.units.as_deref()
+            {
                 Some("s" | "seconds") => Unit::Seconds,
                 Some("ms" | "milliseconds") => Unit::Milliseconds,
                 Some(_) | None => Unit::Plain,
@@ -267,7 +272,8 @@ mod tests {
 
     #[test]
     fn the_kind_follows_from_the_field_that_is_given() {
-        let gauge = MetricSpec { gauge: Some(Gauge { query: "x".into() }), units: Some("ms".into()), ..MetricSpec::default() };
+        let gauge =
+            MetricSpec { gauge: Some(Gauge { query: "x".into() }), units: Some("ms".into()), ..MetricSpec::default() };
         assert!(matches!(gauge.kind(), Some(MetricKind::Gauge(_))));
         assert_eq!(gauge.unit(), Unit::Milliseconds);
         let opaque = MetricSpec { url_template: Some("http://x".into()), ..MetricSpec::default() };

@@ -13,7 +13,8 @@ use super::duration::{excerpt, split_while};
 const MAX_LENGTH: usize = 32;
 
 /// The grammar for the API server, which therefore shows it to the user: a number and one of the known suffixes.
-const PATTERN: &str = "^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?(%|ns|us|ms|s|min|h|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
+const PATTERN: &str =
+    "^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?(%|ns|us|ms|s|min|h|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
 
 /// What a quantity measures, and with it the unit of the number that comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,9 @@ pub enum QuantityError {
         expected: &'static str,
     },
     /// A bare `m` on a time: milliseconds for some, minutes for others, thousandths for Kubernetes.
-    #[error("failed to accept the time `{value}`, because `m` may mean several things: write `{number}ms` or `{number}min`")]
+    #[error(
+        "failed to accept the time `{value}`, because `m` may mean several things: write `{number}ms` or `{number}min`"
+    )]
     AmbiguousTime {
         /// The text.
         value: String,
@@ -286,7 +289,14 @@ mod tests {
 
     #[test]
     fn other_units_are_named_as_such() {
-        for (text, unit) in [("300ms", Unit::Share), ("1%", Unit::Seconds), ("1Ki", Unit::Milliseconds), ("2h", Unit::Plain), ("101%", Unit::Share), ("-1%", Unit::Share)] {
+        for (text, unit) in [
+            ("300ms", Unit::Share),
+            ("1%", Unit::Seconds),
+            ("1Ki", Unit::Milliseconds),
+            ("2h", Unit::Plain),
+            ("101%", Unit::Share),
+            ("-1%", Unit::Share),
+        ] {
             assert!(matches!(value(text, unit), Err(QuantityError::WrongUnit { .. })), "{text}");
         }
         assert!(matches!(Quantity::from(5.0).value(Unit::Share), Err(QuantityError::WrongUnit { .. })));
@@ -294,7 +304,24 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "%", "ms", ".5", "5.", "1 %", "inf", "nan", "NaN", "0x10", "1e999", "1e", "--1", "1%%", "１%", &"1".repeat(33)] {
+        for text in [
+            "",
+            "%",
+            "ms",
+            ".5",
+            "5.",
+            "1 %",
+            "inf",
+            "nan",
+            "NaN",
+            "0x10",
+            "1e999",
+            "1e",
+            "--1",
+            "1%%",
+            "１%",
+            &"1".repeat(33),
+        ] {
             assert!(matches!(value(text, Unit::Plain), Err(QuantityError::Malformed { .. })), "{text}");
         }
         assert!(Quantity::from(f64::NAN).value(Unit::Plain).is_err());

@@ -67,13 +67,17 @@ impl RepositorySpec {
 
     /// Whether the directory `path` may be written. It must be relative and free of `.` and `..`, which the schema sees to.
     pub fn allows_path(&self, path: &str) -> bool {
-        let below = |allowed: &String| path.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |allowed: &String| {
+            path.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.allowed_paths.is_empty() || self.allowed_paths.iter().any(below)
     }
 
     /// Who the commits are by.
     pub fn identity(&self) -> CommitIdentity {
-        self.commit.clone().unwrap_or_else(|| CommitIdentity { name: "Reiter8".into(), email: "reiter8@localhost".into() })
+        self.commit
+            .clone()
+            .unwrap_or_else(|| CommitIdentity { name: "Reiter8".into(), email: "reiter8@localhost".into() })
     }
 }
 

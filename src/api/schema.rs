@@ -28,7 +28,8 @@ pub(crate) fn opaque_list(_: &mut SchemaGenerator) -> Schema {
 /// Makes a derived definition strict and quiet:
 /// * `default` goes: defaults are filled in on access, so that a stored spec is what the user wrote;
 /// * `nullable` goes: an empty key (`gitops:`) is an error with a path, not a null that rules trip over;
-/// * formats that the API server does not know go.
+/// * formats that the API server does not know go;
+/// * a description is one paragraph, without the line breaks of the source.
 pub(crate) fn tighten(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     let roots = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     for root in roots.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
@@ -40,6 +41,7 @@ pub(crate) fn tighten(mut definition: CustomResourceDefinition) -> CustomResourc
 fn tighten_schema(schema: &mut JSONSchemaProps) {
     schema.default = None;
     schema.nullable = None;
+    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
     schema.format.take_if(|format| !KNOWN_FORMATS.contains(&format.as_str()));
     schema.properties.iter_mut().flat_map(|all| all.values_mut()).for_each(tighten_schema);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {

@@ -57,8 +57,10 @@ pub struct Analysis {
     /// When a held experiment is discarded; not before `deadline`. Default: 2h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_deadline: Option<Span>,
-    /// What happens at the deadline without a decision. Default: Hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What happens at the deadline without a decision: Hold (keep the traffic until `hardDeadline`, then discard), Discard, or
+    /// `PromoteUnproven` (promote if there are data for every objective). Default: Hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OnUndecided")]
     pub on_undecided: Option<OnUndecided>,
 }
 
@@ -159,7 +161,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_field() {
-        let wrong = Analysis { soak: Some(Span::new("soon")), false_promotion: Some(Quantity::from("60%")), ..Analysis::default() };
+        let wrong = Analysis {
+            soak: Some(Span::new("soon")),
+            false_promotion: Some(Quantity::from("60%")),
+            ..Analysis::default()
+        };
         assert_eq!(wrong.soak().unwrap_err().field, "spec.analysis.soak");
         let error = wrong.false_promotion().unwrap_err();
         assert!(error.source.to_string().contains("below 0.5"), "{}", error.source);

@@ -15,11 +15,13 @@ const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Only characters that no tool treats specially: `..`, `.git`, look-alikes and drive letters cannot be written with the rest.
 macro_rules! path_rule {
     ($what:literal) => {
-        Rule::new("self.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$')").message(concat!(
-            "not a path in the repository: write ",
-            $what,
-            ", relative, with `/` between names of letters, digits and `._@+-`, none of which begins with a dot"
-        ))
+        Rule::new("self.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$')").message(
+            concat!(
+                "not a path in the repository: write ",
+                $what,
+                ", relative, with `/` between names of letters, digits and `._@+-`, none of which begins with a dot"
+            ),
+        )
     };
 }
 
@@ -36,8 +38,9 @@ pub struct GitOps {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a directory such as `apps/productpage`"))]
     pub path: String,
-    /// What the directory looks like. Default: Flat.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the directory looks like: Flat (plain manifests), Kustomize (a kustomization lists them), or `HelmValues`. Default: Flat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Layout")]
     pub layout: Option<Layout>,
     /// What a promotion copies from the candidate to the baseline. Required.
     pub promote: Promote,
@@ -48,11 +51,15 @@ pub struct GitOps {
     #[x_kube(validation = Rule::new("self.all(f, f.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
         .message("not a path below `spec.gitops.path`: write file names such as `fortio.yaml`, relative, with `/` between names of letters, digits and `._@+-`"))]
     pub remove: Vec<String>,
-    /// In how many requests the outcome is written. Default: `TwoPullRequests`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// In how many requests the outcome is written: `TwoPullRequests` (one changes the baseline; when it has the traffic, another removes
+    /// the experiment), `SinglePullRequest`, or `CommitToBase` (no review). Default: `TwoPullRequests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Handover")]
     pub handover: Option<Handover>,
-    /// Where traffic is while the promotion waits for its review. Default: Hold.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where traffic is while the promotion waits for its review: Hold (at the split that was proven), Candidate, or Baseline.
+    /// Default: Hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "WeightsWhileWaiting")]
     pub weights_while_waiting: Option<WeightsWhileWaiting>,
     /// How pull requests are opened and how long they wait.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +90,8 @@ impl GitOps {
     pub fn stale_after(&self) -> Result<Duration, InvalidField> {
         let written = self.pull_request.as_ref().and_then(|request| request.stale_after.as_ref());
         written.map_or(Ok(STALE_AFTER), |text| {
-            text.duration().map_err(|source| InvalidField { field: "spec.gitops.pullRequest.staleAfter", source: source.into() })
+            text.duration()
+                .map_err(|source| InvalidField { field: "spec.gitops.pullRequest.staleAfter", source: source.into() })
         })
     }
 }

@@ -14,7 +14,8 @@ use crate::api::schema;
 #[serde(rename_all = "camelCase", default)]
 pub struct ExperimentStatus {
     /// Iter8's stage; `phase` is finer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Stage")]
     pub stage: Option<Stage>,
     /// When the controller first saw the experiment.
     #[serde(skip_serializing_if = "Option::is_none")]

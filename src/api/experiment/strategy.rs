@@ -21,8 +21,9 @@ pub struct Strategy {
     /// Canary: one candidate is judged by the objectives. Conformance: one version without a comparison. A/B and A/B/N: the version
     /// with the best reward. Required.
     pub testing_pattern: TestingPattern,
-    /// Iter8's way of shifting traffic. Default: Progressive.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Iter8's way of shifting traffic: `FixedSplit` (not at all), Progressive, or `BlueGreen`. Default: Progressive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeploymentPattern")]
     pub deployment_pattern: Option<DeploymentPattern>,
     /// Iter8's tasks at start, loop and finish. Not supported: refused.
     #[serde(skip_serializing_if = "Option::is_none")]

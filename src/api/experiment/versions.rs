@@ -111,8 +111,10 @@ pub struct Traffic {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
-    /// Who else writes the VirtualService. Default: `InPlace`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who else writes the VirtualService: `InPlace` (the GitOps tool, which ignores the weights) or Delegate (it is a delegate whose routes
+    /// the GitOps tool ignores). Default: `InPlace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
     /// Only requests that match take part. Not supported: refused.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
