@@ -22,6 +22,7 @@ use super::ledger::{self, StatusLedger};
 use super::{Context, references, resolve};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
+use crate::gitops::WriteBack;
 use crate::live::{Contender, FINALIZER, Live};
 use crate::server::Readiness;
 use crate::turn;
@@ -195,12 +196,12 @@ async fn one(
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let referred = references::fetch(context, &experiment).await?;
+    let referred = references::fetch(&context.client, &experiment).await?;
     let resolved = match resolve::resolve(&experiment, &referred) {
         Ok(resolved) => resolved,
         Err(refusal) if leaving => {
             tracing::warn!(namespace, name, reason = refusal.reason(), "released although it cannot be resolved: {refusal}");
-            return release(&api, name, &experiment).await;
+            return release(&api, &experiment).await;
         }
         Err(refusal) => {
             ledger::refuse(&api, &context.recorder, &experiment, refusal.reason(), &refusal.to_string()).await?;
@@ -210,8 +211,23 @@ async fn one(
     };
     let experiment = hold(&api, experiment, leaving).await?;
     let progress = remembered(&experiment)?;
+    let write_back = match (resolved.write, &referred.repository) {
+        // Leaving needs no repository, and must not wait for its credentials.
+        (Some(target), Some(repository)) if !leaving => {
+            let token = references::token(&context.client, repository).await?;
+            Some(WriteBack::new(target, Some(token), &context.http_hosts)?)
+        }
+        _ => None,
+    };
     let store = experiments.clone();
-    let live = Live::new(context.live(), resolved.binding, resolved.write, move || contenders(&store));
+    let live = Live::new(
+        context.client.clone(),
+        context.prometheus.clone(),
+        &context.namespace,
+        resolved.binding,
+        write_back,
+        move || contenders(&store),
+    );
     let ledger = StatusLedger::new(api, &context.recorder, &resolved.plan, experiment);
     turns(context, &live, &ledger, &resolved.plan, progress).await
 }
@@ -265,7 +281,7 @@ async fn hold(api: &Api<Experiment>, experiment: Experiment, leaving: bool) -> R
 }
 
 /// Takes our finalizer off an experiment that cannot be carried out.
-async fn release(api: &Api<Experiment>, _name: &str, experiment: &Experiment) -> Result<Action, Unavailable> {
+async fn release(api: &Api<Experiment>, experiment: &Experiment) -> Result<Action, Unavailable> {
     let finalizers: Vec<String> = experiment.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
     patch_finalizers(api, experiment, &finalizers).await?;
     Ok(Action::await_change())

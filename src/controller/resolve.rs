@@ -20,6 +20,9 @@ const DRAIN: SignedDuration = SignedDuration::from_secs(10);
 /// Beyond this cap the baseline is left with too little traffic to compare with.
 const MOST_FOR_COMPARISON: i32 = 90;
 
+/// Labels by which Istio's subsets tell versions apart; they belong to a manifest's place, not to what was tested.
+const SUBSET_LABELS: [&str; 1] = ["version"];
+
 /// The objects that an experiment refers to, as far as they exist.
 #[derive(Clone, Debug, Default)]
 pub struct Referred {
@@ -284,11 +287,8 @@ fn routes(spec: &spec::ExperimentSpec, baseline: &spec::Version, candidate: &spe
             field,
             problem: format!("version `{}` has no destination; write for example `destination: {{subset: {}}}`", version.name, version.name),
         })?;
-        let host = written.host.as_ref().or(traffic.host.as_ref()).ok_or_else(|| Refusal::Invalid {
-            field: "spec.traffic.host",
-            problem: "the destinations' host is missing; write the host of the VirtualService's destinations".into(),
-        })?;
-        Ok(Destination { host: host.clone(), subset: written.subset.clone() })
+        let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
+        Ok(Destination { host, subset: written.subset.clone() })
     };
     let (baseline, candidate) = (
         destination(baseline, "spec.versionInfo.baseline.destination")?,
@@ -341,9 +341,12 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
                 PromoteFields::Paths(paths) => Fields::Paths(paths),
             },
             remove: gitops.remove.clone(),
-            experiment: (namespace, experiment.name_any()),
+            namespace,
+            name: experiment.name_any(),
             baseline: workload(Some(&info.baseline)),
             candidate: workload(info.candidates.first()),
+            subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
+            expected: BTreeMap::new(),
         },
     })
 }
