@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 
 use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
-use super::plan::{Change, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use super::plan::{Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
-use super::tree::{BlobId, CommitId, Files};
-use super::{render, tree::TreeError};
+use super::tree::{BlobId, CommitId, TreeError};
 use crate::api::{Provider, RepositorySpec};
-use crate::engine::{self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable};
+use crate::engine::{
+    self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
+};
 
 /// Where and what the outcome is written.
 #[derive(Clone, Debug)]
@@ -41,16 +43,22 @@ impl WriteBack {
     pub fn new(target: WriteTarget, token: Option<Token>, http_hosts: &[String]) -> Seen<Self> {
         let WriteTarget { repository, spec } = target;
         let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
-        let url = Url::parse(&repository.url).map_err(|e| refuse(format!("`{}` is no address: {e}", repository.url)))?;
+        let url =
+            Url::parse(&repository.url).map_err(|e| refuse(format!("`{}` is no address: {e}", repository.url)))?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let allow_http = http_hosts.contains(&host);
         if url.scheme() == "http" && !allow_http {
-            return Err(refuse(format!("plain http to `{host}` is not allowed; use https, or start the controller with --allow-http-host {host}")));
+            return Err(refuse(format!(
+                "plain http to `{host}` is not allowed; use https, or start the controller with --allow-http-host {host}"
+            )));
         }
         let forge = match repository.provider {
-            Provider::Gitea => Forge::Gitea(Gitea::new(&url, token.clone()).map_err(Unavailable::from)?),
+            Provider::Gitea => Forge::Gitea(Gitea::new(&repository.url, token.clone(), allow_http)?),
             Provider::GitHub => {
-                return Err(Unavailable::new("NotSupported", "Repository spec.provider: GitHub is not yet supported; write `Gitea`"));
+                return Err(Unavailable::new(
+                    "NotSupported",
+                    "Repository spec.provider: GitHub is not yet supported; write `Gitea`",
+                ));
             }
         };
         let remote = Remote::Http { url: repository.url.clone(), credentials: token, allow_http };
@@ -74,7 +82,8 @@ impl WriteBack {
     pub async fn preflight(&self) -> Seen<Preflight> {
         let rights = self.forge.permissions().await?;
         if !rights.can_push || !rights.can_pull {
-            let message = format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
+            let message =
+                format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
             return Err(Unavailable::new("PermissionDenied", message));
         }
         let spec = self.spec.clone();
@@ -108,11 +117,19 @@ impl WriteBack {
             }
             Look::Publish => {
                 let (branch, base) = (request.branch.clone(), request.base_branch.clone());
-                let (branch, head) = self.git(move |session| Ok((session.ls_remote(&branch)?, session.ls_remote(&base)?))).await?;
+                let (branch, head) =
+                    self.git(move |session| Ok((session.ls_remote(&branch)?, session.ls_remote(&base)?))).await?;
                 let pull = self.pull(request, None).await?;
-                Ok(StageSeen { head: head.as_ref().map(engine_id), branch: branch.as_ref().map(engine_id), pull, planned: None })
+                Ok(StageSeen {
+                    head: head.as_ref().map(engine_id),
+                    branch: branch.as_ref().map(engine_id),
+                    pull,
+                    planned: None,
+                })
             }
-            Look::Review(number) => Ok(StageSeen { pull: self.pull(request, Some(number)).await?, ..StageSeen::default() }),
+            Look::Review(number) => {
+                Ok(StageSeen { pull: self.pull(request, Some(number)).await?, ..StageSeen::default() })
+            }
         }
     }
 
@@ -131,14 +148,22 @@ impl WriteBack {
     }
 
     /// Puts the request's branch at the commit, if there is no such branch yet.
-    pub async fn push(&self, request: &Request, base: &engine::CommitId, commit: &engine::CommitId) -> Result<(), Unavailable> {
+    pub async fn push(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        commit: &engine::CommitId,
+    ) -> Result<(), Unavailable> {
         let (base, commit) = (git_id(base)?, git_id(commit)?);
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
         self.git(move |session| {
             let change = change(session, &base, &spec, &request)?;
             let made = commit_of(session, &base, &change, &author, &request)?;
             if made != commit {
-                return Err(Unavailable::new("PlanChanged", format!("the commit became {made} instead of {commit}; it is planned anew")));
+                return Err(Unavailable::new(
+                    "PlanChanged",
+                    format!("the commit became {made} instead of {commit}; it is planned anew"),
+                ));
             }
             Ok(session.push(&made, &request.branch, &Lease::Absent)?)
         })
@@ -146,17 +171,20 @@ impl WriteBack {
     }
 
     /// Opens the request, if there is none from its branch in any state.
-    pub async fn open(&self, request: &Request) -> Result<(), Unavailable> {
+    pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<(), Unavailable> {
         if self.forge.find(&request.branch, &request.base_branch).await?.is_some() {
             return Ok(());
         }
-        let new = NewPull {
-            head: request.branch.clone(),
-            base: request.base_branch.clone(),
-            title: render::title(request),
-            body: render::body(request),
-        };
-        self.forge.open(&new).await?;
+        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
+        let report = self
+            .git(move |session| {
+                // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
+                let change = change(session, &base, &spec, &asked).unwrap_or_default();
+                Ok(report(&asked, &change, &base))
+            })
+            .await?;
+        let (head, base) = (request.branch.clone(), request.base_branch.clone());
+        self.forge.open(&NewPull { head, base, title: render::title(&report), body: render::body(&report) }).await?;
         Ok(())
     }
 
@@ -179,7 +207,7 @@ impl WriteBack {
     /// The request on the forge.
     async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<Option<engine::Pull>> {
         let found = match number {
-            Some(number) => Some(self.forge.get(number).await?),
+            Some(number) => self.forge.get(number).await?,
             None => self.forge.find(&request.branch, &request.base_branch).await?,
         };
         let Some(pull) = found else { return Ok(None) };
@@ -208,7 +236,9 @@ impl WriteBack {
             };
             work(session)
         };
-        tokio::task::spawn_blocking(run).await.map_err(|error| Unavailable::new("Internal", format!("failed to finish git's work: {error}")))?
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|error| Unavailable::new("Internal", format!("failed to finish git's work: {error}")))?
     }
 }
 
@@ -225,10 +255,71 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
     })
 }
 
-fn commit_of(session: &Session, base: &CommitId, change: &Change, author: &Author, request: &Request) -> Seen<CommitId> {
-    let message = render::commit_message(request, base);
+fn commit_of(
+    session: &Session,
+    base: &CommitId,
+    change: &Change,
+    author: &Author,
+    request: &Request,
+) -> Seen<CommitId> {
+    let message = render::commit_message(&report(request, change, base));
     let text = CommitText { message: &message, author, time_seconds: request.decided_at.as_second() };
     Ok(session.commit(base, change, text)?)
+}
+
+/// What is told about a request.
+fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
+    let told = &request.report;
+    let version = |name: &str| render::Version { name: name.to_owned(), workload: String::new(), images: vec![] };
+    Report {
+        namespace: told.namespace.clone(),
+        name: told.name.clone(),
+        uid: told.uid.clone(),
+        target: told.target.clone(),
+        stage: match request.stage {
+            Stage::Promote => render::Stage::Promote,
+            Stage::CleanUp => render::Stage::CleanUp,
+        },
+        outcome: match told.outcome {
+            engine::Outcome::Promote => render::Outcome::Promote,
+            engine::Outcome::Discard => render::Outcome::Discard,
+        },
+        reason: told.reason.as_str().to_owned(),
+        baseline: version(&told.baseline),
+        candidate: version(&told.candidate),
+        criteria: told.rows.iter().map(criterion).collect(),
+        weight: told.weight,
+        duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
+        files: change.files.iter().map(|f| (verb(&f.op), f.path.clone())).collect(),
+        fields: change.fields.clone(),
+        key: request.key.clone(),
+        base: base.clone(),
+    }
+}
+
+fn criterion(row: &engine::Row) -> render::Criterion {
+    let failed = row.verdict == engine::Verdict::Fail;
+    // Counts are whole and far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = |count: f64| count.round().max(0.0) as u64;
+    render::Criterion {
+        metric: row.metric.clone(),
+        limit: row.limit,
+        requests: whole(row.requests),
+        bad: whole(row.bad),
+        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
+        interval: (row.requests > 0.0).then_some((row.low, row.high)),
+        evidence: if failed { row.fail } else { row.pass },
+        needed: if failed { row.needed_fail } else { row.needed_pass },
+        verdict: row.verdict.as_str().to_owned(),
+    }
+}
+
+fn verb(op: &FileOp) -> &'static str {
+    match op {
+        FileOp::Edit { .. } => "edit",
+        FileOp::Remove { .. } => "remove",
+    }
 }
 
 fn before(op: &FileOp) -> &BlobId {
@@ -237,11 +328,8 @@ fn before(op: &FileOp) -> &BlobId {
 }
 
 /// One line for the status: what happens to a file.
-fn line(file: &super::plan::FileChange) -> String {
-    match &file.op {
-        FileOp::Edit { .. } => format!("edit {}", file.path),
-        FileOp::Remove { .. } => format!("remove {}", file.path),
-    }
+fn line(file: &FileChange) -> String {
+    format!("{} {}", verb(&file.op), file.path)
 }
 
 fn engine_id(id: &CommitId) -> engine::CommitId {

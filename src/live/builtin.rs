@@ -10,7 +10,8 @@ const GRPC_SERVER_ERRORS: &str = "2|4|12|13|14|15";
 
 /// The built-in metric of this name, if it is a share of requests.
 pub fn share(metric: &str) -> Option<ShareQuery> {
-    let version = r#"reporter="source",destination_workload="$workload",destination_workload_namespace="$workloadNamespace""#;
+    let version =
+        r#"reporter="source",destination_workload="$workload",destination_workload_namespace="$workloadNamespace""#;
     let total = format!("istio_requests_total{{{version}}}");
     match metric {
         "istio/error-rate" => Some(ShareQuery {

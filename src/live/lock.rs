@@ -62,7 +62,9 @@ impl TargetLock {
         match judge(found.as_ref().and_then(holder), me, contenders) {
             Lock::Mine => return Ok(()),
             Lock::Free => {}
-            Lock::Taken(by) => return Err(Unavailable::new("Conflict", format!("experiment {by} took the target first"))),
+            Lock::Taken(by) => {
+                return Err(Unavailable::new("Conflict", format!("experiment {by} took the target first")));
+            }
         }
         lease.metadata.name = Some(self.name.clone());
         lease.metadata.annotations = Some(BTreeMap::from([
@@ -141,7 +143,12 @@ mod tests {
             uid: "u5".into(),
             created: Timestamp::from_second(50).unwrap(),
             target: "ns/app".into(),
-            routes: RouteBinding { virtual_service: "web".into(), routes: vec![], baseline: nowhere.clone(), candidate: nowhere },
+            routes: RouteBinding {
+                virtual_service: "web".into(),
+                routes: vec![],
+                baseline: nowhere.clone(),
+                candidate: nowhere,
+            },
             baseline_workload: "app".into(),
             candidate_workload: "next".into(),
             metrics: vec![],
@@ -150,7 +157,14 @@ mod tests {
 
     fn contender(uid: &str, created: i64, completed: bool, target: &str) -> Contender {
         let created = Timestamp::from_second(created).unwrap();
-        Contender { namespace: "ns".into(), name: format!("n-{uid}"), uid: uid.into(), created, completed, target: target.into() }
+        Contender {
+            namespace: "ns".into(),
+            name: format!("n-{uid}"),
+            uid: uid.into(),
+            created,
+            completed,
+            target: target.into(),
+        }
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(crate) use routes::resource as virtual_service;
 
 use crate::api::Experiment;
 use crate::engine::{
-    CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Unavailable, Window,
+    CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Unavailable,
+    Window,
 };
 use crate::gitops::WriteBack;
 use crate::turn::World;
@@ -185,7 +186,7 @@ impl World for Live {
             Effect::Release => self.lock.release(&self.binding).await,
             Effect::Route(candidate) => self.routes.write(*candidate).await,
             Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
-            Effect::Open(request) => self.writer()?.open(request).await,
+            Effect::Open { request, base } => self.writer()?.open(request, base).await,
             Effect::Forget => self.forget().await,
         }
     }

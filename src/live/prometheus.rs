@@ -49,7 +49,9 @@ type Labels = BTreeMap<String, String>;
 impl Prometheus {
     /// The server at this address.
     pub fn new(url: &str) -> Seen<Self> {
-        let refuse = |why: String| Unavailable::new("MetricsUnavailable", format!("failed to use `{url}` as the address of Prometheus: {why}"));
+        let refuse = |why: String| {
+            Unavailable::new("MetricsUnavailable", format!("failed to use `{url}` as the address of Prometheus: {why}"))
+        };
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
@@ -61,14 +63,22 @@ impl Prometheus {
 
     /// Requests of both versions in the interval; `None` if a counter's start cannot be known. `began`: when the
     /// experiment did.
-    pub(super) async fn pair(&self, query: &ShareQuery, versions: &Versions, window: Window, began: Timestamp) -> Seen<Option<Pair>> {
+    pub(super) async fn pair(
+        &self,
+        query: &ShareQuery,
+        versions: &Versions,
+        window: Window,
+        began: Timestamp,
+    ) -> Seen<Option<Pair>> {
         let (baseline, candidate, unreached) = futures::future::try_join3(
             self.tally(query, &versions.baseline, window, began),
             self.tally(query, &versions.candidate, window, began),
             self.unreached(query, &versions.candidate, window, began),
         )
         .await?;
-        let (Some(baseline), Some(mut candidate), Some(unreached)) = (baseline, candidate, unreached) else { return Ok(None) };
+        let (Some(baseline), Some(mut candidate), Some(unreached)) = (baseline, candidate, unreached) else {
+            return Ok(None);
+        };
         // While the baseline answers, a request that found no endpoint was meant for the candidate.
         if baseline.requests > baseline.bad {
             candidate.requests += unreached;
@@ -78,7 +88,13 @@ impl Prometheus {
     }
 
     /// The baseline's requests per step, oldest first; only steps that have data.
-    pub(super) async fn history(&self, query: &ShareQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
+    pub(super) async fn history(
+        &self,
+        query: &ShareQuery,
+        values: &Values,
+        window: Window,
+        step: f64,
+    ) -> Seen<Vec<Tally>> {
         let total = self.steps(&values.fill(&query.total), window, step).await?;
         let mut bad: BTreeMap<i64, f64> = BTreeMap::new();
         for selector in &query.bad {
@@ -86,11 +102,18 @@ impl Prometheus {
                 *bad.entry(at).or_default() += delta;
             }
         }
-        let tally = |(at, requests): (i64, f64)| Tally { requests, bad: bad.get(&at).copied().unwrap_or(0.0).min(requests) };
+        let tally =
+            |(at, requests): (i64, f64)| Tally { requests, bad: bad.get(&at).copied().unwrap_or(0.0).min(requests) };
         Ok(total.into_iter().map(tally).collect())
     }
 
-    async fn tally(&self, query: &ShareQuery, values: &Values, window: Window, began: Timestamp) -> Seen<Option<Tally>> {
+    async fn tally(
+        &self,
+        query: &ShareQuery,
+        values: &Values,
+        window: Window,
+        began: Timestamp,
+    ) -> Seen<Option<Tally>> {
         let total = self.delta(&values.fill(&query.total), window, began).await?;
         let mut bad = Some(0.0);
         for selector in &query.bad {
@@ -101,7 +124,13 @@ impl Prometheus {
         Ok(total.zip(bad).map(|(requests, bad)| Tally { requests, bad: bad.min(requests) }))
     }
 
-    async fn unreached(&self, query: &ShareQuery, values: &Values, window: Window, began: Timestamp) -> Seen<Option<f64>> {
+    async fn unreached(
+        &self,
+        query: &ShareQuery,
+        values: &Values,
+        window: Window,
+        began: Timestamp,
+    ) -> Seen<Option<f64>> {
         match &query.unreached {
             Some(selector) => self.delta(&values.fill(selector), window, began).await,
             None => Ok(Some(0.0)),
@@ -111,7 +140,8 @@ impl Prometheus {
     /// What the selector's counters grew by; `None` if that cannot be known.
     async fn delta(&self, selector: &str, window: Window, began: Timestamp) -> Seen<Option<f64>> {
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
-        let (before, after) = futures::future::try_join(self.instant(&query, window.from), self.instant(&query, window.to)).await?;
+        let (before, after) =
+            futures::future::try_join(self.instant(&query, window.from), self.instant(&query, window.to)).await?;
         let new: Vec<&Labels> = after.keys().filter(|labels| !before.contains_key(*labels)).collect();
         if !new.is_empty() {
             // A series that had been there before and was away at the interval's start may hold older requests.
@@ -121,7 +151,9 @@ impl Prometheus {
                 return Ok(None);
             }
         }
-        Ok(Some(after.iter().map(|(labels, &value)| counter_delta(before.get(labels).copied().unwrap_or(0.0), value)).sum()))
+        Ok(Some(
+            after.iter().map(|(labels, &value)| counter_delta(before.get(labels).copied().unwrap_or(0.0), value)).sum(),
+        ))
     }
 
     /// What the selector's counters grew by in each step, by the step's time.
@@ -154,18 +186,33 @@ impl Prometheus {
         let request = self.client.query(query).query("time", seconds);
         let data = self.answer(request.post_raw().await, query).await?;
         let Data::Vector(series) = data.data() else { return Err(unexpected(query)) };
-        Ok(bounded(series, query)?.iter().map(|s| (labels(s.metric()), s.sample().value())).filter(|(_, v)| v.is_finite()).collect())
+        Ok(bounded(series, query)?
+            .iter()
+            .map(|s| (labels(s.metric()), s.sample().value()))
+            .filter(|(_, v)| v.is_finite())
+            .collect())
     }
 
     /// Reads an answer, no larger than it may be.
-    async fn answer(&self, sent: Result<reqwest::Response, prometheus_http_query::Error>, query: &str) -> Seen<PromqlResult> {
-        let mut response = sent.map_err(|error| Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error))))?;
+    async fn answer(
+        &self,
+        sent: Result<reqwest::Response, prometheus_http_query::Error>,
+        query: &str,
+    ) -> Seen<PromqlResult> {
+        let mut response = sent.map_err(|error| {
+            Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error)))
+        })?;
         let status = response.status();
         let mut body = vec![];
-        while let Some(chunk) = response.chunk().await.map_err(|e| Unavailable::new("MetricsUnavailable", format!("failed to read Prometheus' answer: {}", chain(&e))))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| {
+            Unavailable::new("MetricsUnavailable", format!("failed to read Prometheus' answer: {}", chain(&e)))
+        })? {
             body.extend_from_slice(&chunk);
             if body.len() > MOST_BYTES {
-                return Err(Unavailable::new("TooManySeries", format!("the answer is larger than {MOST_BYTES} bytes; narrow the selector in `{query}`")));
+                return Err(Unavailable::new(
+                    "TooManySeries",
+                    format!("the answer is larger than {MOST_BYTES} bytes; narrow the selector in `{query}`"),
+                ));
             }
         }
         let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -6,11 +6,11 @@ use super::binding::{Binding, Destination};
 
 /// The values of one version's placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Values(Vec<(&'static str, String)>);
+pub(super) struct Values(Vec<(&'static str, String)>);
 
 impl Values {
     /// The values of the baseline or the candidate.
-    pub fn of(binding: &Binding, workload: &str, destination: &Destination) -> Self {
+    pub(super) fn of(binding: &Binding, workload: &str, destination: &Destination) -> Self {
         let host = destination.host.clone().unwrap_or_default();
         Self(vec![
             ("workloadNamespace", binding.namespace.clone()),
@@ -22,7 +22,7 @@ impl Values {
     }
 
     /// Fills a selector in. Every placeholder stands inside a double-quoted PromQL string.
-    pub fn fill(&self, selector: &str) -> String {
+    pub(super) fn fill(&self, selector: &str) -> String {
         // The longest names first, so that `$workloadNamespace` is not taken for `$workload`.
         self.0.iter().fold(selector.to_owned(), |text, (name, value)| text.replace(&format!("${name}"), &escape(value)))
     }

@@ -27,7 +27,7 @@ pub fn rollout(live: &Deployment, template: &Value) -> Rollout {
 }
 
 /// Whether everything the manifest says holds in the live object, which may say more (defaults, injected parts).
-pub fn covers(live: &Value, manifest: &Value) -> bool {
+fn covers(live: &Value, manifest: &Value) -> bool {
     match (live, manifest) {
         (_, Value::Null) => true,
         (Value::Object(live), Value::Object(manifest)) => {
@@ -43,7 +43,8 @@ pub fn covers(live: &Value, manifest: &Value) -> bool {
 
 /// Items are paired by their key, else by position.
 fn covers_list(live: &[Value], manifest: &[Value]) -> bool {
-    let key = ITEM_KEYS.iter().find(|key| !manifest.is_empty() && manifest.iter().all(|item| item.get(**key).is_some()));
+    let key =
+        ITEM_KEYS.iter().find(|key| !manifest.is_empty() && manifest.iter().all(|item| item.get(**key).is_some()));
     match key {
         Some(key) => manifest.iter().all(|item| live.iter().any(|l| l.get(*key) == item.get(*key) && covers(l, item))),
         None => live.len() == manifest.len() && live.iter().zip(manifest).all(|(l, m)| covers(l, m)),
@@ -100,19 +101,22 @@ mod tests {
 
     #[test]
     fn the_live_template_may_say_more_but_not_less() {
-        let manifest = json!({"spec": {"containers": [{"name": "app", "image": "a:2", "env": [{"name": "X", "value": "1"}]}]}});
+        let manifest =
+            json!({"spec": {"containers": [{"name": "app", "image": "a:2", "env": [{"name": "X", "value": "1"}]}]}});
         let live = json!({"spec": {"restartPolicy": "Always", "containers": [
             {"name": "proxy", "image": "p:1"},
             {"name": "app", "image": "a:2", "imagePullPolicy": "Always", "env": [{"name": "X", "value": "1"}, {"name": "Y"}]}]}});
         assert!(covers(&live, &manifest));
-        let old = json!({"spec": {"containers": [{"name": "app", "image": "a:1", "env": [{"name": "X", "value": "1"}]}]}});
+        let old =
+            json!({"spec": {"containers": [{"name": "app", "image": "a:1", "env": [{"name": "X", "value": "1"}]}]}});
         assert!(!covers(&old, &manifest));
         assert!(!covers(&json!({}), &manifest));
     }
 
     #[test]
     fn quantities_are_numbers_however_they_are_written() {
-        for (live, written) in [(json!("500m"), json!("0.5")), (json!("1Gi"), json!("1024Mi")), (json!("2"), json!(2))] {
+        for (live, written) in [(json!("500m"), json!("0.5")), (json!("1Gi"), json!("1024Mi")), (json!("2"), json!(2))]
+        {
             assert!(covers(&live, &written), "{live} {written}");
         }
         assert!(!covers(&json!("500m"), &json!("0.6")));

@@ -63,9 +63,10 @@ impl RouteTable {
         match self.api.patch(name, &params, &Patch::Json::<()>(patch)).await {
             Ok(_) => Ok(()),
             // 409: the object moved on; 422: a test failed. Both mean: look again.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
-                Err(Unavailable::new("Conflict", format!("VirtualService {name} changed meanwhile: {}", status.message)))
-            }
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(Unavailable::new(
+                "Conflict",
+                format!("VirtualService {name} changed meanwhile: {}", status.message),
+            )),
             Err(error) => Err(self.unavailable("write", &error)),
         }
     }
@@ -74,7 +75,8 @@ impl RouteTable {
         match self.api.get_opt(&self.binding.virtual_service).await {
             Ok(Some(object)) => Ok(object),
             Ok(None) => {
-                let message = format!("VirtualService {}/{} was not found", self.namespace, self.binding.virtual_service);
+                let message =
+                    format!("VirtualService {}/{} was not found", self.namespace, self.binding.virtual_service);
                 Err(Unavailable::new("RouteNotFound", message))
             }
             Err(error) => Err(self.unavailable("read", &error)),
@@ -93,7 +95,8 @@ impl RouteTable {
 
 /// Finds the two destinations in every route that is meant.
 fn places(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Seen<Vec<Place>> {
-    let not_found = |what: String| Unavailable::new("RouteNotFound", format!("VirtualService {}: {what}", object.name_any()));
+    let not_found =
+        |what: String| Unavailable::new("RouteNotFound", format!("VirtualService {}: {what}", object.name_any()));
     let http = object.data.pointer("/spec/http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut found = vec![];
     for (route, entry) in http.iter().enumerate() {
@@ -123,7 +126,9 @@ fn places(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Se
 fn missing(route: &str, wanted: &Destination, entry: &Value) -> String {
     let there: Vec<String> = destinations(entry).iter().map(ToString::to_string).collect();
     let wanted = match (&wanted.host, &wanted.subset) {
-        (host, Some(subset)) => format!("subset `{subset}`{}", host.as_ref().map_or_else(String::new, |h| format!(" of `{h}`"))),
+        (host, Some(subset)) => {
+            format!("subset `{subset}`{}", host.as_ref().map_or_else(String::new, |h| format!(" of `{h}`")))
+        }
         (Some(host), None) => format!("`{host}` without a subset"),
         (None, None) => "any host without a subset".into(),
     };
@@ -139,7 +144,8 @@ fn destinations(entry: &Value) -> Vec<&Value> {
 fn matches(found: &Value, wanted: &Destination, namespace: &str) -> bool {
     let text = |key: &str| found.get(key).and_then(Value::as_str);
     let host = text("host").unwrap_or_default();
-    wanted.host.as_ref().is_none_or(|w| full(w, namespace) == full(host, namespace)) && text("subset") == wanted.subset.as_deref()
+    wanted.host.as_ref().is_none_or(|w| full(w, namespace) == full(host, namespace))
+        && text("subset") == wanted.subset.as_deref()
 }
 
 /// A host by its full name, as Istio reads short ones: relative to the VirtualService's namespace.

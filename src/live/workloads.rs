@@ -19,16 +19,16 @@ impl Deployments {
 
     /// Both workloads; one that does not exist is a fact, not an error.
     pub(super) async fn read(&self) -> Seen<Workloads> {
-        let (baseline, candidate) = futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
+        let (baseline, candidate) =
+            futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
         Ok(Workloads { baseline: workload(baseline.as_ref()), candidate: workload(candidate.as_ref()) })
     }
 
     /// How far the baseline is with this pod template.
     pub(super) async fn rollout(&self, template: &serde_json::Value) -> Seen<Rollout> {
         let live = self.get(&self.baseline).await?;
-        live.map(|live| super::rollout::rollout(&live, template)).ok_or_else(|| {
-            Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline))
-        })
+        live.map(|live| super::rollout::rollout(&live, template))
+            .ok_or_else(|| Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline)))
     }
 
     async fn get(&self, name: &str) -> Seen<Option<Deployment>> {

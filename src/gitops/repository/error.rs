@@ -90,7 +90,9 @@ impl From<&git2::Error> for RepositoryError {
     fn from(error: &git2::Error) -> Self {
         match (error.class(), error.code()) {
             (_, git2::ErrorCode::User) => Failure::TimedOut.into(),
-            (git2::ErrorClass::Net | git2::ErrorClass::Http, _) => Failure::ProviderUnavailable { message: error.message().to_owned() }.into(),
+            (git2::ErrorClass::Net | git2::ErrorClass::Http, _) => {
+                Failure::ProviderUnavailable { message: error.message().to_owned() }.into()
+            }
             _ => Self::Store { message: error.message().to_owned() },
         }
     }
@@ -152,7 +154,13 @@ impl PushError {
             Self::ProtectedBranch { message }
         } else if says(&["non-fast-forward", "fetch first", "non-fast forward"]) {
             Self::NotFastForward
-        } else if says(&["failed to update ref", "cannot lock ref", "stale info", "reference already exists", "failed to lock"]) {
+        } else if says(&[
+            "failed to update ref",
+            "cannot lock ref",
+            "stale info",
+            "reference already exists",
+            "failed to lock",
+        ]) {
             // Somebody was faster between the server's answer to our question and its update of the ref.
             Self::LeaseLost { found: None }
         } else {
