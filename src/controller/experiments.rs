@@ -32,7 +32,7 @@ const TURNS: usize = 16;
 /// Experiments that take turns at the same time. A turn waits for others most of its time.
 const CONCURRENCY: u16 = 16;
 /// Bounds of the time before a failed turn is repeated.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
 
 /// The experiments that are known, as the watch has them.
 pub(crate) type Experiments = Store<DeserializeGuard<Experiment>>;

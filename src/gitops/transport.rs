@@ -101,7 +101,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 256 << 20, wall_clock: Duration::from_secs(120), silence: Duration::from_secs(30) }
+        Self { bytes: 256 << 20, wall_clock: Duration::from_mins(2), silence: Duration::from_secs(30) }
     }
 }
 
@@ -291,17 +291,14 @@ struct Exchange {
 
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let response = match &mut self.response {
-            Some(response) => response,
-            None => {
-                let request = if self.get {
-                    self.client.get(&self.url)
-                } else {
-                    let kind = self.kind.replace("-result", "-request");
-                    self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
-                };
-                self.response.insert(self.endpoint.send(request, self.kind)?)
-            }
+        let response = if let Some(response) = &mut self.response { response } else {
+            let request = if self.get {
+                self.client.get(&self.url)
+            } else {
+                let kind = self.kind.replace("-result", "-request");
+                self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
+            };
+            self.response.insert(self.endpoint.send(request, self.kind)?)
         };
         self.endpoint.receive(response, buffer)
     }
