@@ -116,7 +116,7 @@ impl Files for Map {
 
     fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
         let found = self.0.values().find(|(_, content)| BlobId::of(content).as_ref() == Ok(id));
-        found.map(|(_, content)| content.clone()).ok_or(TreeError::TooLarge { path: id.to_string() })
+        found.map(|(_, content)| content.clone()).ok_or_else(|| TreeError::TooLarge { path: id.to_string() })
     }
 }
 

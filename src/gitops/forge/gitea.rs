@@ -91,7 +91,7 @@ impl Gitea {
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else { return Err(refuse("it has no owner and name")) };
         let mut api = web.clone();
-        let prefix = parts.iter().map(|part| format!("/{part}")).collect::<String>();
+        let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
         let builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TOTAL_TIMEOUT);
