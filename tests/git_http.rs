@@ -1,10 +1,10 @@
 //! The write-back over HTTP: a real `git http-backend`, and the ways in which servers fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "support/gitops/mod.rs"]
-mod support;
 #[path = "support/gitops/server.rs"]
 mod server;
+#[path = "support/gitops/mod.rs"]
+mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -46,7 +46,10 @@ impl World {
 }
 
 /// Runs git work on a session where it may block, and gives the session back.
-async fn with<T: Send + 'static>(session: Session, work: impl FnOnce(&mut Session) -> T + Send + 'static) -> (Session, T) {
+async fn with<T: Send + 'static>(
+    session: Session,
+    work: impl FnOnce(&mut Session) -> T + Send + 'static,
+) -> (Session, T) {
     let (session, result) = tokio::task::spawn_blocking(move || {
         let mut session = session;
         let result = work(&mut session);
@@ -78,7 +81,9 @@ async fn a_shallow_clone_commits_and_pushes_what_a_full_one_would() {
 
     let (session, (pushed, again)) = with(session, {
         let commit = commit.clone();
-        move |session| (session.push(&commit, "iter8/x", &Lease::Absent), session.push(&commit, "iter8/x", &Lease::Absent))
+        move |session| {
+            (session.push(&commit, "iter8/x", &Lease::Absent), session.push(&commit, "iter8/x", &Lease::Absent))
+        }
     })
     .await;
     assert_eq!((pushed, again), (Ok(()), Ok(())));
@@ -92,9 +97,15 @@ async fn a_shallow_clone_commits_and_pushes_what_a_full_one_would() {
         assert_eq!(session.refresh().unwrap().to_string(), moved.to_string());
         let second = promotion(session, "Promote");
         assert_ne!(second, commit);
-        assert_eq!(session.push(&second, "iter8/x", &Lease::Absent), Err(PushError::LeaseLost { found: Some(commit.clone()) }));
+        assert_eq!(
+            session.push(&second, "iter8/x", &Lease::Absent),
+            Err(PushError::LeaseLost { found: Some(commit.clone()) })
+        );
         session.push(&second, "iter8/x", &Lease::At(commit.clone())).unwrap();
-        assert_eq!(session.delete_branch("iter8/x", &Lease::At(commit)), Err(PushError::LeaseLost { found: Some(second.clone()) }));
+        assert_eq!(
+            session.delete_branch("iter8/x", &Lease::At(commit)),
+            Err(PushError::LeaseLost { found: Some(second.clone()) })
+        );
         session.delete_branch("iter8/x", &Lease::At(second)).unwrap();
         assert_eq!(session.ls_remote("iter8/x"), Ok(None));
     })
@@ -104,12 +115,18 @@ async fn a_shallow_clone_commits_and_pushes_what_a_full_one_would() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_a_hook_refuses_is_an_error() {
     let world = World::new().await;
-    for (hook, words, reason) in [("update", "no robots", "HookRejected"), ("pre-receive", "Not allowed to push to protected branch", "ProtectedBranch")] {
+    for (hook, words, reason) in [
+        ("update", "no robots", "HookRejected"),
+        ("pre-receive", "Not allowed to push to protected branch", "ProtectedBranch"),
+    ] {
         let file = world.root.path().join("env.git/hooks").join(hook);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let (_, refused) = with(world.open(Limits::default()).await.unwrap(), |session| session.push(&promotion(session, "Promote"), "iter8/x", &Lease::Absent)).await;
+        let (_, refused) = with(world.open(Limits::default()).await.unwrap(), |session| {
+            session.push(&promotion(session, "Promote"), "iter8/x", &Lease::Absent)
+        })
+        .await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.reason(), reason, "{refused}");
         assert!(refused.to_string().contains(words), "{refused}");
@@ -124,7 +141,11 @@ async fn a_lost_answer_leaves_a_push_that_can_be_repeated() {
     let session = world.open(Limits::default()).await.unwrap();
     let (session, commit) = with(session, |session| promotion(session, "Promote")).await;
     world.server.set(Mode::LosePushAnswer);
-    let (session, lost) = with(session, { let commit = commit.clone(); move |session| session.push(&commit, "iter8/x", &Lease::Absent) }).await;
+    let (session, lost) = with(session, {
+        let commit = commit.clone();
+        move |session| session.push(&commit, "iter8/x", &Lease::Absent)
+    })
+    .await;
     assert_eq!(lost.unwrap_err().reason(), "ProviderUnavailable");
     world.server.set(Mode::Serve);
     let (_, repeated) = with(session, move |session| session.push(&commit, "iter8/x", &Lease::Absent)).await;
@@ -178,7 +199,11 @@ async fn slow_and_large_answers_end() {
     let world = World::new().await;
     let hasty = Limits { wall_clock: Duration::from_secs(1), ..Limits::default() };
     let small = Limits { bytes: 100, ..Limits::default() };
-    for (mode, limits, failure) in [(Mode::Stall, hasty, Failure::TimedOut), (Mode::Trickle, hasty, Failure::TimedOut), (Mode::Serve, small, Failure::TooLarge { bytes: 100 })] {
+    for (mode, limits, failure) in [
+        (Mode::Stall, hasty, Failure::TimedOut),
+        (Mode::Trickle, hasty, Failure::TimedOut),
+        (Mode::Serve, small, Failure::TooLarge { bytes: 100 }),
+    ] {
         world.server.set(mode);
         let began = Instant::now();
         assert_eq!(world.open(limits).await.unwrap_err(), RepositoryError::Remote(failure), "{mode:?}");

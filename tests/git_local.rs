@@ -30,9 +30,15 @@ async fn promote_and_clean_up_restore_the_directory_with_the_new_baseline() {
 
     let change = plan_promote(&session.files().unwrap(), &spec()).unwrap();
     assert_eq!((change.files.len(), change.unpromoted.len()), (1, 0));
-    let tested = baseline_template(&session.files().unwrap(), &Spec { to: spec().from, baseline: spec().candidate, ..spec() }).unwrap();
+    let tested =
+        baseline_template(&session.files().unwrap(), &Spec { to: spec().from, baseline: spec().candidate, ..spec() })
+            .unwrap();
     for (branch, expected_files) in [("iter8/promote", 6), ("iter8/cleanup", 3)] {
-        let change = if branch == "iter8/promote" { change.clone() } else { plan_cleanup(&session.files().unwrap(), &spec()).unwrap() };
+        let change = if branch == "iter8/promote" {
+            change.clone()
+        } else {
+            plan_cleanup(&session.files().unwrap(), &spec()).unwrap()
+        };
         let commit = session.commit(session.head(), &change, text("Message", &author())).unwrap();
         session.push(&commit, branch, &Lease::Absent).unwrap();
         let pull = Forge::Local(forge.clone()).open(&request(branch)).await.unwrap();
@@ -73,7 +79,10 @@ fn the_same_decision_gives_the_same_commit_and_a_repeated_push_is_a_success() {
     let foreign = commit(&remote, "b", "A person's", &BTreeMap::from([("x".into(), b"y".to_vec())]));
     for lease in [Lease::Absent, Lease::At(first.clone())] {
         let lost = one.push(&second, "b", &lease).unwrap_err();
-        assert!(matches!(&lost, PushError::LeaseLost { found: Some(found) } if found.to_string() == foreign.to_string()), "{lost:?}");
+        assert!(
+            matches!(&lost, PushError::LeaseLost { found: Some(found) } if found.to_string() == foreign.to_string()),
+            "{lost:?}"
+        );
         assert_eq!(one.delete_branch("b", &lease).unwrap_err().reason(), "BranchEdited");
     }
     one.push(&second, "b", &Lease::At(foreign.into())).unwrap();
@@ -88,11 +97,19 @@ fn a_commit_is_refused_when_its_base_moved() {
     let remote = environment(folder.path());
     let mut session = open(folder.path());
     let change = plan_promote(&session.files().unwrap(), &spec()).unwrap();
-    commit(&remote, "main", "Somebody else", &BTreeMap::from([(format!("{APP}/productpage.yaml"), b"kind: X\n".to_vec())]));
+    commit(
+        &remote,
+        "main",
+        "Somebody else",
+        &BTreeMap::from([(format!("{APP}/productpage.yaml"), b"kind: X\n".to_vec())]),
+    );
     session.refresh().unwrap();
     let refused = session.commit(session.head(), &change, text("Message", &author())).unwrap_err();
     assert_eq!(refused.reason(), "BaseMoved");
-    assert_eq!(Session::open(&Remote::Local(folder.path().to_owned()), "nope", Limits::default()).unwrap_err().reason(), "BaseBranchMissing");
+    assert_eq!(
+        Session::open(&Remote::Local(folder.path().to_owned()), "nope", Limits::default()).unwrap_err().reason(),
+        "BaseBranchMissing"
+    );
     for branch in ["-x", "a..b", "a b", "", "x:y", "a/.lock", "@{1}"] {
         assert_eq!(session.ls_remote(branch).unwrap_err().reason(), "InvalidBranch", "{branch:?}");
     }
@@ -147,9 +164,15 @@ fn clean_up_removes_the_experiments_files_and_nothing_else() {
         map.remove(&format!("{APP}/fortio.yaml"));
     });
     let change = plan_cleanup(&renamed, &spec()).unwrap();
-    assert_eq!((paths(&change), change.missing.clone()), (vec!["productpage-candidate.yaml", "zz.yml"], vec![format!("{APP}/fortio.yaml")]));
+    assert_eq!(
+        (paths(&change), change.missing.clone()),
+        (vec!["productpage-candidate.yaml", "zz.yml"], vec![format!("{APP}/fortio.yaml")])
+    );
     let other = plan_cleanup(&started(|_| ()), &Spec { name: "another".into(), ..spec() }).unwrap();
-    assert_eq!((paths(&other), other.missing.clone()), (vec!["fortio.yaml", "productpage-candidate.yaml"], vec!["Experiment bookinfo/another".to_owned()]));
+    assert_eq!(
+        (paths(&other), other.missing.clone()),
+        (vec!["fortio.yaml", "productpage-candidate.yaml"], vec!["Experiment bookinfo/another".to_owned()])
+    );
 }
 
 #[test]
@@ -162,11 +185,22 @@ fn what_cannot_be_planned_is_refused_by_name() {
     assert_eq!(cleanup(started(|map| put(map, "second.yaml", EntryKind::File, &experiment))), "Ambiguous");
     assert_eq!(cleanup(started(|map| put(map, "kustomization.yaml", EntryKind::File, b""))), "UnsupportedLayout");
     assert_eq!(cleanup(started(|map| put(map, "fortio.yaml", EntryKind::Link, b"../other.yaml"))), "UnsupportedEntry");
-    assert_eq!(cleanup(started(|map| put(map, "experiment.yaml", EntryKind::File, b"kind: Experiment\nmetadata: {name: productpage-x7k2p}\nx: {{ .Values.x }}\n"))), "TemplateFile");
+    assert_eq!(
+        cleanup(started(|map| put(
+            map,
+            "experiment.yaml",
+            EntryKind::File,
+            b"kind: Experiment\nmetadata: {name: productpage-x7k2p}\nx: {{ .Values.x }}\n"
+        ))),
+        "TemplateFile"
+    );
     let baseline = fixture("started")[&format!("{APP}/productpage.yaml")].clone();
     assert_eq!(cleanup(started(|map| put(map, "fortio.yaml", EntryKind::File, &baseline))), "SharedFile");
 
-    let changed = |file: &str| Spec { expected: BTreeMap::from([(format!("{APP}/{file}"), BlobId::of(b"other").unwrap())]), ..spec() };
+    let changed = |file: &str| Spec {
+        expected: BTreeMap::from([(format!("{APP}/{file}"), BlobId::of(b"other").unwrap())]),
+        ..spec()
+    };
     assert_eq!(reason(plan_cleanup(&started(|_| ()), &changed("fortio.yaml"))), "FileChanged");
     assert_eq!(reason(plan_promote(&started(|_| ()), &changed("productpage-candidate.yaml"))), "CandidateSuperseded");
     assert_eq!(reason(plan_promote(&started(|_| ()), &changed("productpage.yaml"))), "BaselineChanged");
@@ -178,7 +212,21 @@ fn what_cannot_be_planned_is_refused_by_name() {
     };
     assert_eq!(spec_with(|spec| spec.from = "nope.yaml".into()), "FileMissing");
     assert_eq!(spec_with(|spec| spec.candidate.name = "nope".into()), "DocumentMissing");
-    for path in ["../x.yaml", "/x.yaml", "a//b", ".git/config", "a/.GIT/x", "a\\b", "a:b", "a b", "", "a/./b", "x\u{200d}", "-x", ".git."] {
+    for path in [
+        "../x.yaml",
+        "/x.yaml",
+        "a//b",
+        ".git/config",
+        "a/.GIT/x",
+        "a\\b",
+        "a:b",
+        "a b",
+        "",
+        "a/./b",
+        "x\u{200d}",
+        "-x",
+        ".git.",
+    ] {
         let refused = plan_promote(&started(|_| ()), &Spec { to: path.into(), ..spec() }).unwrap_err();
         assert_eq!(refused.reason(), "InvalidPath", "{path:?}");
     }
@@ -221,7 +269,11 @@ async fn a_local_request_lives_as_at_a_forge() {
         remote.reference(&format!("refs/heads/{branch}"), base.id(), false, "").unwrap();
         commit(&remote, branch, branch, &BTreeMap::from([("README.md".into(), branch.as_bytes().to_vec())]));
     }
-    let (a, b, c) = (forge.open(&request("a")).await.unwrap(), forge.open(&request("b")).await.unwrap(), forge.open(&request("c")).await.unwrap());
+    let (a, b, c) = (
+        forge.open(&request("a")).await.unwrap(),
+        forge.open(&request("b")).await.unwrap(),
+        forge.open(&request("c")).await.unwrap(),
+    );
     assert_eq!(forge.open(&request("a")).await.unwrap(), a, "opening twice gives the same request");
     assert_eq!([a.number, b.number, c.number], [1, 2, 3]);
 
@@ -242,7 +294,10 @@ async fn a_local_request_lives_as_at_a_forge() {
     let states: Vec<_> = local.list().unwrap().into_iter().map(|pull| pull.pull.state).collect();
     assert!(matches!(&states[..], [PullState::Merged { .. }, PullState::Closed, PullState::Closed]), "{states:?}");
     let text = &local.list().unwrap()[0];
-    assert_eq!((text.title.as_str(), text.body.as_str(), text.comments.as_slice()), ("New", "Text", ["Hello".to_owned()].as_slice()));
+    assert_eq!(
+        (text.title.as_str(), text.body.as_str(), text.comments.as_slice()),
+        ("New", "Text", ["Hello".to_owned()].as_slice())
+    );
     let reopened = forge.open(&request("b")).await.unwrap();
     assert_eq!((reopened.number, forge.find("b", "main").await.unwrap().unwrap().number), (4, 4));
 }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use reiter8::gitops::edit::{EditError, Edited, File, Path, Selector, Value, copy_subtree, remove_list_item, set_scalar};
+use reiter8::gitops::edit::{
+    EditError, Edited, File, Path, Selector, Value, copy_subtree, remove_list_item, set_scalar,
+};
 use reiter8::gitops::promote::{Fields, Promotion, Side, Workload, promote};
 
 /// The lines that differ, as `-old` and `+new`.
@@ -59,8 +61,18 @@ fn setting_a_leaf_keeps_its_style_and_everything_else() {
         ("a: b\r\nc: d # e\r\n", "c", Value::string("f"), "a: b\r\nc: f # e\r\n"),
         ("a: b", "a", Value::string("c"), "a: c"),
         ("m:\n  \"k.x/y\": é # ü\n", "m[\"k.x/y\"]", Value::string("ö"), "m:\n  \"k.x/y\": \"ö\" # ü\n"),
-        ("l:\n- name: p\n  v: 1\n- name: q\n  v: 2 # two\n", "l[name=q].v", plain("3"), "l:\n- name: p\n  v: 1\n- name: q\n  v: 3 # two\n"),
-        ("a: b\n...\n---\n# other\nkind: D\nmetadata: {name: y}\na: b\n", "a", Value::string("c"), "a: c\n...\n---\n# other\nkind: D\nmetadata: {name: y}\na: b\n"),
+        (
+            "l:\n- name: p\n  v: 1\n- name: q\n  v: 2 # two\n",
+            "l[name=q].v",
+            plain("3"),
+            "l:\n- name: p\n  v: 1\n- name: q\n  v: 3 # two\n",
+        ),
+        (
+            "a: b\n...\n---\n# other\nkind: D\nmetadata: {name: y}\na: b\n",
+            "a",
+            Value::string("c"),
+            "a: c\n...\n---\n# other\nkind: D\nmetadata: {name: y}\na: b\n",
+        ),
     ];
     for (before, path, value, after) in cases {
         let edited = set(&document(before), path, &value).unwrap_or_else(|error| panic!("{before:?}: {error}"));
@@ -105,7 +117,10 @@ fn what_cannot_be_edited_safely_is_refused_by_name() {
     }
     assert_eq!(File::parse(b"a: \xff").unwrap_err().reason(), "NotText");
     assert_eq!(File::parse(b"version https://git-lfs.github.com/spec/v1\n").unwrap_err().reason(), "LfsPointer");
-    assert_eq!(set("kind: D\nmetadata: {name: y}\n", "a", &Value::string("z")).unwrap_err().reason(), "DocumentMissing");
+    assert_eq!(
+        set("kind: D\nmetadata: {name: y}\n", "a", &Value::string("z")).unwrap_err().reason(),
+        "DocumentMissing"
+    );
     let nested = "- ".repeat(5000) + "a\n";
     assert_eq!(File::parse(nested.as_bytes()).unwrap_err().reason(), "FileTooDeep");
 }
@@ -114,19 +129,30 @@ fn what_cannot_be_edited_safely_is_refused_by_name() {
 fn removing_an_item_takes_its_lines_only() {
     let cases = [
         ("r:\n- a\n# about b\n- b # two\n- c\nz: 1\n", "r[1]", vec!["-- b # two\\n"]),
-        ("r:\n  - name: p\n    v: |\n      x\n\n  - name: q\n", "r[name=p]", vec!["-  - name: p\\n", "-    v: |\\n", "-      x\\n"]),
+        (
+            "r:\n  - name: p\n    v: |\n      x\n\n  - name: q\n",
+            "r[name=p]",
+            vec!["-  - name: p\\n", "-    v: |\\n", "-      x\\n"],
+        ),
         ("r:\r\n- a\r\n- b\r\n", "r[0]", vec!["-- a\\r\\n"]),
         ("r:\n- a\n- b", "r[1]", vec!["-- b"]),
         ("r:\n- a # last\nz: 1\n", "r[0]", vec!["-r:\\n", "-- a # last\\n", "+r: []\\n"]),
     ];
     for (body, path, wanted) in cases {
         let text = document(body);
-        let edited = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap()).unwrap_or_else(|error| panic!("{body:?}: {error}"));
+        let edited = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap())
+            .unwrap_or_else(|error| panic!("{body:?}: {error}"));
         assert_eq!(diff(&text, &edited.text), wanted);
     }
-    for (body, path, reason) in [("r: [a, b]\n", "r[0]", "UnsupportedYaml"), ("r:\n- - a\n  - b\n", "r[0][0]", "UnsupportedYaml"), ("r:\n- a\n", "r[3]", "PathNotFound"), ("r:\n- &a b\n- *a\n", "r[0]", "AliasInvolved")] {
+    for (body, path, reason) in [
+        ("r: [a, b]\n", "r[0]", "UnsupportedYaml"),
+        ("r:\n- - a\n  - b\n", "r[0][0]", "UnsupportedYaml"),
+        ("r:\n- a\n", "r[3]", "PathNotFound"),
+        ("r:\n- &a b\n- *a\n", "r[0]", "AliasInvolved"),
+    ] {
         let text = document(body);
-        let refused = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap()).unwrap_err();
+        let refused = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap())
+            .unwrap_err();
         assert_eq!(refused.reason(), reason, "{body:?}");
     }
 }
@@ -142,9 +168,19 @@ fn copy(from: &str, to: &str, path: &str) -> Result<String, EditError> {
 fn copying_a_subtree_changes_only_what_differs() {
     let cases = [
         // Leaves are set in place, new entries follow their neighbours, gone ones leave.
-        ("s:\n    a: 1\n    b: x # new\n    c: 3\n", "s:\n  a: 2 # keep\n  c: 3\n  # note\n  d: 4\n", "s", "s:\n  a: 1 # keep\n  b: x # new\n  c: 3\n  # note\n"),
+        (
+            "s:\n    a: 1\n    b: x # new\n    c: 3\n",
+            "s:\n  a: 2 # keep\n  c: 3\n  # note\n  d: 4\n",
+            "s",
+            "s:\n  a: 1 # keep\n  b: x # new\n  c: 3\n  # note\n",
+        ),
         // Items are told apart by name.
-        ("s:\n- name: p\n  v: 2\n- name: n\n  v: |\n    x\n     y\n- name: q\n  v: 1\n", "s:\n  # first\n  - name: p # p\n    v: 1\n  # gone\n  - name: o\n  - name: q\n    v: 1 # q\n", "s", "s:\n  # first\n  - name: p # p\n    v: 2\n  - name: n\n    v: |\n      x\n       y\n  # gone\n  - name: q\n    v: 1 # q\n"),
+        (
+            "s:\n- name: p\n  v: 2\n- name: n\n  v: |\n    x\n     y\n- name: q\n  v: 1\n",
+            "s:\n  # first\n  - name: p # p\n    v: 1\n  # gone\n  - name: o\n  - name: q\n    v: 1 # q\n",
+            "s",
+            "s:\n  # first\n  - name: p # p\n    v: 2\n  - name: n\n    v: |\n      x\n       y\n  # gone\n  - name: q\n    v: 1 # q\n",
+        ),
         // Another order is another list.
         ("s:\n- name: q\n- name: p\n", "s:\n- name: p # c\n- name: q\n", "s", "s:\n- name: q\n- name: p\n"),
         // A flow target stays flow.
@@ -173,7 +209,11 @@ fn copying_a_subtree_changes_only_what_differs() {
             Err(error) => panic!("copying {from:?} over {to:?}: {error}"),
         }
     }
-    for (from, to, reason) in [("s: &a {b: c}\nt: *a\n", "s: {b: d}\n", "AliasInvolved"), ("s: {b: c}\n", "s:\n  b: &x d\nt: *x\n", "AliasInvolved"), ("t: 1\n", "t: 1\n", "PathNotFound")] {
+    for (from, to, reason) in [
+        ("s: &a {b: c}\nt: *a\n", "s: {b: d}\n", "AliasInvolved"),
+        ("s: {b: c}\n", "s:\n  b: &x d\nt: *x\n", "AliasInvolved"),
+        ("t: 1\n", "t: 1\n", "PathNotFound"),
+    ] {
         assert_eq!(copy(from, to, "s").unwrap_err().reason(), reason);
     }
 }
@@ -182,7 +222,8 @@ fn copying_a_subtree_changes_only_what_differs() {
 fn copied_lines_take_the_line_endings_of_their_file() {
     let (from, to) = (document("s:\n  b: |\n    x\n    y\n"), document("s:\n  a: 1\n  b: z\n").replace('\n', "\r\n"));
     let at = Selector::new("D", "x", "s").unwrap();
-    let edited = copy_subtree(&File::parse(from.as_bytes()).unwrap(), &at, &File::parse(to.as_bytes()).unwrap(), &at).unwrap();
+    let edited =
+        copy_subtree(&File::parse(from.as_bytes()).unwrap(), &at, &File::parse(to.as_bytes()).unwrap(), &at).unwrap();
     assert_eq!(edited.text, document("s:\n  b: |\n    x\n    y\n").replace('\n', "\r\n"));
 }
 
@@ -256,7 +297,12 @@ spec:
 fn promotion(candidate: &str, baseline: &str, fields: &Fields) -> Result<Promotion, EditError> {
     let workload = |name: &str| Workload { kind: "Deployment".into(), name: name.into() };
     let (from, to) = (workload("productpage-candidate"), workload("productpage"));
-    promote(Side { bytes: candidate.as_bytes(), workload: &from }, Side { bytes: baseline.as_bytes(), workload: &to }, fields, &BTreeSet::new())
+    promote(
+        Side { bytes: candidate.as_bytes(), workload: &from },
+        Side { bytes: baseline.as_bytes(), workload: &to },
+        fields,
+        &BTreeSet::new(),
+    )
 }
 
 #[test]
@@ -302,15 +348,29 @@ fn a_narrow_promotion_names_what_it_leaves_behind() {
     let promoted = promotion(CANDIDATE, BASELINE, &Fields::Images).unwrap();
     assert_eq!(promoted.changes.len(), 1);
     assert_eq!(promoted.changes[0].before, Some("example/productpage:v1.2.0".into()));
-    assert!(promoted.unpromoted.contains(&"spec.template.spec.containers[name=productpage].env[name=RATING].value".to_owned()));
+    assert!(
+        promoted
+            .unpromoted
+            .contains(&"spec.template.spec.containers[name=productpage].env[name=RATING].value".to_owned())
+    );
     assert!(!promoted.unpromoted.iter().any(|path| path.ends_with("image") || path.ends_with("track")));
 
     let path = |text: &str| text.parse::<Path>().unwrap();
-    let paths = Fields::Paths(vec![path("spec.template.spec.containers[name=productpage].env"), path("spec.template.spec.terminationGracePeriodSeconds")]);
+    let paths = Fields::Paths(vec![
+        path("spec.template.spec.containers[name=productpage].env"),
+        path("spec.template.spec.terminationGracePeriodSeconds"),
+    ]);
     let promoted = promotion(CANDIDATE, BASELINE, &paths).unwrap();
     assert_eq!(promoted.changes.len(), 4);
     assert!(promoted.text.contains("v1.2.0") && promoted.text.contains("STARS"));
-    for refused in ["spec.replicas", "metadata.name", "spec.selector", "spec", "spec.template.metadata.labels.track", "spec.template.metadata.labels.version"] {
+    for refused in [
+        "spec.replicas",
+        "metadata.name",
+        "spec.selector",
+        "spec",
+        "spec.template.metadata.labels.track",
+        "spec.template.metadata.labels.version",
+    ] {
         let error = promotion(CANDIDATE, BASELINE, &Fields::Paths(vec![path(refused)])).unwrap_err();
         assert_eq!(error.reason(), "NotPromotable", "{refused}");
     }
@@ -320,7 +380,11 @@ fn a_narrow_promotion_names_what_it_leaves_behind() {
 fn a_promotion_never_cuts_the_baseline_off_from_its_selector() {
     let flow = BASELINE.replace("      labels:\n        app: productpage\n        track: stable   # the subset's label\n        version: v1\n        team: shop\n", "      labels: {app: productpage, track: stable, version: v1}\n");
     let promoted = promotion(CANDIDATE, &flow, &Fields::Template).unwrap();
-    assert!(promoted.text.contains("      labels: {app: productpage, team: stars, track: stable, version: v1}\n"), "{}", promoted.text);
+    assert!(
+        promoted.text.contains("      labels: {app: productpage, team: stars, track: stable, version: v1}\n"),
+        "{}",
+        promoted.text
+    );
     let bare = CANDIDATE.replace("        metadata:\n            labels: {app: productpage, track: candidate, run: x7, version: v2, team: stars}\n", "");
     assert_eq!(promotion(&bare, BASELINE, &Fields::Template).unwrap_err().reason(), "SelectorWouldChange");
 }
@@ -333,15 +397,45 @@ struct Pod {
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
-    let text = || prop::sample::select(vec!["v1", "1.20", "yes", "a: b", "x # y", "it's", "é", "", "two\nlines", "- a", "{x}", "100m", "null", "a,b", "tab\there", "&a", "*b", "0755", " s "]).prop_map(str::to_owned);
-    let env = prop::collection::vec((prop::sample::select(vec!["A", "B", "C", "D"]).prop_map(str::to_owned), text()), 0..5).prop_map(|all| {
-        let mut seen = BTreeSet::new();
-        all.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect::<Vec<_>>()
-    });
+    let text = || {
+        prop::sample::select(vec![
+            "v1",
+            "1.20",
+            "yes",
+            "a: b",
+            "x # y",
+            "it's",
+            "é",
+            "",
+            "two\nlines",
+            "- a",
+            "{x}",
+            "100m",
+            "null",
+            "a,b",
+            "tab\there",
+            "&a",
+            "*b",
+            "0755",
+            " s ",
+        ])
+        .prop_map(str::to_owned)
+    };
+    let env =
+        prop::collection::vec((prop::sample::select(vec!["A", "B", "C", "D"]).prop_map(str::to_owned), text()), 0..5)
+            .prop_map(|all| {
+                let mut seen = BTreeSet::new();
+                all.into_iter().filter(|(name, _)| seen.insert(name.clone())).collect::<Vec<_>>()
+            });
     let container = (text(), prop::collection::vec(text(), 0..4), env);
     let names = || prop::sample::select(vec!["app", "proxy", "log"]).prop_map(str::to_owned);
-    let labels = prop::collection::btree_map(prop::sample::select(vec!["team", "tier", "a.b/c"]).prop_map(str::to_owned), text(), 0..3);
-    (labels, prop::collection::btree_map(names(), container, 1..4)).prop_map(|(labels, containers)| Pod { labels, containers })
+    let labels = prop::collection::btree_map(
+        prop::sample::select(vec!["team", "tier", "a.b/c"]).prop_map(str::to_owned),
+        text(),
+        0..3,
+    );
+    (labels, prop::collection::btree_map(names(), container, 1..4))
+        .prop_map(|(labels, containers)| Pod { labels, containers })
 }
 
 /// Writes a pod with the styles that `choices` select; every line gets a comment of its own where one may stand.
@@ -351,7 +445,10 @@ fn write(pod: &Pod, name: &str, mut choices: u64) -> String {
         choices & 1 == 1
     };
     let quote = |text: &str, fancy: bool, indent: usize| match text {
-        _ if fancy && text.contains('\n') => format!("|-\n{}", text.lines().map(|line| format!("{}{line}", " ".repeat(indent + 4))).collect::<Vec<_>>().join("\n")),
+        _ if fancy && text.contains('\n') => format!(
+            "|-\n{}",
+            text.lines().map(|line| format!("{}{line}", " ".repeat(indent + 4))).collect::<Vec<_>>().join("\n")
+        ),
         _ if fancy && !text.contains(['\n', '\t']) => format!("'{}'", text.replace('\'', "''")),
         "v1" | "100m" => text.to_owned(),
         _ => serde_json::Value::from(text).to_string(),
@@ -359,7 +456,11 @@ fn write(pod: &Pod, name: &str, mut choices: u64) -> String {
     let step = if choose() { 2 } else { 4 };
     let pad = |depth: usize| " ".repeat(depth * step);
     let comment = |text: &str| if text.contains("|-") { "" } else { " # note" };
-    let mut out = format!("# {name}\nkind: Deployment\nmetadata: {{name: {name}}} # identity\nspec:\n{0}replicas: 3 # kept\n{0}selector: {{matchLabels: {{app: x}}}}\n{0}template:\n{1}metadata:\n", pad(1), pad(2));
+    let mut out = format!(
+        "# {name}\nkind: Deployment\nmetadata: {{name: {name}}} # identity\nspec:\n{0}replicas: 3 # kept\n{0}selector: {{matchLabels: {{app: x}}}}\n{0}template:\n{1}metadata:\n",
+        pad(1),
+        pad(2)
+    );
     out += &format!("{}labels:\n{}app: x # {name}\n{}version: {name}\n", pad(3), pad(4), pad(4));
     for (key, value) in &pod.labels {
         let value = quote(value, choose(), 4 * step);
@@ -368,10 +469,17 @@ fn write(pod: &Pod, name: &str, mut choices: u64) -> String {
     out += &format!("{}spec:\n{}containers:\n", pad(2), pad(3));
     for (key, (image, args, env)) in &pod.containers {
         let image = quote(image, choose(), 4 * step);
-        out += &format!("{}# about {key}\n{}- name: {key}\n{}  image: {image}{}\n", pad(3), pad(3), pad(3), comment(&image));
+        out += &format!(
+            "{}# about {key}\n{}- name: {key}\n{}  image: {image}{}\n",
+            pad(3),
+            pad(3),
+            pad(3),
+            comment(&image)
+        );
         let flow = choose();
         if flow || args.is_empty() {
-            let args = args.iter().map(|arg| serde_json::Value::from(arg.as_str()).to_string()).collect::<Vec<_>>().join(", ");
+            let args =
+                args.iter().map(|arg| serde_json::Value::from(arg.as_str()).to_string()).collect::<Vec<_>>().join(", ");
             out += &format!("{}  args: [{args}] # arguments\n", pad(3));
         } else {
             out += &format!("{}  args:\n", pad(3));
@@ -385,7 +493,11 @@ fn write(pod: &Pod, name: &str, mut choices: u64) -> String {
         }
         for (key, value) in env {
             if choose() {
-                out += &format!("{}  - {{name: {key}, value: {}}} # {key}\n", pad(3), serde_json::Value::from(value.as_str()));
+                out += &format!(
+                    "{}  - {{name: {key}, value: {}}} # {key}\n",
+                    pad(3),
+                    serde_json::Value::from(value.as_str())
+                );
             } else {
                 let value = quote(value, choose(), 4 * step);
                 out += &format!("{}  - name: {key}\n{}    value: {value}{}\n", pad(3), pad(3), comment(&value));

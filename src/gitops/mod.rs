@@ -12,6 +12,9 @@ pub mod render;
 pub mod repository;
 pub mod transport;
 pub mod tree;
+pub mod writeback;
+
+pub use writeback::{WriteBack, WriteTarget};
 
 use repository::RepositoryError;
 
@@ -21,6 +24,7 @@ where
     T: Send + 'static,
     E: From<RepositoryError> + Send + 'static,
 {
-    let lost = |error: tokio::task::JoinError| RepositoryError::Store { message: format!("the git thread ended: {error}") };
+    let lost =
+        |error: tokio::task::JoinError| RepositoryError::Store { message: format!("the git thread ended: {error}") };
     tokio::task::spawn_blocking(work).await.map_err(lost)?
 }

@@ -179,9 +179,17 @@ pub fn plan_promote(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
     if spec.differs(&to, &baseline.id) {
         return Err(PlanError::BaselineChanged { path: to.to_string() });
     }
-    let of = |path: &RepoPath| { let path = path.to_string(); move |source| PlanError::Edit { path, source } };
-    File::parse(&candidate.bytes).and_then(|file| file.document(&spec.candidate.kind, &spec.candidate.name).map(|_| ())).map_err(of(&from))?;
-    let sides = (Side { bytes: &candidate.bytes, workload: &spec.candidate }, Side { bytes: &baseline.bytes, workload: &spec.baseline });
+    let of = |path: &RepoPath| {
+        let path = path.to_string();
+        move |source| PlanError::Edit { path, source }
+    };
+    File::parse(&candidate.bytes)
+        .and_then(|file| file.document(&spec.candidate.kind, &spec.candidate.name).map(|_| ()))
+        .map_err(of(&from))?;
+    let sides = (
+        Side { bytes: &candidate.bytes, workload: &spec.candidate },
+        Side { bytes: &baseline.bytes, workload: &spec.baseline },
+    );
     let promotion = promote(sides.0, sides.1, &spec.fields, &spec.subset_labels).map_err(of(&to))?;
     let bytes = promotion.text.into_bytes();
     let after = BlobId::of(&bytes)?;
@@ -231,10 +239,16 @@ pub fn baseline_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::V
 }
 
 /// A workload's whole manifest in `file` (relative to the spec's directory), as Kubernetes reads it.
-pub fn workload_manifest(files: &dyn Files, spec: &Spec, file: &str, workload: &Workload) -> Result<serde_json::Value, PlanError> {
+pub fn workload_manifest(
+    files: &dyn Files,
+    spec: &Spec,
+    file: &str,
+    workload: &Workload,
+) -> Result<serde_json::Value, PlanError> {
     let path = spec.path.parse::<RepoPath>()?.join(file)?;
     let blob = required(files, &path)?;
-    let manifest = File::parse(&blob.bytes).and_then(|file| file.document(&workload.kind, &workload.name).map(Value::to_json));
+    let manifest =
+        File::parse(&blob.bytes).and_then(|file| file.document(&workload.kind, &workload.name).map(Value::to_json));
     manifest.map_err(|source| PlanError::Edit { path: path.to_string(), source })
 }
 
@@ -270,9 +284,15 @@ fn required(files: &dyn Files, path: &RepoPath) -> Result<Blob, PlanError> {
 }
 
 /// The file of the experiment's own manifest, and whether that is all it holds.
-fn find_experiment(files: &dyn Files, directory: &RepoPath, spec: &Spec) -> Result<Option<(RepoPath, bool)>, PlanError> {
+fn find_experiment(
+    files: &dyn Files,
+    directory: &RepoPath,
+    spec: &Spec,
+) -> Result<Option<(RepoPath, bool)>, PlanError> {
     let mut entries = files.list(Some(directory))?;
-    entries.retain(|entry| entry.kind == EntryKind::File && [".yaml", ".yml"].iter().any(|ending| entry.name.ends_with(ending)));
+    entries.retain(|entry| {
+        entry.kind == EntryKind::File && [".yaml", ".yml"].iter().any(|ending| entry.name.ends_with(ending))
+    });
     if entries.len() > MAX_FILES {
         return Err(PlanError::DirectoryTooLarge { path: directory.to_string() });
     }
@@ -284,7 +304,9 @@ fn find_experiment(files: &dyn Files, directory: &RepoPath, spec: &Spec) -> Resu
         let documents = match File::parse(&bytes) {
             Ok(file) => file.documents().to_vec(),
             // A file that names the experiment and cannot be understood might be its manifest.
-            Err(source) if mentioned && String::from_utf8_lossy(&bytes).contains("Experiment") => return Err(PlanError::Edit { path: path.to_string(), source }),
+            Err(source) if mentioned && String::from_utf8_lossy(&bytes).contains("Experiment") => {
+                return Err(PlanError::Edit { path: path.to_string(), source });
+            }
             Err(_) => continue,
         };
         if !documents.iter().any(|document| spec.is_experiment(document)) {
@@ -301,5 +323,6 @@ fn find_experiment(files: &dyn Files, directory: &RepoPath, spec: &Spec) -> Resu
 /// Whether a file to remove is, or holds, the baseline's manifest.
 fn holds_baseline(blob: &Blob, path: &RepoPath, directory: &RepoPath, spec: &Spec) -> bool {
     let is_target = directory.join(&spec.to).is_ok_and(|to| to == *path);
-    is_target || File::parse(&blob.bytes).is_ok_and(|file| file.document(&spec.baseline.kind, &spec.baseline.name).is_ok())
+    is_target
+        || File::parse(&blob.bytes).is_ok_and(|file| file.document(&spec.baseline.kind, &spec.baseline.name).is_ok())
 }

@@ -153,7 +153,9 @@ pub fn title(report: &Report) -> String {
     match (report.stage, report.outcome) {
         (Stage::Promote, _) => format!("Promote {candidate} to baseline of {target}"),
         (Stage::CleanUp, Outcome::Promote) => format!("Remove experiment {experiment} after its promotion"),
-        (Stage::CleanUp, Outcome::Discard) => format!("Discard {candidate} of {target} and remove experiment {experiment}"),
+        (Stage::CleanUp, Outcome::Discard) => {
+            format!("Discard {candidate} of {target} and remove experiment {experiment}")
+        }
     }
 }
 
@@ -176,7 +178,12 @@ pub fn body(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(text, "{}\n\n{}\n{}", verdict(report), versions(report), criteria(report));
-    let _ = write!(text, "\nAt the decision the candidate carried {} % of the traffic; the experiment had run for {}.\n", report.weight, duration(report.duration_seconds));
+    let _ = write!(
+        text,
+        "\nAt the decision the candidate carried {} % of the traffic; the experiment had run for {}.\n",
+        report.weight,
+        duration(report.duration_seconds)
+    );
     text.push_str(&changes(report));
     text.push_str(&outlook(report));
     let _ = write!(
@@ -196,9 +203,15 @@ fn verdict(report: &Report) -> String {
     let (candidate, target, reason) = (code(&report.candidate.name), code(&report.target), code(&report.reason));
     let experiment = code(&format!("{}/{}", report.namespace, report.name));
     match (report.stage, report.outcome) {
-        (Stage::Promote, _) => format!("Experiment {experiment} recommends {candidate} as the new baseline of {target} ({reason})."),
-        (Stage::CleanUp, Outcome::Promote) => format!("Experiment {experiment} is done: {candidate} is the baseline of {target} ({reason}). Its files can go."),
-        (Stage::CleanUp, Outcome::Discard) => format!("Experiment {experiment} discards {candidate} of {target} ({reason}). All traffic is back at the baseline."),
+        (Stage::Promote, _) => {
+            format!("Experiment {experiment} recommends {candidate} as the new baseline of {target} ({reason}).")
+        }
+        (Stage::CleanUp, Outcome::Promote) => format!(
+            "Experiment {experiment} is done: {candidate} is the baseline of {target} ({reason}). Its files can go."
+        ),
+        (Stage::CleanUp, Outcome::Discard) => format!(
+            "Experiment {experiment} discards {candidate} of {target} ({reason}). All traffic is back at the baseline."
+        ),
     }
 }
 
@@ -207,14 +220,21 @@ fn versions(report: &Report) -> String {
         let images: Vec<_> = version.images.iter().take(MAX_ROWS).map(|image| cell(image)).collect();
         format!("| {role} | {} | {} | {} |\n", cell(&version.name), cell(&version.workload), images.join(" "))
     };
-    format!("| | version | workload | images |\n|---|---|---|---|\n{}{}", row("baseline", &report.baseline), row("candidate", &report.candidate))
+    format!(
+        "| | version | workload | images |\n|---|---|---|---|\n{}{}",
+        row("baseline", &report.baseline),
+        row("candidate", &report.candidate)
+    )
 }
 
 fn criteria(report: &Report) -> String {
-    let mut text = "| metric | limit | requests | bad | share | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| metric | limit | requests | bad | share | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
     for criterion in report.criteria.iter().take(MAX_ROWS) {
         let share = match (criterion.estimate, criterion.interval) {
-            (Some(estimate), Some((low, high))) => format!("{} ({} to {})", percent(estimate), percent(low), percent(high)),
+            (Some(estimate), Some((low, high))) => {
+                format!("{} ({} to {})", percent(estimate), percent(low), percent(high))
+            }
             (Some(estimate), None) => percent(estimate),
             (None, _) => "no data".to_owned(),
         };
@@ -240,9 +260,20 @@ fn changes(report: &Report) -> String {
     }
     if !report.fields.is_empty() {
         text.push_str("\n| field | before | after |\n|---|---|---|\n");
-        let value = |value: Option<&serde_json::Value>| value.map_or_else(|| "absent".to_owned(), |value| cell(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)));
+        let value = |value: Option<&serde_json::Value>| {
+            value.map_or_else(
+                || "absent".to_owned(),
+                |value| cell(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)),
+            )
+        };
         for field in report.fields.iter().take(MAX_ROWS) {
-            let _ = writeln!(text, "| {} | {} | {} |", cell(&field.path), value(field.before.as_ref()), value(field.after.as_ref()));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                cell(&field.path),
+                value(field.before.as_ref()),
+                value(field.after.as_ref())
+            );
         }
     }
     let hidden = report.files.len().saturating_sub(MAX_ROWS) + report.fields.len().saturating_sub(MAX_ROWS);
@@ -266,7 +297,13 @@ fn outlook(report: &Report) -> String {
 /// A share in percent with three significant digits.
 fn percent(share: f64) -> String {
     let value = share * 100.0;
-    let digits = if value >= 10.0 { 1 } else if value >= 1.0 { 2 } else { 3 };
+    let digits = if value >= 10.0 {
+        1
+    } else if value >= 1.0 {
+        2
+    } else {
+        3
+    };
     let text = format!("{value:.digits$}");
     format!("{} %", if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text })
 }
@@ -281,7 +318,11 @@ fn duration(seconds: u64) -> String {
 
 /// A single word without meaning to any forge: no space, so no keyword before a reference, and no `#`, `@` or `:`.
 fn plain(text: &str) -> String {
-    let word: String = text.chars().take(MAX_WORD).map(|c| if c.is_ascii_alphanumeric() || "._/-".contains(c) { c } else { '-' }).collect();
+    let word: String = text
+        .chars()
+        .take(MAX_WORD)
+        .map(|c| if c.is_ascii_alphanumeric() || "._/-".contains(c) { c } else { '-' })
+        .collect();
     // `--` could end a comment.
     let mut word = word;
     while word.contains("--") || word.contains("..") {
@@ -292,7 +333,12 @@ fn plain(text: &str) -> String {
 
 /// A code span: no line break, cut to length, fenced by more backticks than it holds.
 fn code(text: &str) -> String {
-    let mut inner: String = text.chars().filter(|c| !is_invisible(*c)).map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c }).take(MAX_CODE).collect();
+    let mut inner: String = text
+        .chars()
+        .filter(|c| !is_invisible(*c))
+        .map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c })
+        .take(MAX_CODE)
+        .collect();
     if text.chars().count() > MAX_CODE {
         inner.push('…');
     }

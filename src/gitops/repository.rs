@@ -85,8 +85,13 @@ enum Link {
 impl Link {
     fn new(remote: &Remote, limits: Limits) -> Result<Self, RepositoryError> {
         match remote {
-            Remote::Http { url, credentials, allow_http } => Ok(Self::Http(Endpoint::open(checked(url, *allow_http)?, credentials.clone(), limits))),
-            Remote::Local(path) => path.to_str().map(|path| Self::Local(path.to_owned())).ok_or(RepositoryError::UrlRefused { why: "the path is not text" }),
+            Remote::Http { url, credentials, allow_http } => {
+                Ok(Self::Http(Endpoint::open(checked(url, *allow_http)?, credentials.clone(), limits)))
+            }
+            Remote::Local(path) => path
+                .to_str()
+                .map(|path| Self::Local(path.to_owned()))
+                .ok_or(RepositoryError::UrlRefused { why: "the path is not text" }),
         }
     }
 
@@ -136,8 +141,14 @@ pub(super) fn checked(url: &str, allow_http: bool) -> Result<Url, RepositoryErro
 /// A branch name that is one to git too, and nothing but a branch name.
 fn branch_ref(branch: &str) -> Result<String, RepositoryError> {
     let name = format!("refs/heads/{branch}");
-    let plain = branch.len() <= 200 && branch.chars().all(|c| c.is_ascii_alphanumeric() || "._/@+-".contains(c)) && !branch.starts_with('-');
-    if plain && git2::Reference::is_valid_name(&name) { Ok(name) } else { Err(RepositoryError::BadBranch { branch: branch.chars().take(100).collect() }) }
+    let plain = branch.len() <= 200
+        && branch.chars().all(|c| c.is_ascii_alphanumeric() || "._/@+-".contains(c))
+        && !branch.starts_with('-');
+    if plain && git2::Reference::is_valid_name(&name) {
+        Ok(name)
+    } else {
+        Err(RepositoryError::BadBranch { branch: branch.chars().take(100).collect() })
+    }
 }
 
 impl Session {
@@ -146,9 +157,17 @@ impl Session {
         install();
         branch_ref(branch)?;
         let link = Link::new(remote, limits)?;
-        let folder = TempDir::with_prefix("reiter8-").map_err(|error| RepositoryError::Store { message: error.to_string() })?;
+        let folder =
+            TempDir::with_prefix("reiter8-").map_err(|error| RepositoryError::Store { message: error.to_string() })?;
         let repository = Repository::init_bare(folder.path()).map_err(|error| RepositoryError::from(&error))?;
-        let mut session = Self { repository, link, branch: branch.to_owned(), head: CommitId::from(Oid::ZERO_SHA1), limits, _folder: folder };
+        let mut session = Self {
+            repository,
+            link,
+            branch: branch.to_owned(),
+            head: CommitId::from(Oid::ZERO_SHA1),
+            limits,
+            _folder: folder,
+        };
         session.refresh()?;
         Ok(session)
     }
@@ -174,7 +193,8 @@ impl Session {
         let deadline = Instant::now() + self.limits.wall_clock;
         let budget = self.limits.bytes;
         let mut callbacks = RemoteCallbacks::new();
-        callbacks.transfer_progress(move |progress| progress.received_bytes() as u64 <= budget && Instant::now() < deadline);
+        callbacks
+            .transfer_progress(move |progress| progress.received_bytes() as u64 <= budget && Instant::now() < deadline);
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
         if matches!(self.link, Link::Http(_)) {
@@ -182,7 +202,10 @@ impl Session {
         }
         let source = branch_ref(&self.branch)?;
         let refspec = format!("+{source}:refs/fetched");
-        let fetched = self.repository.remote_anonymous(&self.link.address()).and_then(|mut remote| remote.fetch(&[refspec.as_str()], Some(&mut options), None));
+        let fetched = self
+            .repository
+            .remote_anonymous(&self.link.address())
+            .and_then(|mut remote| remote.fetch(&[refspec.as_str()], Some(&mut options), None));
         drop(options);
         fetched.map_err(|error| self.link.explain(&error))?;
         let found = self.repository.find_reference("refs/fetched").and_then(|reference| reference.peel_to_commit());
@@ -221,7 +244,11 @@ impl Session {
                     if blob != after.oid() {
                         return Err(RepositoryError::BaseMoved { path: file.path.clone() });
                     }
-                    update.upsert(file.path.as_str(), blob, if executable { FileMode::BlobExecutable } else { FileMode::Blob });
+                    update.upsert(
+                        file.path.as_str(),
+                        blob,
+                        if executable { FileMode::BlobExecutable } else { FileMode::Blob },
+                    );
                 }
                 FileOp::Remove { .. } => {
                     update.remove(file.path.as_str());

@@ -132,7 +132,8 @@ impl Endpoint {
     /// Makes a repository reachable for libgit2 until the value is dropped. `url` is checked by the caller.
     pub(super) fn open(url: Url, token: Option<Token>, limits: Limits) -> Arc<Self> {
         let run = Run { deadline: Instant::now(), bytes_left: 0, failure: None };
-        let endpoint = Arc::new(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), url, token, limits, run: Mutex::new(run) });
+        let endpoint =
+            Arc::new(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), url, token, limits, run: Mutex::new(run) });
         let mut endpoints = lock(&ENDPOINTS);
         endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
         endpoints.insert(endpoint.number, Arc::downgrade(&endpoint));
@@ -146,7 +147,8 @@ impl Endpoint {
 
     /// Starts the clock and the byte budget of one operation.
     pub(super) fn begin(&self) {
-        *lock(&self.run) = Run { deadline: Instant::now() + self.limits.wall_clock, bytes_left: self.limits.bytes, failure: None };
+        *lock(&self.run) =
+            Run { deadline: Instant::now() + self.limits.wall_clock, bytes_left: self.limits.bytes, failure: None };
     }
 
     /// What made the operation fail, if it was the exchange with the server.
@@ -179,7 +181,11 @@ impl Endpoint {
         let response = request.send().map_err(|error| self.fail(unreachable_server(&error)))?;
         match refusal(&response) {
             Some(failure) => Err(self.fail(failure)),
-            None if response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes() != accept.as_bytes()) => {
+            None if response
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .is_none_or(|kind| kind.as_bytes() != accept.as_bytes()) =>
+            {
                 Err(self.fail(Failure::ProviderUnavailable { message: "the answer is not git's".to_owned() }))
             }
             None => Ok(response),
@@ -208,11 +214,7 @@ fn unreachable_server(error: &reqwest::Error) -> Failure {
     if error.is_timeout() && !error.is_connect() {
         return Failure::TimedOut;
     }
-    let message = if error.is_connect() {
-        "no connection"
-    } else {
-        "the exchange failed"
-    };
+    let message = if error.is_connect() { "no connection" } else { "the exchange failed" };
     Failure::ProviderUnavailable { message: message.to_owned() }
 }
 
@@ -224,7 +226,11 @@ fn refusal(response: &Response) -> Option<Failure> {
         StatusCode::FORBIDDEN => Some(Failure::PermissionDenied),
         StatusCode::NOT_FOUND | StatusCode::GONE => Some(Failure::RepositoryNotFound),
         StatusCode::TOO_MANY_REQUESTS => {
-            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+            let seconds = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.parse().ok());
             Some(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) })
         }
         _ if status.is_redirection() => Some(Failure::RepositoryMoved),
@@ -247,9 +253,13 @@ impl SmartSubtransport for Smart {
     fn action(&self, address: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
         let endpoint = Endpoint::find(address).ok_or_else(|| git2::Error::from_str("the repository was closed"))?;
         let (path, kind) = match service {
-            Service::UploadPackLs => ("info/refs?service=git-upload-pack", "application/x-git-upload-pack-advertisement"),
+            Service::UploadPackLs => {
+                ("info/refs?service=git-upload-pack", "application/x-git-upload-pack-advertisement")
+            }
             Service::UploadPack => ("git-upload-pack", "application/x-git-upload-pack-result"),
-            Service::ReceivePackLs => ("info/refs?service=git-receive-pack", "application/x-git-receive-pack-advertisement"),
+            Service::ReceivePackLs => {
+                ("info/refs?service=git-receive-pack", "application/x-git-receive-pack-advertisement")
+            }
             Service::ReceivePack => ("git-receive-pack", "application/x-git-receive-pack-result"),
         };
         let url = format!("{}/{path}", endpoint.url.as_str().trim_end_matches('/'));
@@ -309,7 +319,12 @@ pub(super) fn install() {
         // SAFETY: both calls change libgit2's global state without a lock. `Once` keeps them from running twice, and every
         // repository of this crate is opened behind this function, so nothing reads that state before or meanwhile.
         #[allow(unsafe_code)]
-        let results = unsafe { [Global, XDG, System, ProgramData].map(|level| git2::opts::set_search_path(level, "")).into_iter().chain([git2::transport::register(SCHEME, |remote| Transport::smart(remote, true, Smart))]) };
+        let results = unsafe {
+            [Global, XDG, System, ProgramData]
+                .map(|level| git2::opts::set_search_path(level, ""))
+                .into_iter()
+                .chain([git2::transport::register(SCHEME, |remote| Transport::smart(remote, true, Smart))])
+        };
         for error in results.filter_map(Result::err) {
             tracing::error!(error = error.message(), "failed to prepare libgit2");
         }

@@ -129,7 +129,9 @@ object_id! {
 impl BlobId {
     /// The id that this content has in every git repository.
     pub fn of(content: &[u8]) -> Result<Self, TreeError> {
-        git2::Oid::hash_object(git2::ObjectType::Blob, content).map(Self).map_err(|error| TreeError::Store { message: error.message().to_owned() })
+        git2::Oid::hash_object(git2::ObjectType::Blob, content)
+            .map(Self)
+            .map_err(|error| TreeError::Store { message: error.message().to_owned() })
     }
 }
 
@@ -156,7 +158,12 @@ impl FromStr for RepoPath {
     fn from_str(text: &str) -> Result<Self, TreeError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._/@+-".contains(c);
         // `.git~1` and trailing dots are other spellings of `.git` on some file systems; `~` is not accepted at all.
-        let part_ok = |part: &str| !matches!(part, "" | "." | "..") && !part.ends_with('.') && !part.eq_ignore_ascii_case(".git") && !part.starts_with('-');
+        let part_ok = |part: &str| {
+            !matches!(part, "" | "." | "..")
+                && !part.ends_with('.')
+                && !part.eq_ignore_ascii_case(".git")
+                && !part.starts_with('-')
+        };
         if text.len() <= MAX_PATH && text.chars().all(allowed) && text.split('/').all(part_ok) {
             Ok(Self(text.to_owned()))
         } else {
@@ -229,7 +236,9 @@ pub fn read(files: &dyn Files, path: &RepoPath) -> Result<Option<Blob>, TreeErro
     let mut parent: Option<RepoPath> = None;
     let parts: Vec<&str> = path.as_str().split('/').collect();
     for (index, part) in parts.iter().enumerate() {
-        let Some(entry) = files.list(parent.as_ref())?.into_iter().find(|entry| entry.name == *part) else { return Ok(None) };
+        let Some(entry) = files.list(parent.as_ref())?.into_iter().find(|entry| entry.name == *part) else {
+            return Ok(None);
+        };
         let here = parent.map_or_else(|| part.parse(), |parent| parent.join(part))?;
         let last = index + 1 == parts.len();
         match (entry.kind, last) {

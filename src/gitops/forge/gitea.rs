@@ -89,13 +89,21 @@ impl Gitea {
         let mut web = checked(clone_url, allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
         let path = web.path().trim_end_matches('/').trim_end_matches(".git").to_owned();
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else { return Err(refuse("it has no owner and name")) };
+        let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else {
+            return Err(refuse("it has no owner and name"));
+        };
         let mut api = web.clone();
         let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
-        let builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT).timeout(TOTAL_TIMEOUT);
-        let client = builder.user_agent(concat!("reiter8/", env!("CARGO_PKG_VERSION"))).build().map_err(|_| unavailable("TLS cannot be set up"))?;
+        let builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT);
+        let client = builder
+            .user_agent(concat!("reiter8/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| unavailable("TLS cannot be set up"))?;
         Ok(Self { client, api, web, token })
     }
 
@@ -116,10 +124,19 @@ impl Gitea {
     /// Looks through the newest requests; the servers' list has no filter by head.
     async fn search(&self, head: &str, base: &str, state: &str) -> Result<Option<Pull>, ForgeError> {
         for page in 1..=MAX_PAGES {
-            let query = [("state", state.to_owned()), ("base_branch", base.to_owned()), ("limit", PAGE.to_string()), ("page", page.to_string())];
+            let query = [
+                ("state", state.to_owned()),
+                ("base_branch", base.to_owned()),
+                ("limit", PAGE.to_string()),
+                ("page", page.to_string()),
+            ];
             let answers: Vec<Answer> = self.read(&["pulls"], &query).await?.unwrap_or_default();
             let last = answers.len() < PAGE;
-            let mut found: Vec<Pull> = answers.into_iter().filter(|answer| answer.is_for(head, base)).map(|answer| self.pull(answer)).collect();
+            let mut found: Vec<Pull> = answers
+                .into_iter()
+                .filter(|answer| answer.is_for(head, base))
+                .map(|answer| self.pull(answer))
+                .collect();
             found.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
             if let Some(pull) = found.pop() {
                 return Ok(Some(pull));
@@ -186,7 +203,11 @@ impl Gitea {
         }
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<Option<T>, ForgeError> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Option<T>, ForgeError> {
         let (status, bytes) = self.call(Method::GET, path, query, None).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -200,7 +221,13 @@ impl Gitea {
     }
 
     /// One call; the answer's status and its bounded body.
-    async fn call(&self, method: Method, path: &[&str], query: &[(&str, String)], body: Option<serde_json::Value>) -> Result<(StatusCode, Vec<u8>), ForgeError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<serde_json::Value>,
+    ) -> Result<(StatusCode, Vec<u8>), ForgeError> {
         let mut url = self.api.clone();
         // Pushed as segments, so that the `/` of a branch name is encoded.
         url.path_segments_mut().map_err(|()| ForgeError::AddressRefused { why: "it has no path" })?.extend(path);
@@ -209,16 +236,24 @@ impl Gitea {
         }
         let mut request = self.client.request(method, url).header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
-            let mut value = header::HeaderValue::from_str(&format!("token {}", token.expose())).map_err(|_| ForgeError::AuthenticationFailed)?;
+            let mut value = header::HeaderValue::from_str(&format!("token {}", token.expose()))
+                .map_err(|_| ForgeError::AuthenticationFailed)?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let mut response = request.send().await.map_err(|error| unavailable(if error.is_timeout() { "no answer in time" } else { "no connection" }))?;
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| unavailable(if error.is_timeout() { "no answer in time" } else { "no connection" }))?;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+            let seconds = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.parse().ok());
             return Err(ForgeError::RateLimited { retry_after: seconds.map(Duration::from_secs) });
         }
         let mut bytes = Vec::new();

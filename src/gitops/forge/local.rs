@@ -92,7 +92,9 @@ impl LocalForge {
     fn load(repository: &Repository, number: u64) -> Result<Option<Meta>, ForgeError> {
         let Some(id) = some(repository.refname_to_id(&meta_ref(number)))? else { return Ok(None) };
         let blob = repository.find_blob(id)?;
-        serde_json::from_slice(blob.content()).map(Some).map_err(|error| ForgeError::Store { message: error.to_string() })
+        serde_json::from_slice(blob.content())
+            .map(Some)
+            .map_err(|error| ForgeError::Store { message: error.to_string() })
     }
 
     fn store(repository: &Repository, number: u64, meta: &Meta, replace: bool) -> Result<(), ForgeError> {
@@ -133,7 +135,11 @@ impl LocalForge {
         Self::follow(repository, number, &mut meta)?;
         let head = some(repository.refname_to_id(&head_ref(number)))?;
         let mergeable = match (&meta.state, head, tip(repository, &meta.base)?) {
-            (State::Open, Some(head), Some(base)) => Some(!repository.merge_commits(&repository.find_commit(base)?, &repository.find_commit(head)?, None)?.has_conflicts()),
+            (State::Open, Some(head), Some(base)) => Some(
+                !repository
+                    .merge_commits(&repository.find_commit(base)?, &repository.find_commit(head)?, None)?
+                    .has_conflicts(),
+            ),
             _ => None,
         };
         let state = match meta.state {
@@ -141,7 +147,14 @@ impl LocalForge {
             State::Closed => PullState::Closed,
             State::Merged(commit) => PullState::Merged { commit: Some(commit) },
         };
-        let pull = Pull { number, url: format!("local/pulls/{number}"), state, head: head.map(CommitId::from), head_branch: meta.head, mergeable };
+        let pull = Pull {
+            number,
+            url: format!("local/pulls/{number}"),
+            state,
+            head: head.map(CommitId::from),
+            head_branch: meta.head,
+            mergeable,
+        };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }
 
@@ -182,7 +195,12 @@ impl LocalForge {
     }
 
     pub(super) fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
-        let mut pulls: Vec<Pull> = self.list()?.into_iter().filter(|pull| pull.base == base && pull.pull.head_branch == head).map(|pull| pull.pull).collect();
+        let mut pulls: Vec<Pull> = self
+            .list()?
+            .into_iter()
+            .filter(|pull| pull.base == base && pull.pull.head_branch == head)
+            .map(|pull| pull.pull)
+            .collect();
         pulls.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
         Ok(pulls.pop())
     }
@@ -196,12 +214,22 @@ impl LocalForge {
             return Ok(pull);
         }
         let repository = self.repository()?;
-        let (head, base) = (tip(&repository, &new.head)?.ok_or(ForgeError::NotFound)?, tip(&repository, &new.base)?.ok_or(ForgeError::NotFound)?);
+        let (head, base) = (
+            tip(&repository, &new.head)?.ok_or(ForgeError::NotFound)?,
+            tip(&repository, &new.base)?.ok_or(ForgeError::NotFound)?,
+        );
         if head == base {
             return Err(ForgeError::NoChanges);
         }
         let number = Self::numbers(&repository)?.last().map_or(1, |last| last + 1);
-        let meta = Meta { title: new.title.clone(), body: new.body.clone(), base: new.base.clone(), head: new.head.clone(), state: State::Open, comments: Vec::new() };
+        let meta = Meta {
+            title: new.title.clone(),
+            body: new.body.clone(),
+            base: new.base.clone(),
+            head: new.head.clone(),
+            state: State::Open,
+            comments: Vec::new(),
+        };
         repository.reference(&head_ref(number), head, true, "pull request")?;
         Self::store(&repository, number, &meta, false)?;
         self.get(number)?.ok_or(ForgeError::NotFound)

@@ -90,7 +90,9 @@ impl From<&git2::Error> for RepositoryError {
     fn from(error: &git2::Error) -> Self {
         match (error.class(), error.code()) {
             (_, git2::ErrorCode::User) => Failure::TimedOut.into(),
-            (git2::ErrorClass::Net | git2::ErrorClass::Http, _) => Failure::ProviderUnavailable { message: error.message().to_owned() }.into(),
+            (git2::ErrorClass::Net | git2::ErrorClass::Http, _) => {
+                Failure::ProviderUnavailable { message: error.message().to_owned() }.into()
+            }
             _ => Self::Store { message: error.message().to_owned() },
         }
     }
@@ -145,14 +147,25 @@ impl PushError {
 
     /// The server's word about one ref, and what its hooks said meanwhile.
     pub(super) fn of_status(status: &str, said: &str) -> Self {
-        let message: String = format!("{status}. {said}").trim_end_matches([' ', '.', '\n']).chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        let message: String = format!("{status}. {said}")
+            .trim_end_matches([' ', '.', '\n'])
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(300)
+            .collect();
         let lower = message.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if says(&["protected"]) {
             Self::ProtectedBranch { message }
         } else if says(&["non-fast-forward", "fetch first", "non-fast forward"]) {
             Self::NotFastForward
-        } else if says(&["failed to update ref", "cannot lock ref", "stale info", "reference already exists", "failed to lock"]) {
+        } else if says(&[
+            "failed to update ref",
+            "cannot lock ref",
+            "stale info",
+            "reference already exists",
+            "failed to lock",
+        ]) {
             // Somebody was faster between the server's answer to our question and its update of the ref.
             Self::LeaseLost { found: None }
         } else {

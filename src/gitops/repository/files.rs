@@ -27,7 +27,9 @@ fn kind(mode: i32) -> EntryKind {
     match mode {
         _ if mode == i32::from(FileMode::Tree) => EntryKind::Directory,
         _ if mode == i32::from(FileMode::Link) => EntryKind::Link,
-        _ if [FileMode::Blob, FileMode::BlobExecutable, FileMode::BlobGroupWritable].map(i32::from).contains(&mode) => EntryKind::File,
+        _ if [FileMode::Blob, FileMode::BlobExecutable, FileMode::BlobGroupWritable].map(i32::from).contains(&mode) => {
+            EntryKind::File
+        }
         _ => EntryKind::Other,
     }
 }
@@ -45,8 +47,12 @@ impl Files for GitFiles<'_> {
             Err(error) => return Err(store(&error)),
         };
         match kind(entry.filemode()) {
-            EntryKind::Directory => self.repository.find_tree(entry.id()).map(|tree| Self::entries(&tree)).map_err(|error| store(&error)),
-            found @ (EntryKind::File | EntryKind::Link | EntryKind::Other) => Err(TreeError::NotAFile { path: path.to_string(), found }),
+            EntryKind::Directory => {
+                self.repository.find_tree(entry.id()).map(|tree| Self::entries(&tree)).map_err(|error| store(&error))
+            }
+            found @ (EntryKind::File | EntryKind::Link | EntryKind::Other) => {
+                Err(TreeError::NotAFile { path: path.to_string(), found })
+            }
         }
     }
 

@@ -91,7 +91,10 @@ impl Session {
         });
         let mut options = PushOptions::new();
         options.remote_callbacks(callbacks);
-        let pushed = self.repository.remote_anonymous(&self.link.address()).and_then(|mut remote| remote.push(&[refspec], Some(&mut options)));
+        let pushed = self
+            .repository
+            .remote_anonymous(&self.link.address())
+            .and_then(|mut remote| remote.push(&[refspec], Some(&mut options)));
         drop(options);
         if let Some(verdict) = verdict.take() {
             return Err(verdict);

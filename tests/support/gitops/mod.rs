@@ -1,4 +1,6 @@
 //! A bookinfo-like environment repository for the tests of the write-back.
+// Each test program uses a part of this.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +19,9 @@ pub(crate) const TIME: i64 = 1_700_000_000;
 pub(crate) fn fixture(state: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gitops").join(state);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    files.map(|entry| (format!("{APP}/{}", entry.file_name().to_str().unwrap()), std::fs::read(entry.path()).unwrap())).collect()
+    files
+        .map(|entry| (format!("{APP}/{}", entry.file_name().to_str().unwrap()), std::fs::read(entry.path()).unwrap()))
+        .collect()
 }
 
 /// Makes a bare repository at `path` whose `main` goes from the state before the experiment to the one with its files.
@@ -32,7 +36,12 @@ pub(crate) fn environment(path: &Path) -> Repository {
 }
 
 /// Adds files to a branch of a bare repository.
-pub(crate) fn commit(repository: &Repository, branch: &str, message: &str, files: &BTreeMap<String, Vec<u8>>) -> git2::Oid {
+pub(crate) fn commit(
+    repository: &Repository,
+    branch: &str,
+    message: &str,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> git2::Oid {
     let name = format!("refs/heads/{branch}");
     let parent = repository.find_reference(&name).ok().map(|reference| reference.peel_to_commit().unwrap());
     let empty = repository.treebuilder(None).unwrap().write().unwrap();

@@ -60,9 +60,13 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (root, modes) = (root.clone(), modes.clone());
                 connections.spawn(async move {
-                    let service = hyper::service::service_fn(move |request| answer(request, root.clone(), *modes.lock().unwrap()));
+                    let service = hyper::service::service_fn(move |request| {
+                        answer(request, root.clone(), *modes.lock().unwrap())
+                    });
                     // A broken connection is the client's business.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
@@ -83,7 +87,11 @@ impl Server {
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 fn full(status: u16, kind: &str, body: Vec<u8>) -> Response<Body> {
-    Response::builder().status(status).header("content-type", kind).body(Full::new(Bytes::from(body)).boxed_unsync()).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", kind)
+        .body(Full::new(Bytes::from(body)).boxed_unsync())
+        .unwrap()
 }
 
 async fn answer(request: Request<Incoming>, root: PathBuf, mode: Mode) -> Result<Response<Body>, std::io::Error> {

@@ -1,0 +1,160 @@
+//! The `Repository`: where outcomes are written, with which credentials, and who may use it.
+//!
+//! Owned by the platform team in its own namespace. The write-back reads it by name at use time and asks it for permission.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A repository at a forge.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "iter8.tools",
+    version = "v2alpha2",
+    kind = "Repository",
+    plural = "repositories",
+    namespaced,
+    doc = "An environment repository: where outcomes are written, with which credentials, and who may use it.",
+    printcolumn(name = "url", type_ = "string", json_path = ".spec.url"),
+    printcolumn(name = "provider", type_ = "string", json_path = ".spec.provider"),
+    printcolumn(name = "branch", type_ = "string", json_path = ".spec.branch")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RepositorySpec {
+    /// Address for clones, `https://HOST/OWNER/NAME.git`; `http` only for hosts that the controller's configuration lists. Required.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){2,}$')")
+        .message("not the address of a repository: write `https://HOST/OWNER/NAME.git`, without a user, a password or a query; credentials belong in the Secret of `secretRef`"))]
+    pub url: String,
+    /// The forge that serves the address, for pull requests. Required.
+    pub provider: Provider,
+    /// The branch that pull requests are for. Default: main.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$') && !self.contains('..') && !self.endsWith('.lock')")
+        .message("not a branch: write its short name such as `main`, without `refs/heads/`, `..` or blanks"))]
+    pub branch: Option<String>,
+    /// The Secret with the token, in the namespace of this Repository. Required.
+    pub secret_ref: SecretRef,
+    /// Namespaces whose Experiments may use this Repository; `*` is every namespace. Default: the Repository's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub allowed_namespaces: Vec<String>,
+    /// Directories that may be written, such as `apps/productpage`; `apps` includes all below it. Default: every directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(validation = Rule::new("self.all(p, p.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
+        .message("not a directory in the repository: write it relative and without a slash at the end, such as `apps/productpage`; wildcards are not needed, all below it is included"))]
+    pub allowed_paths: Vec<String>,
+    /// Who the commits are by. Default: Reiter8 <reiter8@localhost>.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitIdentity>,
+}
+
+impl RepositorySpec {
+    /// The branch that pull requests are for.
+    pub fn branch(&self) -> &str {
+        self.branch.as_deref().unwrap_or("main")
+    }
+
+    /// Whether Experiments in `namespace` may use the Repository, which is itself in `own`.
+    pub fn allows_namespace(&self, own: &str, namespace: &str) -> bool {
+        if self.allowed_namespaces.is_empty() {
+            return own == namespace;
+        }
+        self.allowed_namespaces.iter().any(|allowed| allowed == "*" || allowed == namespace)
+    }
+
+    /// Whether the directory `path` may be written. It must be relative and free of `.` and `..`, which the schema sees to.
+    pub fn allows_path(&self, path: &str) -> bool {
+        let below = |allowed: &String| {
+            path.strip_prefix(allowed.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.allowed_paths.is_empty() || self.allowed_paths.iter().any(below)
+    }
+
+    /// Who the commits are by.
+    pub fn identity(&self) -> CommitIdentity {
+        self.commit
+            .clone()
+            .unwrap_or_else(|| CommitIdentity { name: "Reiter8".into(), email: "reiter8@localhost".into() })
+    }
+}
+
+/// The forge that serves a repository.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Gitea or Forgejo.
+    Gitea,
+    /// GitHub or GitHub Enterprise.
+    GitHub,
+}
+
+/// A key of a Secret in the namespace of the Repository.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// Name of the Secret. Required.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the token in it. Default: token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+impl SecretRef {
+    /// Key of the token.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("token")
+    }
+}
+
+/// Author and committer of the commits.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommitIdentity {
+    /// Name. Required.
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[^<>\\\\x00-\\\\x1f]+$')").message("not a name for commits: write it on one line, without `<` and `>`"))]
+    pub name: String,
+    /// Address. Required.
+    #[schemars(length(min = 1, max = 254))]
+    #[x_kube(validation = Rule::new("self.matches('^[^<> \\\\x00-\\\\x1f]+@[^<> \\\\x00-\\\\x1f]+$')").message("not an address for commits: write `name@host`"))]
+    pub email: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository(namespaces: &[&str], paths: &[&str]) -> RepositorySpec {
+        let owned = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        RepositorySpec {
+            url: "https://git.example.com/platform/environment.git".into(),
+            provider: Provider::Gitea,
+            branch: None,
+            secret_ref: SecretRef { name: "forge".into(), key: None },
+            allowed_namespaces: owned(namespaces),
+            allowed_paths: owned(paths),
+            commit: None,
+        }
+    }
+
+    #[test]
+    fn without_a_list_only_the_own_namespace_may_use_it() {
+        let closed = repository(&[], &[]);
+        assert!(closed.allows_namespace("platform", "platform") && !closed.allows_namespace("platform", "bookinfo"));
+        let listed = repository(&["bookinfo"], &[]);
+        assert!(listed.allows_namespace("platform", "bookinfo") && !listed.allows_namespace("platform", "platform"));
+        assert!(repository(&["*"], &[]).allows_namespace("platform", "anything"));
+    }
+
+    #[test]
+    fn an_allowed_directory_includes_what_is_below_it_and_nothing_beside_it() {
+        let apps = repository(&[], &["apps/productpage"]);
+        assert!(apps.allows_path("apps/productpage") && apps.allows_path("apps/productpage/eu"));
+        assert!(!apps.allows_path("apps/productpage2") && !apps.allows_path("apps") && !apps.allows_path("other"));
+        assert!(repository(&[], &[]).allows_path("anything"));
+    }
+}

@@ -1,0 +1,324 @@
+//! The controller's loop: which experiment needs a turn, and when.
+//!
+//! Owns watches, predicates, back-off and the finalizer's arrival. Every reconcile reads its experiment fresh, resolves
+//! it, and takes turns until the engine wants to wait. It makes no choices about the experiment.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, ResourceExt};
+use kube_runtime::controller::{Action, Config};
+use kube_runtime::reflector::{self, ObjectRef, Store};
+use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
+use serde_json::json;
+
+use super::ledger::{self, StatusLedger};
+use super::{Context, references, resolve};
+use crate::api::{Experiment, Repository};
+use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
+use crate::gitops::WriteBack;
+use crate::live::{Contender, FINALIZER, Live, virtual_service};
+use crate::server::Readiness;
+use crate::turn;
+
+/// Turns in one reconcile; an experiment that wants more is put at the end of the queue, so that it starves no other.
+const TURNS: usize = 16;
+/// Experiments that take turns at the same time. A turn waits for others most of its time.
+const CONCURRENCY: u16 = 16;
+/// Bounds of the time before a failed turn is repeated.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
+
+/// The experiments that are known, as the watch has them.
+pub(crate) type Experiments = Store<DeserializeGuard<Experiment>>;
+
+/// Reconciles until `stop` resolves; turns that are under way are finished.
+pub(super) async fn run(
+    context: Arc<Context>,
+    readiness: Readiness,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    let client = context.client.clone();
+    let (experiments, writer) = reflector::store();
+    readiness.wait("experiments", "the list of experiments");
+    let wanted = predicates::generation;
+    let watched = watcher(Api::<DeserializeGuard<Experiment>>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            kube_runtime::Predicate::combine(
+                kube_runtime::Predicate::combine(wanted, predicates::finalizers),
+                predicates::annotations,
+            ),
+            kube_runtime::PredicateConfig::default(),
+        );
+    let known = experiments.clone();
+    tokio::spawn(async move {
+        if known.wait_until_ready().await.is_ok() {
+            readiness.done("experiments");
+        }
+    });
+    let virtual_services = Api::<DynamicObject>::all_with(client.clone(), &virtual_service());
+    let (by_route, by_workload, by_repository) = (experiments.clone(), experiments.clone(), experiments.clone());
+    let backoff = Arc::new(Backoff::default());
+    let failed = Arc::clone(&backoff);
+    Controller::for_stream(watched, experiments.clone())
+        .watches_with(virtual_services, virtual_service(), watcher::Config::default(), move |object| {
+            concerned(&by_route, |e| references::uses_virtual_service(e, &object))
+        })
+        .watches(Api::<Deployment>::all(client.clone()), watcher::Config::default(), move |object| {
+            concerned(&by_workload, |e| references::uses_workload(e, &object))
+        })
+        .watches(Api::<Repository>::all(client), watcher::Config::default(), move |object| {
+            concerned(&by_repository, |e| references::uses_repository(e, &object))
+        })
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stop)
+        .run(
+            move |object, context| reconcile(object, context, experiments.clone(), Arc::clone(&backoff)),
+            move |object, error, _| Action::requeue(failed.next(&object.name_any(), error.0.reason)),
+            context,
+        )
+        .for_each(|_| std::future::ready(()))
+        .await;
+    Ok(())
+}
+
+/// Experiments that a changed object concerns.
+fn concerned(
+    experiments: &Experiments,
+    uses: impl Fn(&Experiment) -> bool,
+) -> Vec<ObjectRef<DeserializeGuard<Experiment>>> {
+    experiments
+        .state()
+        .iter()
+        .filter(|guard| guard.0.as_ref().is_ok_and(&uses))
+        .map(|guard| ObjectRef::from_obj(&**guard))
+        .collect()
+}
+
+/// A turn that could not be finished.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to finish a turn")]
+struct Unfinished(#[source] Unavailable);
+
+/// Attempts in a row that failed, by experiment.
+#[derive(Default)]
+struct Backoff(Mutex<HashMap<String, u32>>);
+
+impl Backoff {
+    /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
+    fn next(&self, name: &str, reason: &str) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = failures.entry(name.to_owned()).or_default();
+        if reason == "Conflict" {
+            return BACKOFF.0;
+        }
+        *failures = failures.saturating_add(1);
+        (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1)
+    }
+
+    fn worked(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+async fn reconcile(
+    object: Arc<DeserializeGuard<Experiment>>,
+    context: Arc<Context>,
+    experiments: Experiments,
+    backoff: Arc<Backoff>,
+) -> Result<Action, Unfinished> {
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let began = Instant::now();
+    let result = one(&context, &experiments, &namespace, &name).await;
+    context.metrics.turn(began.elapsed().as_secs_f64());
+    count(&context, &experiments);
+    match result {
+        Ok(action) => {
+            backoff.worked(&name);
+            Ok(action)
+        }
+        Err(error) => {
+            context.metrics.error(error.reason);
+            if error.reason == "Conflict" {
+                tracing::debug!(namespace, name, "{error}");
+            } else {
+                tracing::warn!(namespace, name, reason = error.reason, "{error}");
+            }
+            Err(Unfinished(error))
+        }
+    }
+}
+
+/// Notes how many experiments are in each phase.
+fn count(context: &Context, experiments: &Experiments) {
+    let mut phases: HashMap<String, usize> = super::PHASES.iter().map(|p| (p.as_str().to_owned(), 0)).collect();
+    for experiment in experiments.state().iter().filter_map(|g| g.0.as_ref().ok()) {
+        let phase = experiment.status.as_ref().and_then(|s| s.phase.clone());
+        if let Some(n) = phases.get_mut(phase.as_deref().unwrap_or("Queued")) {
+            *n += 1;
+        }
+    }
+    for (phase, n) in &phases {
+        context.metrics.experiments(phase, *n);
+    }
+}
+
+/// All turns that one experiment wants now.
+async fn one(
+    context: &Arc<Context>,
+    experiments: &Experiments,
+    namespace: &str,
+    name: &str,
+) -> Result<Action, Unavailable> {
+    let api: Api<Experiment> = Api::namespaced(context.client.clone(), namespace);
+    let read =
+        |error: kube::Error| Unavailable::new("ApiUnavailable", format!("failed to read the experiment: {error}"));
+    let Some(experiment) = api.get_opt(name).await.map_err(read)? else { return Ok(Action::await_change()) };
+    let leaving = experiment.metadata.deletion_timestamp.is_some();
+    if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let referred = references::fetch(&context.client, &experiment).await?;
+    let resolved = match resolve::resolve(&experiment, &referred) {
+        Ok(resolved) => resolved,
+        Err(refusal) if leaving => {
+            tracing::warn!(
+                namespace,
+                name,
+                reason = refusal.reason(),
+                "released although it cannot be resolved: {refusal}"
+            );
+            return release(&api, &experiment).await;
+        }
+        Err(refusal) => {
+            ledger::refuse(&api, &context.recorder, &experiment, refusal.reason(), &refusal.to_string()).await?;
+            // A reference that is missing may appear; what is written wrong changes only with the object.
+            return Ok(if refusal.may_heal() {
+                Action::requeue(Duration::from_secs(5))
+            } else {
+                Action::await_change()
+            });
+        }
+    };
+    let experiment = hold(&api, experiment, leaving).await?;
+    let progress = remembered(&experiment)?;
+    let write_back = match (resolved.write, &referred.repository) {
+        // Leaving needs no repository, and must not wait for its credentials.
+        (Some(target), Some(repository)) if !leaving => {
+            let token = references::token(&context.client, repository).await?;
+            Some(WriteBack::new(target, Some(token), &context.http_hosts)?)
+        }
+        _ => None,
+    };
+    let live = Live::new(
+        context.client.clone(),
+        context.prometheus.clone(),
+        &context.namespace,
+        resolved.binding,
+        write_back,
+        contenders(experiments),
+    );
+    let ledger = StatusLedger::new(api, &context.recorder, &resolved.plan, experiment);
+    turns(context, &live, &ledger, &resolved.plan, progress).await
+}
+
+/// Takes turns until the engine wants to wait.
+async fn turns(
+    context: &Context,
+    live: &Live,
+    ledger: &StatusLedger<'_>,
+    plan: &Plan,
+    mut progress: Progress,
+) -> Result<Action, Unavailable> {
+    for _ in 0..TURNS {
+        let Step { progress: next, effects, wake, .. } =
+            turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
+        effects.iter().for_each(|e| context.metrics.effect(e.as_str()));
+        if let (None, Some(decision)) = (&progress.decision, &next.decision) {
+            context.metrics.outcome(decision.reason.as_str());
+        }
+        progress = next;
+        match wake {
+            Wake::OnChange => return Ok(Action::await_change()),
+            Wake::At(time) => {
+                let wait = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+                if !wait.is_zero() {
+                    return Ok(Action::requeue(wait));
+                }
+            }
+        }
+    }
+    Ok(Action::requeue(BACKOFF.0))
+}
+
+/// The engine's memory of an experiment; a new one remembers nothing.
+fn remembered(experiment: &Experiment) -> Result<Progress, Unavailable> {
+    match experiment.status.as_ref().and_then(|s| s.progress.clone()) {
+        None => Ok(Progress::default()),
+        Some(value) => serde_json::from_value(value).map_err(|error| {
+            Unavailable::new(
+                "ProgressUnreadable",
+                format!("failed to read status.progress, written by another release?: {error}"),
+            )
+        }),
+    }
+}
+
+/// Puts our finalizer on an experiment before anything of it reaches traffic.
+async fn hold(api: &Api<Experiment>, experiment: Experiment, leaving: bool) -> Result<Experiment, Unavailable> {
+    if leaving || experiment.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(experiment);
+    }
+    let mut finalizers = experiment.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    patch_finalizers(api, &experiment, &finalizers).await
+}
+
+/// Takes our finalizer off an experiment that cannot be carried out.
+async fn release(api: &Api<Experiment>, experiment: &Experiment) -> Result<Action, Unavailable> {
+    let finalizers: Vec<String> = experiment.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
+    patch_finalizers(api, experiment, &finalizers).await?;
+    Ok(Action::await_change())
+}
+
+async fn patch_finalizers(
+    api: &Api<Experiment>,
+    experiment: &Experiment,
+    finalizers: &[String],
+) -> Result<Experiment, Unavailable> {
+    let metadata = json!({"metadata": {"finalizers": finalizers, "resourceVersion": experiment.resource_version()}});
+    api.patch(&experiment.name_any(), &PatchParams::default(), &Patch::Merge(&metadata)).await.map_err(|error| {
+        match &error {
+            kube::Error::Api(status) if status.is_conflict() => {
+                Unavailable::new("Conflict", "the experiment was changed meanwhile; the next turn reads it again")
+            }
+            other => Unavailable::new("ApiUnavailable", format!("failed to write the finalizer: {other}")),
+        }
+    })
+}
+
+/// Everybody who wants a target.
+fn contenders(experiments: &Experiments) -> Vec<Contender> {
+    let completed = Phase::Completed.as_str();
+    experiments
+        .state()
+        .iter()
+        .filter_map(|guard| guard.0.as_ref().ok())
+        .map(|e| Contender {
+            namespace: e.namespace().unwrap_or_default(),
+            name: e.name_any(),
+            uid: e.uid().unwrap_or_default(),
+            created: e.creation_timestamp().map(|t| t.0).unwrap_or_default(),
+            completed: e.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(completed),
+            target: e.spec.target.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,90 @@
+//! The objects that an experiment refers to: reading them, and knowing which experiments a change concerns.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DynamicObject;
+use kube::{Api, Client, Resource, ResourceExt};
+
+use super::resolve::Referred;
+use crate::api::{Experiment, Metric, Repository};
+use crate::engine::Unavailable;
+use crate::gitops::transport::Token;
+
+/// Reads what an experiment refers to; what does not exist is absent from the answer.
+pub(super) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
+    let namespace = experiment.namespace().unwrap_or_default();
+    let mut metrics = BTreeMap::new();
+    for objective in experiment.spec.criteria.objectives.iter().filter(|o| !o.metric.contains('/')) {
+        let api: Api<Metric> = Api::namespaced(client.clone(), &namespace);
+        if let Some(metric) =
+            api.get_opt(&objective.metric).await.map_err(|e| unreadable("Metric", &objective.metric, &e))?
+        {
+            metrics.insert(objective.metric.clone(), metric);
+        }
+    }
+    let repository = match repository_name(experiment) {
+        None => None,
+        Some((namespace, name)) => {
+            let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
+            api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))?
+        }
+    };
+    Ok(Referred { metrics, repository })
+}
+
+/// The token of a repository, read at every use, so that a rotation needs no restart.
+pub(super) async fn token(client: &Client, repository: &Repository) -> Result<Token, Unavailable> {
+    let (namespace, reference) = (repository.namespace().unwrap_or_default(), &repository.spec.secret_ref);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let named = format!("{namespace}/{}", reference.name);
+    let secret = api.get_opt(&reference.name).await.map_err(|e| unreadable("Secret", &named, &e))?;
+    let data = secret.and_then(|s| s.data).unwrap_or_default();
+    let bytes = data.get(reference.key()).map(|b| b.0.as_slice()).unwrap_or_default();
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+    if text.is_empty() {
+        let message =
+            format!("Secret {named} has no text under the key `{}`; put the forge's token there", reference.key());
+        return Err(Unavailable::new("CredentialsMissing", message));
+    }
+    Ok(Token::new(text))
+}
+
+fn unreadable(kind: &str, name: &str, error: &kube::Error) -> Unavailable {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            Unavailable::new("Forbidden", format!("the controller may not read {kind} {name}: {}", status.message))
+        }
+        other => Unavailable::new("ApiUnavailable", format!("failed to read {kind} {name}: {other}")),
+    }
+}
+
+/// Namespace and name of the repository that an experiment writes to.
+fn repository_name(experiment: &Experiment) -> Option<(String, String)> {
+    let written = &experiment.spec.gitops.as_ref()?.repository;
+    Some(match written.split_once('/') {
+        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+        None => (experiment.namespace().unwrap_or_default(), written.clone()),
+    })
+}
+
+/// Whether an experiment shifts weights in this VirtualService.
+pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObject) -> bool {
+    let named = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    experiment.namespace() == object.namespace() && named == object.metadata.name.as_deref()
+}
+
+/// Whether an experiment compares this workload.
+pub(super) fn uses_workload(experiment: &Experiment, object: &impl Resource) -> bool {
+    let info = &experiment.spec.version_info;
+    experiment.namespace() == object.meta().namespace
+        && std::iter::once(&info.baseline)
+            .chain(&info.candidates)
+            .filter_map(|v| v.workload.as_ref())
+            .any(|w| Some(&w.name) == object.meta().name.as_ref())
+}
+
+/// Whether an experiment writes to this repository.
+pub(super) fn uses_repository(experiment: &Experiment, object: &Repository) -> bool {
+    repository_name(experiment) == object.namespace().zip(object.metadata.name.clone())
+}

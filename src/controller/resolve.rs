@@ -1,0 +1,399 @@
+//! From what was written to what can be carried out: parse, don't validate.
+//!
+//! Pure. Takes an `Experiment` and the objects it refers to; gives the engine's plan and the addresses that a world
+//! needs, or a refusal that names the field, the value and the remedy. Called by the controller, the demo and `check`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use crate::api::experiment::{
+    self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields, TestingPattern,
+};
+use crate::api::{Experiment, InvalidField, Metric, MetricKind, Repository, Unit};
+use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
+use crate::gitops::WriteTarget;
+use crate::gitops::edit::{EditError, Path as FieldPath};
+use crate::gitops::plan::Spec;
+use crate::gitops::promote::{Fields, Workload};
+use crate::live::{Binding, Destination, RouteBinding, ShareQuery, builtin};
+
+/// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
+const DRAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Beyond this cap the baseline is left with too little traffic to compare with.
+const MOST_FOR_COMPARISON: i32 = 90;
+
+/// Labels by which Istio's subsets tell versions apart; they belong to a manifest's place, not to what was tested.
+const SUBSET_LABELS: [&str; 1] = ["version"];
+
+/// The objects that an experiment refers to, as far as they exist.
+#[derive(Clone, Debug, Default)]
+pub struct Referred {
+    /// Metrics of the experiment's namespace, by name.
+    pub metrics: BTreeMap<String, Metric>,
+    /// The repository of `spec.gitops.repository`.
+    pub repository: Option<Repository>,
+}
+
+/// An experiment that can be carried out.
+pub struct Resolved {
+    /// What the engine decides by.
+    pub plan: Plan,
+    /// Where a world finds its parts.
+    pub binding: Binding,
+    /// Where the outcome is written.
+    pub write: Option<WriteTarget>,
+}
+
+/// Why an experiment cannot be carried out as it is written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A value that its field does not take.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// Path of the field.
+        field: &'static str,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// A field or combination that this release does not carry out.
+    #[error("{field}: not yet supported; {instead}")]
+    NotSupported {
+        /// Path of the field.
+        field: &'static str,
+        /// What to write instead.
+        instead: String,
+    },
+    /// An object that is referred to and does not exist.
+    #[error("{field}: {kind} {name} was not found; create it or correct the name")]
+    Missing {
+        /// Path of the field.
+        field: &'static str,
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The repository's owner does not allow this use.
+    #[error("spec.gitops.{field}: {problem}")]
+    NotAllowed {
+        /// Path of the field below `spec.gitops`.
+        field: &'static str,
+        /// What is not allowed, and by what.
+        problem: String,
+    },
+}
+
+impl Refusal {
+    /// The reason in conditions, Events, metrics and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "InvalidExperiment",
+            Self::NotSupported { .. } => "NotSupported",
+            Self::Missing { kind: "Metric", .. } => "MetricNotFound",
+            Self::Missing { .. } => "RepositoryNotFound",
+            Self::NotAllowed { .. } => "NotAllowed",
+        }
+    }
+
+    /// Whether another object may appear or change and make the experiment possible.
+    pub fn may_heal(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::NotAllowed { .. })
+    }
+}
+
+impl From<InvalidField> for Refusal {
+    fn from(error: InvalidField) -> Self {
+        Self::Invalid { field: error.field, problem: error.source.to_string() }
+    }
+}
+
+/// Resolves an experiment.
+pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved, Refusal> {
+    let spec = &experiment.spec;
+    if spec.strategy.testing_pattern != TestingPattern::Canary {
+        return Err(unsupported("spec.strategy.testingPattern", "write `Canary`"));
+    }
+    let namespace = experiment.namespace().unwrap_or_default();
+    let candidate = spec.version_info.candidates.first().ok_or_else(|| Refusal::Invalid {
+        field: "spec.versionInfo.candidates",
+        problem: "one candidate is needed; write its name, workload and destination".into(),
+    })?;
+    let baseline = &spec.version_info.baseline;
+    let analysis = analysis(&spec.analysis)?;
+    let (criteria, metrics) = criteria(&spec.criteria.objectives, referred)?;
+    let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
+    let plan = Plan {
+        identity: Identity {
+            namespace: namespace.clone(),
+            name: experiment.name_any(),
+            uid: experiment.uid().unwrap_or_default(),
+            target: spec.target.clone(),
+        },
+        deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+        baseline: version(baseline, "spec.versionInfo.baseline.workload")?,
+        candidate: version(candidate, "spec.versionInfo.candidates[0].workload")?,
+        ramp: ramp(&spec.strategy)?,
+        cap: cap(spec)?,
+        criteria,
+        analysis,
+        gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
+    };
+    let binding = Binding {
+        namespace,
+        name: plan.identity.name.clone(),
+        uid: plan.identity.uid.clone(),
+        created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+        target: plan.identity.target.clone(),
+        routes: routes(spec, baseline, candidate)?,
+        baseline_workload: plan.baseline.workload.clone(),
+        candidate_workload: plan.candidate.workload.clone(),
+        metrics,
+    };
+    Ok(Resolved { plan, binding, write })
+}
+
+fn unsupported(field: &'static str, instead: &str) -> Refusal {
+    Refusal::NotSupported { field, instead: instead.into() }
+}
+
+fn version(version: &spec::Version, field: &'static str) -> Result<Version, Refusal> {
+    let workload = version.workload.as_ref().ok_or_else(|| Refusal::Invalid {
+        field,
+        problem: format!("version `{}` has no workload; write `workload: {{name: DEPLOYMENT}}`", version.name),
+    })?;
+    Ok(Version { name: version.name.clone(), workload: workload.name.clone() })
+}
+
+fn analysis(a: &spec::Analysis) -> Result<Analysis, Refusal> {
+    let analysis = Analysis {
+        false_rollback: a.false_rollback()?,
+        false_promotion: a.false_promotion()?,
+        interval: signed(a.interval()?),
+        lag: signed(a.lag()?),
+        warm_up: signed(a.warm_up()?),
+        soak: signed(a.soak()?),
+        deadline: signed(a.deadline()?),
+        hard_deadline: signed(a.hard_deadline()?),
+        on_undecided: match a.on_undecided() {
+            spec::OnUndecided::Hold => OnUndecided::Hold,
+            spec::OnUndecided::Discard => OnUndecided::Discard,
+            spec::OnUndecided::PromoteUnproven => OnUndecided::PromoteUnproven,
+        },
+    };
+    if analysis.interval < SignedDuration::from_secs(1) {
+        let problem = format!("an interval of {:?} is shorter than any scrape; write at least `1s`", a.interval()?);
+        return Err(Refusal::Invalid { field: "spec.analysis.interval", problem });
+    }
+    if analysis.hard_deadline < analysis.deadline {
+        let problem = "the hard deadline is before the deadline; write a longer one".into();
+        return Err(Refusal::Invalid { field: "spec.analysis.hardDeadline", problem });
+    }
+    Ok(analysis)
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn ramp(strategy: &spec::Strategy) -> Result<Ramp, Refusal> {
+    let steps = strategy.steps();
+    if steps.is_empty() {
+        return Ok(Ramp::Gated { budget: f64::from(strategy.bad_request_budget()) });
+    }
+    let rungs = steps.iter().map(|step| {
+        if step.approval {
+            return Err(unsupported("spec.strategy.ramp.steps[].approval", "write `hold` with a duration"));
+        }
+        let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
+            h.duration()
+                .map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
+        })?;
+        Ok(Rung { weight: percent(step.weight, "spec.strategy.ramp.steps[].weight")?, hold: signed(hold) })
+    });
+    Ok(Ramp::Steps(rungs.collect::<Result<_, _>>()?))
+}
+
+fn percent(value: i32, field: &'static str) -> Result<u8, Refusal> {
+    u8::try_from(value).ok().filter(|p| (1..=100).contains(p)).ok_or_else(|| Refusal::Invalid {
+        field,
+        problem: format!("{value} is not a weight; write a whole number from 1 to 100"),
+    })
+}
+
+fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
+    let cap = spec.max_candidate_weight();
+    let relative = spec.criteria.objectives.iter().any(|o| o.relative.is_some());
+    if relative && cap > MOST_FOR_COMPARISON {
+        return Err(Refusal::Invalid {
+            field: "spec.strategy.weights.maxCandidateWeight",
+            problem: format!("{cap} leaves no baseline traffic to compare with; write at most {MOST_FOR_COMPARISON}"),
+        });
+    }
+    percent(cap, "spec.strategy.weights.maxCandidateWeight")
+}
+
+/// The objectives as tests of a share, and where their requests are read.
+fn criteria(objectives: &[Objective], referred: &Referred) -> Result<(Vec<Criterion>, Vec<ShareQuery>), Refusal> {
+    let mut both = (vec![], vec![]);
+    for objective in objectives {
+        if objective.relative.is_some() {
+            return Err(unsupported("spec.criteria.objectives[].relative", "write `upperLimit`"));
+        }
+        if objective.lower_limit.is_some() {
+            return Err(unsupported(
+                "spec.criteria.objectives[].lowerLimit",
+                "write `upperLimit` on the share of bad requests",
+            ));
+        }
+        let upper = objective.upper_limit.as_ref().ok_or_else(|| Refusal::Invalid {
+            field: "spec.criteria.objectives[].upperLimit",
+            problem: format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric),
+        })?;
+        let limit = upper
+            .value(Unit::Share)
+            .map_err(|e| Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem: e.to_string() })?;
+        if limit <= 0.0 || limit >= 1.0 {
+            let problem =
+                format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
+            return Err(Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem });
+        }
+        both.0.push(Criterion { metric: objective.metric.clone(), limit });
+        both.1.push(query(&objective.metric, referred)?);
+    }
+    Ok(both)
+}
+
+fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
+    const FIELD: &str = "spec.criteria.objectives[].metric";
+    if let Some(query) = builtin::share(metric) {
+        return Ok(query);
+    }
+    if metric.starts_with("istio/") {
+        let problem = format!("there is no `{metric}` that is a share of requests; write `istio/error-rate`");
+        return Err(Refusal::Invalid { field: FIELD, problem });
+    }
+    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
+        field: FIELD,
+        kind: "Metric",
+        name: metric.into(),
+    })?;
+    match found.spec.kind() {
+        Some(MetricKind::Share(share)) => Ok(ShareQuery::share(&share.bad.0, &share.total.0)),
+        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => Err(
+            unsupported(FIELD, &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`")),
+        ),
+    }
+}
+
+fn routes(
+    spec: &spec::ExperimentSpec,
+    baseline: &spec::Version,
+    candidate: &spec::Version,
+) -> Result<RouteBinding, Refusal> {
+    let traffic = spec.traffic.as_ref().ok_or_else(|| {
+        unsupported(
+            "spec.versionInfo.baseline.weightObjRef",
+            "write `spec.traffic` with the VirtualService and a `destination` for each version",
+        )
+    })?;
+    if traffic.mode() != Mode::InPlace {
+        return Err(unsupported("spec.traffic.mode", "write `InPlace`"));
+    }
+    let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
+        let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
+            field,
+            problem: format!(
+                "version `{}` has no destination; write for example `destination: {{subset: {}}}`",
+                version.name, version.name
+            ),
+        })?;
+        let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
+        Ok(Destination { host, subset: written.subset.clone() })
+    };
+    let (baseline, candidate) = (
+        destination(baseline, "spec.versionInfo.baseline.destination")?,
+        destination(candidate, "spec.versionInfo.candidates[0].destination")?,
+    );
+    if baseline == candidate {
+        let problem = "both versions have the same destination; write two subsets or two hosts".into();
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
+    }
+    Ok(RouteBinding {
+        virtual_service: traffic.virtual_service.clone(),
+        routes: traffic.routes.clone(),
+        baseline,
+        candidate,
+    })
+}
+
+/// Where the outcome is written, if the repository's owner allows it.
+fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) -> Result<WriteTarget, Refusal> {
+    if gitops.handover() != Handover::TwoPullRequests {
+        return Err(unsupported("spec.gitops.handover", "write `TwoPullRequests`"));
+    }
+    if gitops.layout() != Layout::Flat {
+        return Err(unsupported("spec.gitops.layout", "write `Flat`"));
+    }
+    let repository = referred.repository.as_ref().ok_or_else(|| Refusal::Missing {
+        field: "spec.gitops.repository",
+        kind: "Repository",
+        name: gitops.repository.clone(),
+    })?;
+    let namespace = experiment.namespace().unwrap_or_default();
+    let own = repository.namespace().unwrap_or_default();
+    if !repository.spec.allows_namespace(&own, &namespace) {
+        let problem = format!(
+            "Repository {} does not allow namespace `{namespace}` (its spec.allowedNamespaces)",
+            gitops.repository
+        );
+        return Err(Refusal::NotAllowed { field: "repository", problem });
+    }
+    if !repository.spec.allows_path(&gitops.path) {
+        let problem =
+            format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
+        return Err(Refusal::NotAllowed { field: "path", problem });
+    }
+    let info = &experiment.spec.version_info;
+    let workload = |v: Option<&spec::Version>| Workload {
+        kind: "Deployment".into(),
+        name: v.and_then(|v| v.workload.as_ref()).map(|w| w.name.clone()).unwrap_or_default(),
+    };
+    Ok(WriteTarget {
+        repository: repository.spec.clone(),
+        spec: Spec {
+            path: gitops.path.clone(),
+            from: gitops.promote.from.clone(),
+            to: gitops.promote.to.clone(),
+            fields: match gitops.promote.fields() {
+                PromoteFields::Named(NamedFields::Template) => Fields::Template,
+                PromoteFields::Named(NamedFields::Images) => Fields::Images,
+                PromoteFields::Paths(paths) => {
+                    Fields::Paths(paths.iter().map(|p| field_path(p)).collect::<Result<_, _>>()?)
+                }
+            },
+            remove: gitops.remove.clone(),
+            namespace,
+            name: experiment.name_any(),
+            baseline: workload(Some(&info.baseline)),
+            candidate: workload(info.candidates.first()),
+            subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
+            expected: BTreeMap::new(),
+        },
+    })
+}
+
+fn field_path(text: &str) -> Result<FieldPath, Refusal> {
+    text.parse()
+        .map_err(|e: EditError| Refusal::Invalid { field: "spec.gitops.promote.fields[]", problem: e.to_string() })
+}
+
+fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal> {
+    Ok(Gitops {
+        base_branch: write.repository.branch().to_owned(),
+        stale_after: signed(gitops.stale_after()?),
+        drain: DRAIN,
+    })
+}

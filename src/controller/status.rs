@@ -1,0 +1,231 @@
+//! What people read: the resource's status, drawn from the plan and the progress.
+//!
+//! Pure. Owns the mapping from phases to Iter8's stages and to conditions; decides nothing about the experiment. The
+//! engine's memory rides along, whole, in `status.progress`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::conditions::{self, Claim, Truth};
+use crate::api::experiment::{
+    CriterionStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus, VersionWeight,
+    WaitingFor,
+};
+use crate::api::{Experiment, ExperimentStatus};
+use crate::engine::{self, Outcome, Phase, Plan, Progress, Row, StageProgress, StageState};
+
+/// Reasons that need a person, or a change outside, before anything moves: kstatus calls that stalled.
+const NORMAL: &[&str] = &[
+    "TargetTaken",
+    "WorkloadNotReady",
+    "Shifting",
+    "Deciding",
+    "NoTraffic",
+    "WaitingForReview",
+    "WaitingForSync",
+    "WaitingForRollout",
+    "HandingOver",
+    "Draining",
+    "Deleting",
+    "CandidateNotReady",
+];
+
+/// Iter8's stage of a phase.
+fn stage(phase: Phase) -> Stage {
+    match phase {
+        Phase::Queued => Stage::Waiting,
+        Phase::Preparing => Stage::Initializing,
+        Phase::Shifting | Phase::Deciding => Stage::Running,
+        Phase::Promoting | Phase::Discarding => Stage::Finishing,
+        Phase::Completed => Stage::Completed,
+    }
+}
+
+/// The status of an experiment with this progress.
+pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
+    let before = experiment.status.clone().unwrap_or_default();
+    let generation = experiment.metadata.generation.unwrap_or(0);
+    let decision = progress.decision.as_ref();
+    let mut status = ExperimentStatus {
+        stage: Some(stage(progress.phase)),
+        init_time: before.init_time.clone().or(Some(Time(now))),
+        start_time: progress.first_traffic.map(Time),
+        last_update_time: Some(Time(now)),
+        completed_iterations: Some(i32::try_from(progress.intervals).unwrap_or(i32::MAX)),
+        current_weight_distribution: weights(plan, progress),
+        version_recommended_for_promotion: Some(recommended(plan, progress)),
+        message: None,
+        metrics: before.metrics,
+        analysis: before.analysis,
+        observed_generation: Some(generation),
+        phase: Some(progress.phase.as_str().into()),
+        outcome: decision.map(|d| d.outcome.as_str().into()),
+        reason: decision.map(|d| d.reason.as_str().into()),
+        waiting_for: progress.waiting.as_ref().map(|w| WaitingFor { what: w.what.clone(), until: w.until.map(Time) }),
+        weights: weights(plan, progress),
+        criteria: decision
+            .map_or_else(|| engine::rows(plan, progress), |d| d.rows.clone())
+            .iter()
+            .map(criterion)
+            .collect(),
+        gitops: plan.gitops.as_ref().map(|g| gitops(g, plan, progress)),
+        next: next(plan, progress),
+        conditions: before.conditions,
+        progress: serde_json::to_value(progress).ok(),
+    };
+    status.message = Some(message(progress));
+    set_conditions(&mut status, plan, progress, generation, now);
+    status
+}
+
+/// The status of an experiment that cannot be carried out as it is written.
+pub(super) fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
+    let mut status = experiment.status.clone().unwrap_or_default();
+    let generation = experiment.metadata.generation.unwrap_or(0);
+    status.observed_generation = Some(generation);
+    status.message = Some(format!("{reason}: {message}"));
+    for (type_, truth) in [
+        (conditions::READY, Truth::False),
+        (conditions::RECONCILING, Truth::False),
+        (conditions::STALLED, Truth::True),
+        (conditions::FAILED, Truth::True),
+    ] {
+        conditions::set(&mut status.conditions, &Claim { type_, truth, reason, message }, generation, now);
+    }
+    status
+}
+
+fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
+    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && !progress.lost;
+    let handed = progress.stages.iter().any(|s| {
+        s.stage == engine::Stage::CleanUp
+            || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
+    });
+    let candidate = if running && !handed { i32::from(progress.weight) } else { 0 };
+    vec![
+        VersionWeight { name: plan.baseline.name.clone(), value: 100 - candidate },
+        VersionWeight { name: plan.candidate.name.clone(), value: candidate },
+    ]
+}
+
+fn recommended(plan: &Plan, progress: &Progress) -> String {
+    match progress.decision.as_ref().map(|d| d.outcome) {
+        Some(Outcome::Promote) => plan.candidate.name.clone(),
+        Some(Outcome::Discard) | None => plan.baseline.name.clone(),
+    }
+}
+
+fn criterion(row: &Row) -> CriterionStatus {
+    // Counts that a status shows are whole and far below 2^53.
+    #[allow(clippy::cast_possible_truncation)]
+    let whole = |x: f64| Some(x.round() as i64);
+    CriterionStatus {
+        metric: row.metric.clone(),
+        limit: format!("{} %", (row.limit * 1e6).round() / 1e4),
+        requests: whole(row.requests),
+        bad: whole(row.bad),
+        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
+        interval: (row.requests > 0.0).then_some(Interval { low: row.low, high: row.high }),
+        fail_evidence: Some(row.fail),
+        pass_evidence: Some(row.pass),
+        needed: Some(row.needed_pass),
+        verdict: Some(row.verdict.as_str().into()),
+        why: Some(format!(
+            "Fail evidence {:.1} of {:.0}, Pass evidence {:.1} of {:.0}",
+            row.fail, row.needed_fail, row.pass, row.needed_pass
+        )),
+    }
+}
+
+fn gitops(gitops: &engine::Gitops, plan: &Plan, progress: &Progress) -> GitOpsStatus {
+    GitOpsStatus {
+        preflight: progress.preflight.as_ref().map(|p| Preflight { base: p.base.0.clone(), blobs: p.blobs.clone() }),
+        stages: progress.stages.iter().map(|s| stage_status(gitops, plan, progress, s)).collect(),
+    }
+}
+
+fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &StageProgress) -> StageStatus {
+    let request = engine::request(plan, progress, s.stage);
+    let state = match s.state {
+        StageState::Waiting => "Open",
+        _ if s.merged.is_some() => "Merged",
+        _ => "Closed",
+    };
+    StageStatus {
+        stage: s.stage.as_str().into(),
+        key: request.as_ref().map(|r| r.key.clone()).unwrap_or_default(),
+        attempt: 1,
+        state: s.state.as_str().into(),
+        branch: request.map(|r| r.branch),
+        base: Some(gitops.base_branch.clone()),
+        commit: s.work.as_ref().map(|w| w.commit.0.clone()),
+        pull_request: s.number.map(|number| PullRequestStatus {
+            number: i64::try_from(number).unwrap_or(i64::MAX),
+            url: s.url.clone().unwrap_or_default(),
+            state: state.into(),
+        }),
+    }
+}
+
+/// What happens next, and when at the latest.
+fn next(plan: &Plan, progress: &Progress) -> Option<Next> {
+    let a = &plan.analysis;
+    let at = |t: Option<Timestamp>| t.map(Time);
+    let (what, when) = match progress.phase {
+        Phase::Queued => ("preparing, when the target is free", None),
+        Phase::Preparing => ("the first traffic, when everything is ready", None),
+        Phase::Shifting | Phase::Deciding => {
+            ("the next look at the metrics", progress.looked.map(|l| l + a.interval + a.lag))
+        }
+        Phase::Promoting => ("the hand-over to the new baseline, when its request is merged and rolled out", None),
+        Phase::Discarding => ("the clean-up request", None),
+        Phase::Completed => return None,
+    };
+    Some(Next { what: what.into(), at: at(when) })
+}
+
+/// `Reason: message` as Iter8 has it.
+fn message(progress: &Progress) -> String {
+    match (&progress.waiting, &progress.decision) {
+        (Some(w), _) => format!("{}: waiting for {}", w.reason, w.what),
+        (None, Some(d)) => format!("{}: {}", d.reason.as_str(), d.sentence),
+        (None, None) => progress.phase.as_str().into(),
+    }
+}
+
+fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progress, generation: i64, now: Timestamp) {
+    let done = progress.phase == Phase::Completed;
+    let waiting = progress.waiting.as_ref();
+    let stalled = waiting.is_some_and(|w| !NORMAL.contains(&w.reason.as_str()));
+    let reason = waiting.map_or(progress.phase.as_str(), |w| w.reason.as_str());
+    let message = status.message.clone().unwrap_or_default();
+    let verdict = progress.decision.as_ref();
+    let (verdict_reason, sentence) =
+        verdict.map_or(("NotYet", "no verdict yet"), |d| (d.reason.as_str(), d.sentence.as_str()));
+    let rehearsed = plan.gitops.is_none() || progress.preflight.is_some();
+    let (rehearsal, rehearsal_message) = match (&plan.gitops, rehearsed) {
+        (None, _) => ("NotWanted", "no write-back is asked for"),
+        (Some(_), true) => ("PreflightPassed", "both outcomes were rehearsed"),
+        (Some(_), false) => ("NotYet", "both outcomes are rehearsed while preparing"),
+    };
+    let phase = progress.phase.as_str();
+    let claims = [
+        (conditions::READY, done, reason, message.as_str()),
+        (conditions::RECONCILING, !done && !stalled, reason, message.as_str()),
+        (conditions::STALLED, stalled, reason, message.as_str()),
+        (
+            conditions::COMPLETED,
+            done,
+            if done { verdict_reason } else { phase },
+            if done { sentence } else { message.as_str() },
+        ),
+        (conditions::FAILED, false, phase, ""),
+        (conditions::TARGET_ACQUIRED, progress.phase != Phase::Queued && !done, phase, ""),
+        (conditions::DECIDED, verdict.is_some(), verdict_reason, sentence),
+        (conditions::GITOPS_READY, rehearsed, rehearsal, rehearsal_message),
+    ];
+    for (type_, holds, reason, message) in claims {
+        let claim = Claim { type_, truth: Truth::from(holds), reason, message };
+        conditions::set(&mut status.conditions, &claim, generation, now);
+    }
+}

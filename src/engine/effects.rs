@@ -1,0 +1,83 @@
+//! What a step wants done. Effects are desired states, not events: performing one twice is harmless, and one that
+//! failed is derived again from the next observation.
+
+use jiff::Timestamp;
+
+use super::observation::{CommitId, Request};
+use super::progress::Progress;
+
+/// A desired state of something outside.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// This experiment holds its target.
+    Claim,
+    /// It holds the target no longer.
+    Release,
+    /// The candidate's weight in every route, percent; the baseline has the rest.
+    Route(u8),
+    /// The request's branch is at this commit, made on this base. Only an absent branch is created.
+    Push {
+        /// The request the branch is for.
+        request: Request,
+        /// The commit it is made on.
+        base: CommitId,
+        /// The commit.
+        commit: CommitId,
+    },
+    /// There is one request from the branch.
+    Open {
+        /// The request.
+        request: Request,
+        /// The commit that its change was made on.
+        base: CommitId,
+    },
+    /// The resource may be deleted as far as this experiment is concerned.
+    Forget,
+}
+
+impl Effect {
+    /// The name used in logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Claim => "Claim",
+            Self::Release => "Release",
+            Self::Route(_) => "Route",
+            Self::Push { .. } => "Push",
+            Self::Open { .. } => "Open",
+            Self::Forget => "Forget",
+        }
+    }
+}
+
+/// Something a person may want to know, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `CamelCase` reason.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// Whether it is bad news.
+    pub warning: bool,
+}
+
+/// When the next step is due, if nothing changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// At this time.
+    At(Timestamp),
+    /// Only when something changes.
+    OnChange,
+}
+
+/// The engine's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// What to remember; commit it before performing anything.
+    pub progress: Progress,
+    /// What to do.
+    pub effects: Vec<Effect>,
+    /// What to tell.
+    pub notices: Vec<Notice>,
+    /// When to come back.
+    pub wake: Wake,
+}

@@ -1,0 +1,249 @@
+//! What the engine asks and what a world answers: facts, or the reason why a fact is missing.
+//!
+//! A source that cannot be read is a value ([`Unavailable`]) that the engine reasons about, never an error that ends
+//! a turn. Worlds fill these in and decide nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::judge::Tally;
+use super::progress::{Stage, StageWork};
+use super::report::Report;
+
+/// A fact, or why it could not be had.
+pub type Seen<T> = Result<T, Unavailable>;
+
+/// Why a fact is missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unavailable {
+    /// `CamelCase`, stable, bounded: the reason in conditions, Events, metrics and logs.
+    pub reason: &'static str,
+    /// For people: what failed, with the field or address and the value.
+    pub message: String,
+}
+
+impl Unavailable {
+    /// A missing fact with its reason.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// A Git commit id, 40 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommitId(pub String);
+
+/// A span of time, open at the start and closed at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Excluded start.
+    pub from: Timestamp,
+    /// Included end.
+    pub to: Timestamp,
+}
+
+/// What has to be read before the next step, beside who holds the target, the routes' weights and the workloads'
+/// readiness, which are always read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Questions {
+    /// Requests of both versions in this interval.
+    pub window: Option<Window>,
+    /// The baseline's requests per interval of `history_step` in this span, before the experiment.
+    pub history: Option<Window>,
+    /// Length of one interval of the history, seconds.
+    pub history_step: f64,
+    /// Both outcomes' edits, computed without writing, and the credentials' rights.
+    pub preflight: bool,
+    /// The state of one stage of the write-back.
+    pub stage: Option<StageQuestion>,
+    /// Whether what this commit says about the baseline is live and rolled out.
+    pub rollout: Option<CommitId>,
+}
+
+/// What is asked about a stage of the write-back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageQuestion {
+    /// Which request, on which branch, with which text.
+    pub request: Request,
+    /// How much of the remote has to be looked at.
+    pub look: Look,
+}
+
+/// A pull request as it is to be: the same value always gives the same branch, commit and text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What the request does.
+    pub stage: Stage,
+    /// Its identity in branch name, commit trailers and text.
+    pub key: String,
+    /// The branch it is made from.
+    pub branch: String,
+    /// The branch it is to be merged into.
+    pub base_branch: String,
+    /// The commit's time, so that a repeated commit has the same id.
+    pub decided_at: Timestamp,
+    /// Blob ids of the files as they were when the experiment started, by path: nothing else is removed or promoted.
+    pub blobs: BTreeMap<String, String>,
+    /// What is told to reviewers.
+    pub report: Report,
+}
+
+/// How much of the remote has to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Compute the commit on the base branch's head.
+    Plan,
+    /// Find the branch and a request made from it, in any state.
+    Publish,
+    /// Read the request of this number.
+    Review(u64),
+}
+
+/// What a world saw. A question that was not asked has no answer (`None`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Who holds the target.
+    pub lock: Option<Seen<Lock>>,
+    /// The routes' weights.
+    pub routes: Option<Seen<Routes>>,
+    /// Both workloads.
+    pub workloads: Option<Seen<Workloads>>,
+    /// Requests in the interval that was asked for.
+    pub reading: Option<Reading>,
+    /// Per criterion: the baseline's history, oldest first; empty if there is none.
+    pub history: Option<Vec<Seen<Vec<Tally>>>>,
+    /// Result of the rehearsal of both outcomes.
+    pub preflight: Option<Seen<Preflight>>,
+    /// State of the stage that was asked for.
+    pub stage: Option<Seen<StageSeen>>,
+    /// The baseline's rollout.
+    pub rollout: Option<Seen<Rollout>>,
+}
+
+/// Who holds the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// This experiment does.
+    Mine,
+    /// Nobody does, and no older experiment waits for it.
+    Free,
+    /// Another one does, or waits longer: its name.
+    Taken(String),
+}
+
+/// Weights of the experiment's routes, percent. All its routes carry the same split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routes {
+    /// Weight of the baseline's destination.
+    pub baseline: u8,
+    /// Weight of the candidate's destination.
+    pub candidate: u8,
+}
+
+/// Both workloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workloads {
+    /// The baseline's.
+    pub baseline: Workload,
+    /// The candidate's.
+    pub candidate: Workload,
+}
+
+/// One workload's readiness, from its own status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Whether the object exists.
+    pub exists: bool,
+    /// Replicas asked for.
+    pub desired: u32,
+    /// Replicas that are ready.
+    pub ready: u32,
+    /// Image of each container, by container name, as the workload asks for it.
+    pub images: BTreeMap<String, String>,
+}
+
+/// Requests of both versions in one interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The interval.
+    pub window: Window,
+    /// Per criterion, in the plan's order. `Ok(None)`: the interval is void, its counts cannot be known.
+    pub pairs: Vec<Seen<Option<Pair>>>,
+}
+
+/// Requests of both versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pair {
+    /// The baseline's.
+    pub baseline: Tally,
+    /// The candidate's.
+    pub candidate: Tally,
+}
+
+/// The rehearsal of both outcomes succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// Head of the base branch that was rehearsed on.
+    pub base: CommitId,
+    /// Blob id of each file that an outcome touches, by path.
+    pub blobs: BTreeMap<String, String>,
+}
+
+/// What the remote says about a stage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageSeen {
+    /// Asked with [`Look::Plan`]: the work to do.
+    pub planned: Option<Planned>,
+    /// Asked with [`Look::Publish`]: head of the base branch.
+    pub head: Option<CommitId>,
+    /// Asked with [`Look::Publish`]: head of the request's branch.
+    pub branch: Option<CommitId>,
+    /// The request, if there is one.
+    pub pull: Option<Pull>,
+}
+
+/// What a stage has to do on the base branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// This commit.
+    Commit(StageWork),
+    /// Nothing: the base branch, at this head, already is as wanted.
+    Nothing(CommitId),
+}
+
+/// A pull request on the forge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Number on the forge.
+    pub number: u64,
+    /// Address for people.
+    pub url: String,
+    /// What became of it.
+    pub state: PullState,
+}
+
+/// What became of a pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullState {
+    /// It waits.
+    Open,
+    /// It was merged; the base branch's head that contains it.
+    Merged(CommitId),
+    /// It was closed unmerged.
+    Closed,
+}
+
+/// The baseline's rollout against a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// The commit's pod template is what the cluster runs.
+    pub applied: bool,
+    /// All replicas run it and are available, none of the old ones is left.
+    pub complete: bool,
+    /// For people: how far it is.
+    pub detail: String,
+}

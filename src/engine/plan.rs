@@ -1,0 +1,143 @@
+//! What an experiment is, resolved and validated: the engine's only view of the resource.
+//!
+//! Owns the types; `controller::resolve` builds them from an `Experiment`, the scenario reader of `simulate` from a
+//! file. Holds no addresses: which VirtualService, query or repository is meant is the business of the `World` that
+//! was bound to the same experiment.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A resolved experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Which experiment this is.
+    pub identity: Identity,
+    /// Set while the resource is being deleted: since when.
+    pub deleting: Option<Timestamp>,
+    /// Name of the version that serves users today.
+    pub baseline: Version,
+    /// Name of the version on trial.
+    pub candidate: Version,
+    /// How the candidate's weight grows.
+    pub ramp: Ramp,
+    /// The most the candidate may carry, percent.
+    pub cap: u8,
+    /// The tests the candidate has to stand; never empty.
+    pub criteria: Vec<Criterion>,
+    /// Error budgets and times.
+    pub analysis: Analysis,
+    /// The write-back; `None` leaves the outcome in the status.
+    pub gitops: Option<Gitops>,
+}
+
+/// Names of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+    /// UID of the resource: two experiments of one name are two experiments.
+    pub uid: String,
+    /// What at most one experiment at a time may touch.
+    pub target: String,
+}
+
+/// A version under comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its name in the resource.
+    pub name: String,
+    /// Its workload's name.
+    pub workload: String,
+}
+
+/// How the candidate's weight grows; it never shrinks but by a decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ramp {
+    /// As fast as the evidence allows: at most `budget` excess bad requests within one reaction time.
+    Gated {
+        /// Tolerated excess bad requests.
+        budget: f64,
+    },
+    /// Fixed steps in rising order; the last one's weight is the final weight.
+    Steps(Vec<Rung>),
+}
+
+/// One explicit step of a ramp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rung {
+    /// Percent for the candidate.
+    pub weight: u8,
+    /// How long the weight is held before the next step.
+    pub hold: SignedDuration,
+}
+
+/// One test: the share of bad requests stays at or below a limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Criterion {
+    /// The metric, as the user wrote it.
+    pub metric: String,
+    /// The share that is still acceptable, in (0, 1).
+    pub limit: f64,
+}
+
+/// Error budgets and times of one experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Bound on the probability that a candidate within its limits is discarded.
+    pub false_rollback: f64,
+    /// Bound on the probability that a candidate beyond a limit is promoted.
+    pub false_promotion: f64,
+    /// Length of one evidence interval.
+    pub interval: SignedDuration,
+    /// How far behind the present an interval ends, so that its samples have arrived.
+    pub lag: SignedDuration,
+    /// From the first traffic on, data of this time give no Pass evidence (cold start).
+    pub warm_up: SignedDuration,
+    /// Least time at the final weight before a promotion.
+    pub soak: SignedDuration,
+    /// From the first traffic on: when an undecided experiment is handled by `on_undecided`.
+    pub deadline: SignedDuration,
+    /// From the first traffic on: when an undecided experiment is discarded in any case.
+    pub hard_deadline: SignedDuration,
+    /// What happens at the deadline.
+    pub on_undecided: OnUndecided,
+}
+
+impl Analysis {
+    /// The horizon of the start-time mixture: evidence intervals until the hard deadline.
+    pub fn horizon(&self) -> u32 {
+        let intervals = self.hard_deadline.as_secs_f64() / self.interval.as_secs_f64().max(0.001);
+        // A horizon beyond any real experiment would only thin the mixture; two is the least it is defined for.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = intervals.ceil().clamp(2.0, 1e7) as u32;
+        whole
+    }
+
+    /// Time from a bad request to a changed weight: until its interval ends, is visible, and is acted on.
+    pub fn reaction(&self) -> f64 {
+        self.lag.as_secs_f64() + 2.5 * self.interval.as_secs_f64()
+    }
+}
+
+/// What happens to an experiment that is undecided at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUndecided {
+    /// Keep testing until the hard deadline.
+    Hold,
+    /// Discard at the deadline.
+    Discard,
+    /// Promote if every criterion has data and none speaks against it; reported as unproven, never as Pass.
+    PromoteUnproven,
+}
+
+/// The write-back, as far as it concerns choices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gitops {
+    /// The branch that the GitOps tool syncs.
+    pub base_branch: String,
+    /// How long a request may wait for its review before the experiment gives up.
+    pub stale_after: SignedDuration,
+    /// How long traffic needs to leave a version after its weight became 0.
+    pub drain: SignedDuration,
+}
