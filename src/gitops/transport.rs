@@ -196,9 +196,12 @@ impl Endpoint {
         if lock(&self.run).deadline <= Instant::now() {
             return Err(self.fail(Failure::TimedOut));
         }
-        let read = response.read(buffer).map_err(|_| match lock(&self.run).deadline <= Instant::now() {
-            true => Failure::TimedOut,
-            false => Failure::ProviderUnavailable { message: "the answer stopped".to_owned() },
+        let read = response.read(buffer).map_err(|_| {
+            if lock(&self.run).deadline <= Instant::now() {
+                Failure::TimedOut
+            } else {
+                Failure::ProviderUnavailable { message: "the answer stopped".to_owned() }
+            }
         });
         let read = read.map_err(|failure| self.fail(failure))?;
         let left = lock(&self.run).bytes_left.checked_sub(read as u64);

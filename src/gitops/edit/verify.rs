@@ -14,7 +14,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, EditError> {
     while let Some(event) = reader.next()? {
         match event {
             Event::Scalar(..) | Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(_) => {
-                documents.push(reader.value(event, 0)?)
+                documents.push(reader.value(event, 0)?);
             }
             _ => {}
         }
