@@ -60,9 +60,9 @@ pub(super) async fn run(
         );
     let known = experiments.clone();
     tokio::spawn(async move {
-        if known.wait_until_ready().await.is_ok() {
-            readiness.done("experiments");
-        }
+        // The store wakes one waiter only, and the controller is one already: ask again instead.
+        while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
+        readiness.done("experiments");
     });
     let virtual_services = Api::<DynamicObject>::all_with(client.clone(), &virtual_service());
     let (by_route, by_workload, by_repository) = (experiments.clone(), experiments.clone(), experiments.clone());
