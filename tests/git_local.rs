@@ -133,7 +133,7 @@ impl Files for Map {
 
     fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
         let found = self.0.values().find(|(_, content)| BlobId::of(content).as_ref() == Ok(id));
-        found.map(|(_, content)| content.clone()).ok_or(TreeError::TooLarge { path: id.to_string() })
+        found.map(|(_, content)| content.clone()).ok_or_else(|| TreeError::TooLarge { path: id.to_string() })
     }
 }
 
@@ -168,6 +168,11 @@ fn clean_up_removes_the_experiments_files_and_nothing_else() {
         (paths(&change), change.missing.clone()),
         (vec!["productpage-candidate.yaml", "zz.yml"], vec![format!("{APP}/fortio.yaml")])
     );
+    let framed = started(|map| {
+        let content = map.remove(&format!("{APP}/experiment.yaml")).unwrap().1;
+        put(map, "experiment.yaml", EntryKind::File, &[b"---\n", content.as_slice(), b"---\n"].concat());
+    });
+    assert_eq!(plan_cleanup(&framed, &spec()).unwrap().files.len(), 3);
     let other = plan_cleanup(&started(|_| ()), &Spec { name: "another".into(), ..spec() }).unwrap();
     assert_eq!(
         (paths(&other), other.missing.clone()),

@@ -1,20 +1,22 @@
 //! Byte-exact edits of YAML files that others wrote.
 //!
 //! An edit changes the bytes of its target and nothing else: comments, quotes, line endings and other documents stay. Places are
-//! found with one parser ([`node`]), and every result is read again with another one ([`verify`]) and compared with what the edit
+//! found with one parser (`node`), and every result is read again with another one (`verify`) and compared with what the edit
 //! was to mean; a difference anywhere is [`EditError::Disagreement`] and nothing is written. What cannot be edited safely (anchors,
 //! templates, duplicate keys, tabs, tags) is refused by name. Pure: text in, text out. Callers: [`super::promote`], [`super::plan`].
 
 mod error;
+mod kept;
 mod merge;
 mod node;
+mod pairing;
 mod path;
 mod splice;
 mod value;
 mod verify;
 
 pub use error::EditError;
-pub(super) use merge::Kept;
+pub(super) use kept::Kept;
 use merge::Merge;
 use node::{Kind, Node, Site};
 pub use path::{Path, Segment};

@@ -315,7 +315,9 @@ fn find_experiment(
         if let Some((first, _)) = found {
             return Err(PlanError::SeveralExperiments { first: first.to_string(), second: path.to_string() });
         }
-        found = Some((path, documents.len() == 1));
+        // A trailing `---` makes an empty document, which is nobody's.
+        let held = documents.iter().filter(|document| document.text() != Some("null")).count();
+        found = Some((path, held == 1));
     }
     Ok(found)
 }

@@ -95,13 +95,11 @@ pub struct Limits {
     pub bytes: u64,
     /// Longest time of one operation.
     pub wall_clock: Duration,
-    /// Longest silence of a server.
-    pub silence: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 256 << 20, wall_clock: Duration::from_mins(2), silence: Duration::from_secs(30) }
+        Self { bytes: 256 << 20, wall_clock: Duration::from_mins(2) }
     }
 }
 
@@ -175,10 +173,7 @@ impl Endpoint {
         if left.is_zero() {
             return Err(self.fail(Failure::TimedOut));
         }
-        let request = request
-            .timeout(left.min(self.limits.silence))
-            .header(header::USER_AGENT, USER_AGENT)
-            .header(header::ACCEPT, accept);
+        let request = request.timeout(left).header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT, accept);
         let request = match &self.token {
             Some(token) => request.basic_auth("x-access-token", Some(token.expose())),
             None => request,
@@ -201,9 +196,14 @@ impl Endpoint {
         if lock(&self.run).deadline <= Instant::now() {
             return Err(self.fail(Failure::TimedOut));
         }
-        let read = response
-            .read(buffer)
-            .map_err(|_| self.fail(Failure::ProviderUnavailable { message: "the answer stopped".to_owned() }))?;
+        let read = response.read(buffer).map_err(|_| {
+            if lock(&self.run).deadline <= Instant::now() {
+                Failure::TimedOut
+            } else {
+                Failure::ProviderUnavailable { message: "the answer stopped".to_owned() }
+            }
+        });
+        let read = read.map_err(|failure| self.fail(failure))?;
         let left = lock(&self.run).bytes_left.checked_sub(read as u64);
         match left {
             Some(left) => lock(&self.run).bytes_left = left,
@@ -214,13 +214,10 @@ impl Endpoint {
 }
 
 fn unreachable_server(error: &reqwest::Error) -> Failure {
-    let message = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the exchange failed"
-    };
+    if error.is_timeout() && !error.is_connect() {
+        return Failure::TimedOut;
+    }
+    let message = if error.is_connect() { "no connection" } else { "the exchange failed" };
     Failure::ProviderUnavailable { message: message.to_owned() }
 }
 
@@ -291,15 +288,16 @@ struct Exchange {
 
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let response = if let Some(response) = &mut self.response { response } else {
-            let request = if self.get {
-                self.client.get(&self.url)
-            } else {
-                let kind = self.kind.replace("-result", "-request");
-                self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
-            };
-            self.response.insert(self.endpoint.send(request, self.kind)?)
+        if let Some(response) = &mut self.response {
+            return self.endpoint.receive(response, buffer);
+        }
+        let request = if self.get {
+            self.client.get(&self.url)
+        } else {
+            let kind = self.kind.replace("-result", "-request");
+            self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
         };
+        let response = self.response.insert(self.endpoint.send(request, self.kind)?);
         self.endpoint.receive(response, buffer)
     }
 }

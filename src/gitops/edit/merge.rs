@@ -4,11 +4,11 @@
 //! or removed as whole lines, and only what has another shape is replaced as a whole. Comments of the target stay where its nodes
 //! stay; a comment above a removed node stays too. The result is a list of splices; [`super`] applies and re-checks them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use granit_parser::ScalarStyle;
 
+use super::kept::Kept;
 use super::node::{Entry, Holder, Kind, Node, Site};
+use super::pairing::{Key, Pairing, pairing};
 use super::path::{Path, Segment};
 use super::splice::{Splice, column, dash, flow, key_text, line_start, lines_end, newline, reindent, scalar};
 use super::value::Value;
@@ -16,52 +16,6 @@ use super::{EditError, FieldChange};
 
 /// Longest collection, in bytes, that is written on one line when it need not be.
 const MAX_FLOW: usize = 100;
-
-/// Entries of one mapping that keep the target's value, whatever the source says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
-    pub(crate) at: Path,
-    pub(crate) keys: BTreeSet<String>,
-}
-
-impl Kept {
-    /// Whether `path` is a kept entry or inside of one.
-    pub(crate) fn covers(&self, path: &Path) -> bool {
-        path.below(&self.at)
-            .is_some_and(|rest| matches!(rest.segments().first(), Some(Segment::Key(key)) if self.keys.contains(key)))
-    }
-
-    fn holds(&self, path: &Path) -> bool {
-        matches!(path.segments().split_last(), Some((Segment::Key(key), parent)) if parent == self.at.segments() && self.keys.contains(key))
-    }
-
-    /// What the node at `path` shall be: `from`, with the kept entries of `to`.
-    pub(crate) fn wanted(&self, path: &Path, to: &Value, from: &Value) -> Result<Value, EditError> {
-        let mut wanted = from.clone();
-        let Some(relative) = self.at.below(path) else { return Ok(wanted) };
-        let entries = |value: &Value| match value.at(&relative) {
-            Some(Value::Map(entries)) => entries.clone(),
-            _ => BTreeMap::new(),
-        };
-        let kept: BTreeMap<_, _> = entries(to).into_iter().filter(|(key, _)| self.keys.contains(key)).collect();
-        let mut merged: BTreeMap<_, _> =
-            entries(from).into_iter().filter(|(key, _)| !self.keys.contains(key)).collect();
-        if !matches!(wanted.at(&relative), Some(Value::Map(_))) {
-            return if kept.is_empty() {
-                Ok(wanted)
-            } else {
-                Err(EditError::IdentityLost { path: self.at.to_string() })
-            };
-        }
-        merged.extend(kept);
-        if relative.segments().is_empty() {
-            wanted = Value::Map(merged);
-        } else {
-            wanted.put(&relative, Some(Value::Map(merged)))?;
-        }
-        Ok(wanted)
-    }
-}
 
 /// One walk over a target and a source tree.
 pub(super) struct Merge<'t> {
@@ -372,79 +326,4 @@ fn stays_flow(node: &Node, wanted: &Value) -> Result<bool, EditError> {
 
 fn to_stays(from: &Node, entry: &Entry) -> bool {
     from.entry(&entry.key).is_some()
-}
-
-/// How the items of two sequences belong together.
-enum Pairing {
-    ByPosition,
-    /// Told apart by a key; `same` when no item comes or goes.
-    ByName {
-        key: Key,
-        same: bool,
-    },
-    None,
-}
-
-/// What tells the items of a sequence apart.
-enum Key {
-    /// The value under this key.
-    Field(&'static str),
-    /// The item itself, for sequences of scalars.
-    Whole,
-}
-
-impl Key {
-    fn of<'n>(&self, item: &'n Node) -> Option<&'n str> {
-        match (self, &item.kind) {
-            (Self::Field(field), _) => item.field(field),
-            (Self::Whole, Kind::Scalar { value, .. }) => value.text(),
-            (Self::Whole, Kind::Map { .. } | Kind::List { .. } | Kind::Alias(_)) => None,
-        }
-    }
-
-    fn segment(&self, item: &Node) -> Segment {
-        let value = self.of(item).unwrap_or_default().to_owned();
-        match self {
-            Self::Field(field) => Segment::Named { key: (*field).to_owned(), value },
-            Self::Whole => Segment::Key(value),
-        }
-    }
-
-    /// The keys of all items, when each has one and no two the same.
-    fn all<'n>(&self, items: &'n [Node]) -> Option<Vec<&'n str>> {
-        let keys = items.iter().map(|item| self.of(item)).collect::<Option<Vec<_>>>()?;
-        (keys.iter().collect::<BTreeSet<_>>().len() == keys.len()).then_some(keys)
-    }
-}
-
-/// Lists of pod templates whose items Kubernetes merges by another key than `name`.
-fn identity(path: &Path) -> Key {
-    Key::Field(match path.segments().last() {
-        Some(Segment::Key(list)) => match list.as_str() {
-            "volumeMounts" => "mountPath",
-            "volumeDevices" => "devicePath",
-            "ports" => "containerPort",
-            "hostAliases" => "ip",
-            _ => "name",
-        },
-        _ => "name",
-    })
-}
-
-fn pairing(path: &Path, items: &[Node], wanted: &[Node]) -> Pairing {
-    for key in [identity(path), Key::Whole] {
-        let (Some(old), Some(new)) = (key.all(items), key.all(wanted)) else { continue };
-        if matches!(key, Key::Whole) && old.len() == new.len() {
-            return Pairing::ByPosition;
-        }
-        let common = |all: &[&str], other: &[&str]| {
-            all.iter().filter(|key| other.contains(key)).map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let (stay, found) = (common(&old, &new), common(&new, &old));
-        if stay.is_empty() || stay != found {
-            return Pairing::None;
-        }
-        return Pairing::ByName { same: stay.len() == old.len() && stay.len() == new.len(), key };
-    }
-    if items.len() == wanted.len() { Pairing::ByPosition } else { Pairing::None }
 }

@@ -192,7 +192,7 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             return Err(EditError::TooManyNodes);
         }
         if event.tag().is_some() {
-            return Err(EditError::Tagged { line: self.line(span) });
+            return Err(EditError::Tagged { line: line(span) });
         }
         let range =
             span.byte_range().ok_or_else(|| EditError::Syntax { message: "a position is missing".to_owned() })?;
@@ -205,7 +205,7 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
                 self.list(style == StructureStyle::Flow, anchor, range.start, depth)
             }
             Event::Alias(anchor) => Ok(Node { kind: Kind::Alias(anchor), range, anchored: false }),
-            _ => Err(EditError::Syntax { message: format!("line {}: not a node", self.line(span)) }),
+            _ => Err(EditError::Syntax { message: format!("line {}: not a node", line(span)) }),
         }
     }
 
@@ -252,7 +252,7 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             if matches!(event, Event::MappingEnd) {
                 break span.byte_range().map_or(start, |range| range.end);
             }
-            let line = self.line(&span);
+            let line = line(&span);
             let (Event::Scalar(key, _, 0, None), Some(range)) = (event, span.byte_range()) else {
                 return Err(EditError::ComplexKey { line });
             };
@@ -289,8 +289,9 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         let spaces = rest.len() - rest.trim_start_matches(' ').len();
         rest.get(spaces..)?.starts_with(':').then_some(at + spaces + 1)
     }
+}
 
-    fn line(&self, span: &Span) -> usize {
-        span.start.line()
-    }
+/// The line of an event, from 1.
+fn line(span: &Span) -> usize {
+    span.start.line()
 }

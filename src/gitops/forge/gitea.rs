@@ -93,7 +93,7 @@ impl Gitea {
             return Err(refuse("it has no owner and name"));
         };
         let mut api = web.clone();
-        let prefix = parts.iter().map(|part| format!("/{part}")).collect::<String>();
+        let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
         let builder = Client::builder()

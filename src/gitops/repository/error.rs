@@ -145,9 +145,14 @@ impl PushError {
         }
     }
 
-    /// The server's words about one ref.
-    pub(super) fn of_status(status: &str) -> Self {
-        let message: String = status.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    /// The server's word about one ref, and what its hooks said meanwhile.
+    pub(super) fn of_status(status: &str, said: &str) -> Self {
+        let message: String = format!("{status}. {said}")
+            .trim_end_matches([' ', '.', '\n'])
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(300)
+            .collect();
         let lower = message.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if says(&["protected"]) {

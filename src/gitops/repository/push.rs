@@ -7,6 +7,9 @@ use git2::{Oid, PushOptions, RemoteCallbacks};
 use super::super::tree::CommitId;
 use super::{PushError, Session, branch_ref};
 
+/// Most bytes of a hook's words that are kept.
+const MAX_WORDS: usize = 600;
+
 /// Where a branch must be for a push to go ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lease {
@@ -60,7 +63,15 @@ impl Session {
         let verdict: RefCell<Option<PushError>> = RefCell::new(None);
         let confirmed = RefCell::new(false);
         let target = wanted.map_or(Oid::ZERO_SHA1, CommitId::oid);
+        let said = RefCell::new(Vec::new());
         let mut callbacks = RemoteCallbacks::new();
+        // What a hook prints, which often says more than the ref's status.
+        callbacks.sideband_progress(|text| {
+            let mut said = said.borrow_mut();
+            let room = MAX_WORDS.saturating_sub(said.len());
+            said.extend(text.iter().take(room));
+            true
+        });
         callbacks.push_negotiation(|updates| {
             for update in updates {
                 if update.src() != lease.oid() && update.src() != target {
@@ -74,7 +85,7 @@ impl Session {
         callbacks.push_update_reference(|_, status| {
             confirmed.replace(true);
             if let Some(status) = status {
-                verdict.replace(Some(PushError::of_status(status)));
+                verdict.replace(Some(PushError::of_status(status, &String::from_utf8_lossy(&said.borrow()))));
             }
             Ok(())
         });
