@@ -8,8 +8,11 @@ use crate::stack::{self, Endpoints, Site, node, pod};
 
 /// Real kube-apiserver, istiod, Envoy, Prometheus, Gitea and Argo CD as plain processes
 #[derive(Parser)]
-#[command(name = "hack/stack", after_help = "Examples:\n  hack/stack up\n  hack/stack status -o json\n  hack/stack down\n\n\
-    Exit codes: 0 done (status: everything runs), 1 failed (status: something does not run), 2 wrong arguments.")]
+#[command(
+    name = "hack/stack",
+    after_help = "Examples:\n  hack/stack up\n  hack/stack status -o json\n  hack/stack down\n\n\
+    Exit codes: 0 done (status: everything runs), 1 failed (status: something does not run), 2 wrong arguments."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,7 +49,7 @@ fn default_dir() -> PathBuf {
     PathBuf::from(format!("/var/tmp/reiter8-stack-{user}"))
 }
 
-pub fn main() -> anyhow::Result<()> {
+pub(crate) fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.command {
         Command::Up => {
@@ -63,7 +66,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Node { kubeconfig } => runtime()?.block_on(async move {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
-            let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
+            let config =
+                kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
             let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             node::node(kube::Client::try_from(config)?, std::env::current_exe()?, async move {
                 term.recv().await;
@@ -118,6 +122,10 @@ fn status(dir: &std::path::Path, json: bool) -> anyhow::Result<()> {
         }
     }
     anyhow::ensure!(!processes.is_empty(), "no stack in {}; start it with `hack/stack up`", dir.display());
-    anyhow::ensure!(processes.iter().all(stack::process::Process::alive), "some parts do not run; see the logs in {}/log", dir.display());
+    anyhow::ensure!(
+        processes.iter().all(stack::process::Process::alive),
+        "some parts do not run; see the logs in {}/log",
+        dir.display()
+    );
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod process;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -67,15 +68,16 @@ pub fn up(site: &Site, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Endpoints>
 }
 
 fn start(site: &Site, say: &(dyn Fn(&str) + Sync), began: Instant) -> anyhow::Result<Endpoints> {
-    let ready = |part: &str| say(&format!("{part} ready after {:.1} s", began.elapsed().as_secs_f64()));
+    let ready = &|part: &str| say(&format!("{part} ready after {:.1} s", began.elapsed().as_secs_f64()));
     std::thread::scope(|scope| {
         let gitea = scope.spawn(|| parts::gitea(site).inspect(|_| ready("Gitea")));
-        let kube = parts::kube(site)?;
+        let kube = Arc::new(parts::kube(site)?);
         ready("kube-apiserver");
         parts::controllers(site, &kube)?;
         ready("kube-controller-manager");
-        let argocd = scope.spawn(|| parts::argocd(site, &kube).inspect(|()| ready("Argo CD")));
-        let node = scope.spawn(|| parts::node(site, &kube).inspect(|()| ready("node")));
+        let (for_argocd, for_node) = (Arc::clone(&kube), Arc::clone(&kube));
+        let argocd = scope.spawn(move || parts::argocd(site, &for_argocd).inspect(|()| ready("Argo CD")));
+        let node = scope.spawn(move || parts::node(site, &for_node).inspect(|()| ready("node")));
         let (gateway_port, envoy_admin_port) = parts::mesh(site, &kube)?;
         ready("istiod and Envoy");
         let prometheus = parts::prometheus(site, envoy_admin_port)?;
@@ -85,8 +87,8 @@ fn start(site: &Site, say: &(dyn Fn(&str) + Sync), began: Instant) -> anyhow::Re
         joined(node)?;
         Ok(Endpoints {
             certificate_authority: site.dir.join("kube/certs/apiserver.crt"),
-            kubeconfig: kube.kubeconfig,
-            server: kube.server,
+            kubeconfig: kube.kubeconfig.clone(),
+            server: kube.server.clone(),
             gateway_port,
             envoy_admin_port,
             prometheus_url: format!("http://127.0.0.1:{prometheus}"),
@@ -105,7 +107,8 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>) -> an
 /// What a folder's stack is reached by.
 pub fn endpoints(dir: &Path) -> anyhow::Result<Endpoints> {
     let file = dir.join("stack.json");
-    let text = fs::read(&file).with_context(|| format!("no stack in {}; start it with `hack/stack up`", dir.display()))?;
+    let text =
+        fs::read(&file).with_context(|| format!("no stack in {}; start it with `hack/stack up`", dir.display()))?;
     Ok(serde_json::from_slice(&text)?)
 }
 

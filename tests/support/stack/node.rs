@@ -73,8 +73,9 @@ pub async fn node(client: Client, binary: PathBuf, stop: impl Future<Output = ()
         pods.insert(uid, sender);
         let host = Arc::clone(&host);
         tokio::spawn(async move {
-            let name = newest.borrow().name_any();
-            if let Err(error) = Run::new(&host, &newest.borrow()).live(newest.clone()).await {
+            let run = Run::new(&host, &newest.borrow());
+            let name = run.name.clone();
+            if let Err(error) = run.live(newest).await {
                 eprintln!("pod {name}: {error:#}");
             }
         });
@@ -119,8 +120,9 @@ impl Run {
         let mut ready = false;
         self.report(&container, ready).await?;
         loop {
-            if newest.borrow().metadata.deletion_timestamp.is_some() {
-                return self.end(&container, newest.borrow().clone(), child).await;
+            let pod = newest.borrow_and_update().clone();
+            if pod.metadata.deletion_timestamp.is_some() {
+                return self.end(&container, pod, child).await;
             }
             tokio::select! {
                 gone = newest.changed() => if gone.is_err() { return Ok(()) },
@@ -144,7 +146,9 @@ impl Run {
     async fn bind(&self, pod: &Pod) -> anyhow::Result<()> {
         let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": self.name, "uid": pod.uid()},
             "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}});
-        let bound = self.api.create_subresource::<serde_json::Value>("binding", &self.name, &PostParams::default(), serde_json::to_vec(&binding)?).await;
+        let params = PostParams::default();
+        let bound: Result<serde_json::Value, _> =
+            self.api.create_subresource("binding", &self.name, &params, &binding).await;
         match bound {
             Ok(_) => Ok(()),
             // Bound before a restart of the node.
@@ -214,7 +218,11 @@ impl Run {
             let _ = child.kill().await;
         }
         let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
-        let params = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         match self.api.delete(&self.name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

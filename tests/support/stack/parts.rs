@@ -68,7 +68,8 @@ pub fn kube(site: &Site) -> anyhow::Result<Kube> {
     let key = dir.join("sa.key");
     run(Command::new("openssl").args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(&key))?;
     let (admin, controllers) = (secret()?, secret()?);
-    let tokens = format!("{admin},admin,admin,\"system:masters\"\n{controllers},system:kube-controller-manager,kcm,\"\"\n");
+    let tokens =
+        format!("{admin},admin,admin,\"system:masters\"\n{controllers},system:kube-controller-manager,kcm,\"\"\n");
     fs::write(dir.join("tokens.csv"), tokens)?;
     let issuer = "https://kubernetes.default.svc.cluster.local";
     let mut apiserver = Command::new(site.bin.join("kube-apiserver"));
@@ -224,11 +225,23 @@ pub fn gitea(site: &Site) -> anyhow::Result<(u16, String, String)> {
         command
     };
     run(&mut gitea(&["migrate"]))?;
-    let user = ["admin", "user", "create", "--must-change-password=false", "--password", "only-for-tests", "--username"];
+    let user =
+        ["admin", "user", "create", "--must-change-password=false", "--password", "only-for-tests", "--username"];
     run(&mut gitea(&[&user[..], &["bot", "--email", "bot@example.test", "--admin"]].concat()))?;
     run(&mut gitea(&[&user[..], &["reviewer", "--email", "reviewer@example.test"]].concat()))?;
     let token = |name: &str| -> anyhow::Result<String> {
-        let args = ["admin", "user", "generate-access-token", "--token-name", "t", "--scopes", "all", "--raw", "--username", name];
+        let args = [
+            "admin",
+            "user",
+            "generate-access-token",
+            "--token-name",
+            "t",
+            "--scopes",
+            "all",
+            "--raw",
+            "--username",
+            name,
+        ];
         let printed = run(&mut gitea(&args))?;
         Ok(printed.lines().last().unwrap_or_default().trim().to_owned())
     };
@@ -256,7 +269,8 @@ pub fn argocd(site: &Site, kube: &Kube) -> anyhow::Result<()> {
         fs::create_dir_all(dir.join(sub))?;
     }
     fs::write(dir.join("ssh/ssh_known_hosts"), "")?;
-    for name in ["argocd", "argocd-repo-server", "argocd-application-controller", "git-verify-wrapper.sh", "kustomize"] {
+    for name in ["argocd", "argocd-repo-server", "argocd-application-controller", "git-verify-wrapper.sh", "kustomize"]
+    {
         let source = if name.starts_with("argocd") { "argocd-core" } else { name };
         symlink(site.bin.join(source), dir.join("bin").join(name))?;
     }
@@ -290,7 +304,13 @@ pub fn argocd(site: &Site, kube: &Kube) -> anyhow::Result<()> {
     server.args(["--port", &repo.to_string(), "--metrics-port", &metrics.to_string()]);
     site.spawn("argocd-repo-server", repo, &mut server)?.wait(PATIENCE, || listens(repo))?;
     let mut controller = argocd("argocd-application-controller");
-    controller.args(["--namespace", "argocd", "--repo-server-plaintext", "--repo-server", &format!("127.0.0.1:{repo}")]);
+    controller.args([
+        "--namespace",
+        "argocd",
+        "--repo-server-plaintext",
+        "--repo-server",
+        &format!("127.0.0.1:{repo}"),
+    ]);
     controller.args(["--metrics-port", &own_metrics.to_string(), "--self-heal-timeout-seconds", "1"]);
     controller.args(["--self-heal-backoff-timeout-seconds", "1", "--self-heal-backoff-factor", "1"]);
     controller.args(["--self-heal-backoff-cap-seconds", "1"]);

@@ -4,6 +4,7 @@
 //! `LATENCY_MS`, `LISTEN=refuse` (Ready, but nothing listens), `READY=never`. On SIGTERM it stops accepting, finishes
 //! what is in flight, and exits. It ends with its node, whose death closes the standard input.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::routing::get;
-use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a pod listens and what it is called.
@@ -73,10 +73,13 @@ async fn answer(State(b): State<Arc<Behaviour>>) -> (StatusCode, HeaderMap, Stri
 /// Resolves on SIGTERM, or when the node closes the standard input by dying.
 async fn ended() {
     let Ok(mut term) = signal(SignalKind::terminate()) else { return };
-    let mut byte = [0_u8; 1];
-    let mut input = tokio::io::stdin();
+    let (closed, orphaned) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0_u8; 1]);
+        let _ = closed.send(());
+    });
     tokio::select! {
         _ = term.recv() => {}
-        _ = input.read(&mut byte) => {}
+        _ = orphaned => {}
     }
 }
