@@ -72,6 +72,13 @@ impl Load {
         count(&self.answers.lock().unwrap_or_else(PoisonError::into_inner), moment, self.began)
     }
 
+    /// What was sent between two moments, as far as it is answered.
+    pub fn between(&self, from: Instant, to: Instant) -> Counts {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let within: Vec<Answer> = answers.iter().filter(|a| a.at < to).cloned().collect();
+        count(&within, from, self.began)
+    }
+
     /// Stops sending, waits for what is under way, and counts everything.
     pub async fn stop(self) -> Counts {
         let _ = self.stop.send(true);

@@ -4,11 +4,13 @@
 //! [`Stack`], which does both.
 #![allow(missing_docs, dead_code, unreachable_pub, clippy::missing_docs_in_private_items)]
 
+pub mod gitea;
 pub mod load;
 pub mod node;
 pub mod parts;
 pub mod pod;
 pub mod process;
+pub mod trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};

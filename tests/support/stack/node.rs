@@ -22,7 +22,7 @@ use kube::{Api, Client, ResourceExt as _};
 use kube_runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 
 /// Name of the only node.
@@ -116,13 +116,14 @@ impl Run {
             self.bind(&pod).await?;
         }
         let container = pod.spec.and_then(|s| s.containers.into_iter().next()).context("a pod without containers")?;
-        let mut child = self.start(&container)?;
+        // The pipe is held beside its process: waiting for a process closes a pipe that it still owns.
+        let (mut child, mut pipe) = self.start(&container)?;
         let mut ready = false;
         self.report(&container, ready).await?;
         loop {
             let pod = newest.borrow_and_update().clone();
             if pod.metadata.deletion_timestamp.is_some() {
-                return self.end(&container, pod, child).await;
+                return self.end(&container, pod, child, pipe).await;
             }
             tokio::select! {
                 gone = newest.changed() => if gone.is_err() { return Ok(()) },
@@ -131,7 +132,7 @@ impl Run {
                     ready = false;
                     self.report(&container, ready).await?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    child = self.start(&container)?;
+                    (child, pipe) = self.start(&container)?;
                 }
                 () = tokio::time::sleep(Duration::from_millis(100)), if !ready => {
                     if self.answers(&container).await {
@@ -157,14 +158,16 @@ impl Run {
         }
     }
 
-    fn start(&self, container: &Container) -> anyhow::Result<Child> {
+    fn start(&self, container: &Container) -> anyhow::Result<(Child, Option<ChildStdin>)> {
         let address = format!("{}:{}", self.address, port(container));
         let mut command = Command::new(&self.binary);
         command.args(["pod", "--name", &self.name, "--address", &address]).stdin(Stdio::piped()).kill_on_drop(true);
         for variable in container.env.iter().flatten() {
             command.env(&variable.name, variable.value.clone().unwrap_or_default());
         }
-        command.spawn().context("failed to start the pod's process")
+        let mut child = command.spawn().context("failed to start the pod's process")?;
+        let pipe = child.stdin.take();
+        Ok((child, pipe))
     }
 
     /// The readiness probe.
@@ -203,7 +206,13 @@ impl Run {
     }
 
     /// What a kubelet does at the deletionTimestamp.
-    async fn end(self, container: &Container, pod: Pod, mut child: Child) -> anyhow::Result<()> {
+    async fn end(
+        self,
+        container: &Container,
+        pod: Pod,
+        mut child: Child,
+        pipe: Option<ChildStdin>,
+    ) -> anyhow::Result<()> {
         let grace = u64::try_from(pod.metadata.deletion_grace_period_seconds.unwrap_or(30)).unwrap_or(30);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(grace);
         tokio::select! {
@@ -217,6 +226,7 @@ impl Run {
         if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
             let _ = child.kill().await;
         }
+        drop(pipe);
         let preconditions = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
         let params = DeleteParams {
             grace_period_seconds: Some(0),
