@@ -223,7 +223,7 @@ async fn the_controller_against_a_real_api_server() {
     let trial = Trial::plain(&stack, "shop").await.unwrap();
     refused_by_the_api_server(&stack);
     let binary = Path::new(env!("CARGO_BIN_EXE_reiter8"));
-    let controller = stack.controller(binary).await.unwrap();
+    let controller = stack.controller(binary).unwrap();
     rights(&stack);
     let all = async {
         refused_by_the_controller(&stack, &trial).await?;

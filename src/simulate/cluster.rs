@@ -51,12 +51,12 @@ impl Cluster {
         let mut experiment = None;
         for (path, text) in files {
             for document in text.split("\n---\n") {
-                let unreadable = |source| SimulateError::Manifest { path: path.clone(), source };
+                let unreadable = |e| SimulateError::Manifest { path: path.clone(), source: Box::new(e) };
                 let kind: Kind = serde_saphyr::from_str(document).map_err(unreadable)?;
                 match kind.kind.as_str() {
                     "Deployment" => wanted.push(serde_saphyr::from_str::<Deployment>(document).map_err(unreadable)?),
                     "Experiment" => {
-                        experiment = Some(serde_saphyr::from_str::<Experiment>(document).map_err(unreadable)?)
+                        experiment = Some(serde_saphyr::from_str::<Experiment>(document).map_err(unreadable)?);
                     }
                     _ => {}
                 }

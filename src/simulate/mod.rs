@@ -37,7 +37,7 @@ pub enum SimulateError {
         path: String,
         /// What is wrong with it.
         #[source]
-        source: serde_saphyr::Error,
+        source: Box<serde_saphyr::Error>,
     },
     /// The local forge refused.
     #[error("failed to use the local forge")]

@@ -90,7 +90,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
 
     let referred = Referred { repository: Some(described()), ..Referred::default() };
     let parsed: Experiment = serde_saphyr::from_str(&experiment)
-        .map_err(|source| SimulateError::Manifest { path: "experiment.yaml".into(), source })?;
+        .map_err(|e| SimulateError::Manifest { path: "experiment.yaml".into(), source: Box::new(e) })?;
     let write_back = write_back(resolve::resolve(&parsed, &referred)?, folder)?;
     let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, write_back)?;
     let (ledger, mut events) = (Memory::default(), vec![]);

@@ -145,7 +145,7 @@ pub enum Review {
 pub enum ScenarioError {
     /// It is not YAML of the expected shape.
     #[error("failed to read the scenario")]
-    Unreadable(#[source] serde_saphyr::Error),
+    Unreadable(#[source] Box<serde_saphyr::Error>),
     /// A value is not what its field takes.
     #[error("failed to read `{field}`: {problem}")]
     Invalid {
@@ -159,7 +159,7 @@ pub enum ScenarioError {
 impl Scenario {
     /// Reads a scenario and checks every value.
     pub fn read(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_saphyr::from_str(text).map_err(ScenarioError::Unreadable)?;
+        let scenario: Self = serde_saphyr::from_str(text).map_err(|e| ScenarioError::Unreadable(Box::new(e)))?;
         scenario.timeline()?;
         if !(scenario.rps > 0.0 && scenario.rps <= 10_000.0) {
             let problem = format!("{} is not between 0 and 10000 requests per second", scenario.rps);

@@ -57,7 +57,7 @@ impl Traffic {
 
     fn at(&self, second: i64) -> Counters {
         let index = usize::try_from((second + BEFORE).max(0)).unwrap_or(0);
-        self.counters.get(index).or(self.counters.last()).copied().unwrap_or_default()
+        self.counters.get(index).or_else(|| self.counters.last()).copied().unwrap_or_default()
     }
 
     /// What both versions were sent between two seconds.

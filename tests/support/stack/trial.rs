@@ -77,7 +77,7 @@ impl Stack {
     }
 
     /// Installs the controller's manifests and runs it as the service account that they make.
-    pub async fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
+    pub fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
         // There is no image to run: the process below stands for the Deployment's pod.
         let manifests: Vec<&str> = CONTROLLER.split("\n---\n").filter(|d| !d.contains("kind: Deployment")).collect();
         self.kubectl(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))?;
