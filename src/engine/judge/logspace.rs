@@ -1,0 +1,43 @@
+//! Arithmetic on natural logarithms, and numbers that survive JSON to the last bit.
+//!
+//! Serves [`super::share`] alone. `-inf` is the logarithm of 0 and an ordinary value here; NaN and `+inf` are not.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// `ln(exp(a) + exp(b))`, without leaving the range of `f64` on the way.
+pub(super) fn add(a: f64, b: f64) -> f64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    if high.is_infinite() { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// `ln(Σ w·exp(log))` over a grid of (point, weight).
+pub(super) fn mixture(logs: impl IntoIterator<Item = f64>, grid: &[(f64, f64)]) -> f64 {
+    logs.into_iter().zip(grid).fold(f64::NEG_INFINITY, |sum, (log, (_, weight))| add(sum, log + weight.ln()))
+}
+
+/// `count·ln(x)`, with `0·ln(0) = 0`.
+pub(super) fn times_ln(count: f64, x: f64) -> f64 {
+    if count > 0.0 { count * x.ln() } else { 0.0 }
+}
+
+/// A real number or `-inf`, kept in JSON as text: JSON numbers have no infinity, and readers may round their last digit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Exact(#[serde(with = "exact")] pub(super) f64);
+
+/// `#[serde(with)]` for `f64` as the shortest text that reads back as the same number.
+pub(super) mod exact {
+    use super::{Deserialize, Deserializer, Error, Serializer};
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    pub(in super::super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{value:?}"))
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        let value = text.parse::<f64>().map_err(Error::custom)?;
+        let holds = value < f64::INFINITY;
+        holds.then_some(value).ok_or_else(|| Error::custom("neither a real number nor -inf"))
+    }
+}

@@ -1,0 +1,247 @@
+//! Known answers: every vector whose kind the judge implements, computed by the judge itself.
+//!
+//! `REITER8_VECTORS` names a further file of the same form. A kind that is not known here is skipped and named, never
+//! counted as passed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+
+use reiter8::engine::judge::{self, ShareEvidence, ShareTest, Tally, ramp};
+use serde_json::Value;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+const CAP: f64 = 2.0;
+const FIRST: f64 = 0.8;
+
+#[test]
+fn the_judge_gives_the_known_answers() {
+    let mut files = vec![include_str!("vectors/judge.json").to_owned()];
+    files.extend(
+        std::env::var_os("REITER8_VECTORS").map(|path| std::fs::read_to_string(path).expect("REITER8_VECTORS")),
+    );
+    let (mut passed, mut skipped, mut wrong) = (0, BTreeMap::<String, u32>::new(), Vec::new());
+    for file in &files {
+        let file: Value = serde_json::from_str(file).unwrap();
+        let listed = file["vectors"].as_array().unwrap().iter();
+        for vector in listed.filter(|v| v["use"] == "product" || v["use"] == "bench") {
+            let case = Case {
+                input: &vector["input"],
+                expected: &vector["expected"],
+                tolerance: vector["rel_tol"].as_f64().unwrap(),
+            };
+            match case.run(vector["kind"].as_str().unwrap()) {
+                Ran::Right => passed += 1,
+                Ran::Unknown(kind) => *skipped.entry(kind).or_default() += 1,
+                Ran::Wrong(why) => wrong.push(format!("{}: {why}", vector["id"])),
+            }
+        }
+    }
+    let kinds = skipped.iter().map(|(kind, n)| format!("{kind} {n}")).collect::<Vec<_>>().join(", ");
+    println!("{passed} vectors passed, {} skipped (kinds: {kinds})", skipped.values().sum::<u32>());
+    assert!(wrong.is_empty(), "{} vectors failed:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(passed >= 20, "only {passed} vectors ran");
+}
+
+enum Ran {
+    Right,
+    Wrong(String),
+    Unknown(String),
+}
+
+struct Case<'a> {
+    input: &'a Value,
+    expected: &'a Value,
+    tolerance: f64,
+}
+
+impl Case<'_> {
+    fn run(&self, kind: &str) -> Ran {
+        let got = match kind {
+            "ratio_bet" => self.ratio_bet(),
+            "ratio" if self.input.get("limit").is_some() => self.ratio(),
+            "harm_lr_abs" if self.number("cap", CAP).to_bits() == CAP.to_bits() => {
+                self.share(|t, e| t.log_fail_parts(e).1, "log_e")
+            }
+            "harm_hybrid_abs" if self.has_product_start() => self.hybrid(),
+            "pass_abs" => self.share(ShareTest::log_pass, "log_e"),
+            "pass_abs_min_n" => self.least_clean_requests(),
+            "upper" => self.upper(),
+            "bernoulli_cs" => self.interval(),
+            "dispersion" => self.dispersion(),
+            "counter_delta" => self.counter(),
+            "combine_fail" => self.combine_fail(),
+            "combine_pass" => {
+                let logs = self.list("e").into_iter().map(f64::ln);
+                self.truth("pass_", judge::combine_pass(logs, self.number("beta", 0.05)))
+            }
+            "sr_prior" if self.has_product_start() => self.start_prior(),
+            "ramp_start" => self.ramp_start(),
+            // The special functions that the judge's formulas take from the library, as an upgrade could change them.
+            "student_t_cdf" => {
+                let cdf = |(x, df): (f64, f64)| StudentsT::new(0.0, 1.0, df).unwrap().cdf(x);
+                self.close("cdf", &self.list("x").into_iter().zip(self.list("df")).map(cdf).collect::<Vec<_>>())
+            }
+            "beta_reg" => {
+                let beta = |v: &Value| statrs::function::beta::beta_reg(at(v, 0), at(v, 1), at(v, 2));
+                self.close("i", &self.input["abx"].as_array().unwrap().iter().map(beta).collect::<Vec<_>>())
+            }
+            other => return Ran::Unknown(other.to_owned()),
+        };
+        match got {
+            Ok(true) => Ran::Right,
+            Ok(false) => Ran::Unknown(format!("{kind} with other constants")),
+            Err(why) => Ran::Wrong(why),
+        }
+    }
+
+    fn test(&self, limit: f64) -> ShareTest {
+        // Without a start-time mixture all weight lies on the first interval, which is a horizon of one.
+        let horizon = self.input.get("horizon").map_or(1, |h| u32::try_from(h.as_u64().unwrap()).unwrap());
+        ShareTest { limit, phi: self.number("phi", 1.0), mixed: true, horizon }
+    }
+
+    fn has_product_start(&self) -> bool {
+        self.input.get("horizon").is_none() || (self.number("pi1", FIRST) - FIRST).abs() < 1e-15
+    }
+
+    fn ratio_bet(&self) -> Result<bool, String> {
+        if !self.has_product_start() {
+            return Ok(false);
+        }
+        let ratios = self.list("ratios");
+        // One request each, and a limit at which every ratio is a possible share.
+        let test = ShareTest { mixed: false, ..self.test(0.5 / ratios.iter().copied().fold(1.0, f64::max)) };
+        let intervals = ratios.iter().map(|r| Tally { requests: 1.0, bad: r * test.limit });
+        let logs = after_each(test, intervals, ShareTest::log_fail);
+        let key = if self.expected.get("log_e_last").is_some() { "log_e_last" } else { "log_e" };
+        self.close(key, if self.expected[key].is_array() { &logs } else { &logs[logs.len() - 1..] })
+    }
+
+    fn ratio(&self) -> Result<bool, String> {
+        let test = self.test(self.number("limit", f64::NAN));
+        let tallies = self.list("bad").into_iter().zip(self.list("total"));
+        self.close("ratio", &tallies.map(|(bad, requests)| test.ratio(Tally { requests, bad })).collect::<Vec<_>>())
+    }
+
+    fn share(&self, read: impl Fn(&ShareTest, &ShareEvidence) -> f64, key: &str) -> Result<bool, String> {
+        let batches =
+            self.input["batches"].as_array().unwrap().iter().map(|b| Tally { requests: at(b, 1), bad: at(b, 0) });
+        let logs = after_each(self.test(self.number("limit", f64::NAN)), batches, read);
+        self.close(key, if self.expected[key].is_array() { &logs } else { &logs[logs.len() - 1..] })
+    }
+
+    fn hybrid(&self) -> Result<bool, String> {
+        self.share(ShareTest::log_fail, "log_e")?;
+        self.share(|t, e| t.log_fail_parts(e).0, "log_e_ratio")?;
+        self.share(|t, e| ShareTest { mixed: false, ..*t }.log_fail(e), "log_e_ratio")?;
+        self.share(|t, e| t.log_fail_parts(e).1, "log_e_lr")
+    }
+
+    fn least_clean_requests(&self) -> Result<bool, String> {
+        let beta = self.input.get("threshold").map_or_else(|| self.number("beta", 0.05), |t| 1.0 / t.as_f64().unwrap());
+        let test = self.test(self.number("limit", f64::NAN));
+        let passes = |n: &u32| {
+            let e = seen(&test, Tally { requests: f64::from(*n), bad: 0.0 });
+            judge::combine_pass([test.log_pass(&e)], beta)
+        };
+        self.close("n", &[f64::from((1..1_000_000).find(passes).unwrap())])
+    }
+
+    fn upper(&self) -> Result<bool, String> {
+        let test = self.test(0.01);
+        let e = seen(&test, Tally { requests: self.number("total", f64::NAN), bad: self.number("bad", f64::NAN) });
+        self.close("upper", &[test.upper(&e, self.number("gamma", f64::NAN))])
+    }
+
+    fn interval(&self) -> Result<bool, String> {
+        let test = self.test(0.01);
+        let e =
+            seen(&test, Tally { requests: self.number("trials", f64::NAN), bad: self.number("successes", f64::NAN) });
+        let (lower, upper) = test.interval(&e, self.number("alpha", f64::NAN));
+        self.close("lower", &[lower])?;
+        self.close("upper", &[upper])
+    }
+
+    fn dispersion(&self) -> Result<bool, String> {
+        let history: Vec<Tally> = self.list("counts").into_iter().map(|bad| Tally { requests: 1000.0, bad }).collect();
+        let scales =
+            self.input["scales"].as_array().unwrap().iter().map(|s| usize::try_from(s.as_u64().unwrap()).unwrap());
+        self.close("fano", &scales.map(|s| judge::dispersion_at(&history, s).unwrap()).collect::<Vec<_>>())?;
+        self.close("phi", &[judge::dispersion(&history).phi])
+    }
+
+    fn counter(&self) -> Result<bool, String> {
+        let deltas: Vec<f64> = self.list("samples").windows(2).map(|w| judge::counter_delta(w[0], w[1])).collect();
+        self.close("deltas", &deltas)?;
+        self.close("total", &[deltas.iter().sum()])
+    }
+
+    fn combine_fail(&self) -> Result<bool, String> {
+        let log = judge::combine_fail(self.list("e").into_iter().map(f64::ln).zip(self.list("weights")));
+        self.close("mean", &[log.exp()])?;
+        self.truth("fail", log >= -self.number("alpha", 0.05).ln())
+    }
+
+    fn start_prior(&self) -> Result<bool, String> {
+        let horizon = self.test(0.01).horizon;
+        self.close("pi_1", &[judge::start_weight(horizon, 1)])?;
+        self.close("pi_j", &[judge::start_weight(horizon, 2)])?;
+        self.close("pi_j", &[judge::start_weight(horizon, horizon)])?;
+        let times = self.input["t"].as_array().unwrap().iter().map(|t| u32::try_from(t.as_u64().unwrap()).unwrap());
+        self.close("tail", &times.map(|t| judge::start_tail(horizon, t)).collect::<Vec<_>>())
+    }
+
+    fn ramp_start(&self) -> Result<bool, String> {
+        let start = |rps| f64::from(ramp::start(rps, self.number("B", 50.0), self.number("tau", 40.0), 50));
+        self.close("weight", &self.list("rps").into_iter().map(start).collect::<Vec<_>>())
+    }
+
+    fn number(&self, key: &str, default: f64) -> f64 {
+        self.input.get(key).map_or(default, |v| v.as_f64().unwrap())
+    }
+
+    fn list(&self, key: &str) -> Vec<f64> {
+        numbers(&self.input[key])
+    }
+
+    /// Compares with the expected number or numbers under `key`: relative tolerance, or 1e-12 near 0.
+    fn close(&self, key: &str, got: &[f64]) -> Result<bool, String> {
+        let expected = numbers(&self.expected[key]);
+        let near = |(g, x): (&f64, &f64)| (g - x).abs() <= (self.tolerance * x.abs()).max(1e-12);
+        let right = !got.is_empty() && got.len() == expected.len() && got.iter().zip(&expected).all(near);
+        if right { Ok(true) } else { Err(format!("{key} is {got:?}, not {expected:?}")) }
+    }
+
+    fn truth(&self, key: &str, got: bool) -> Result<bool, String> {
+        if self.expected[key] == got { Ok(true) } else { Err(format!("{key} is {got}, not {}", self.expected[key])) }
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .map_or_else(|| vec![value.as_f64().unwrap()], |list| list.iter().map(|v| v.as_f64().unwrap()).collect())
+}
+
+fn at(list: &Value, index: usize) -> f64 {
+    list[index].as_f64().unwrap()
+}
+
+fn seen(test: &ShareTest, tally: Tally) -> ShareEvidence {
+    let mut e = test.start();
+    test.update(&mut e, tally, true);
+    e
+}
+
+fn after_each(
+    test: ShareTest,
+    intervals: impl Iterator<Item = Tally>,
+    read: impl Fn(&ShareTest, &ShareEvidence) -> f64,
+) -> Vec<f64> {
+    let mut e = test.start();
+    let step = |tally| {
+        test.update(&mut e, tally, true);
+        read(&test, &e)
+    };
+    intervals.map(step).collect()
+}
