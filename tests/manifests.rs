@@ -75,7 +75,7 @@ fn every_text_and_list_of_a_spec_is_bounded_and_explained() {
                 Some("object" | "integer" | "boolean" | "number") => {}
                 Some(other) => panic!("{place} has the type {other}"),
                 None => {
-                    assert!(at.x_kubernetes_preserve_unknown_fields == Some(true), "{place} is neither typed nor free")
+                    assert!(at.x_kubernetes_preserve_unknown_fields == Some(true), "{place} is neither typed nor free");
                 }
             }
             assert!(
@@ -220,7 +220,9 @@ fn check_experiment(place: &str, experiment: &Experiment) {
         analysis.deadline(),
         analysis.hard_deadline(),
     ];
-    spans.into_iter().for_each(|span| assert!(span.is_ok(), "{place}: {span:?}"));
+    for span in spans {
+        assert!(span.is_ok(), "{place}: {span:?}");
+    }
     for share in [analysis.false_rollback(), analysis.false_promotion()] {
         assert!(share.is_ok(), "{place}: {share:?}");
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const MAX_LENGTH: usize = 32;
 
 /// The longest duration, 366 days: nothing in an experiment waits longer, and sums of a few of them cannot overflow a clock.
-const MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const MAX: Duration = Duration::from_hours(366 * 24);
 
 /// Units from large to small, with their milliseconds. `m` is minutes, as in Go and Kubernetes.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

@@ -20,7 +20,7 @@ pub use criteria::{Criteria, Objective, Relative};
 pub use gitops::{
     AutoMerge, GitOps, Handover, Layout, NamedFields, Promote, PromoteFields, PullRequest, WeightsWhileWaiting,
 };
-pub use legacy::{Duration, PreferredDirection, Reward, Task, WeightObjRef};
+pub use legacy::{Duration, PreferredDirection, Reward, WeightObjRef};
 pub use status::{
     CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus,
     VersionWeight, WaitingFor,
@@ -104,11 +104,7 @@ pub struct ExperimentSpec {
 impl ExperimentSpec {
     /// The most traffic that the candidate may get, percent.
     pub fn max_candidate_weight(&self) -> i32 {
-        let written = self.strategy.weights.as_ref().and_then(|weights| weights.max_candidate_weight);
-        written.unwrap_or(if self.traffic.is_some() {
-            DEFAULT_MAX_CANDIDATE_WEIGHT
-        } else {
-            ITER8_MAX_CANDIDATE_WEIGHT
-        })
+        let default = if self.traffic.is_some() { DEFAULT_MAX_CANDIDATE_WEIGHT } else { ITER8_MAX_CANDIDATE_WEIGHT };
+        self.strategy.weights.as_ref().and_then(|weights| weights.max_candidate_weight).unwrap_or(default)
     }
 }

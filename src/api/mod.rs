@@ -6,8 +6,10 @@
 //!
 //! Fields keep what the user wrote; [`Quantity`] and [`Span`] are parsed on access, so a stored object is never rewritten.
 
-// The derive of `KubeSchema` copies each struct, with its `pub`, into a function.
-#![allow(unreachable_pub)]
+// The derive of `KubeSchema` copies each struct, with its `pub`, into a function; printer columns share words such as their type.
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
+// Documentation of fields is what `kubectl explain` shows: kinds are words there.
+#![allow(clippy::doc_markdown)]
 
 pub mod conditions;
 mod duration;
@@ -22,7 +24,7 @@ use kube::CustomResourceExt;
 
 pub use duration::{DurationError, Span};
 pub use experiment::{Experiment, ExperimentSpec, ExperimentStatus};
-pub use metric::{Gauge, Histogram, Mean, Metric, MetricKind, MetricSpec, Share};
+pub use metric::{Gauge, Histogram, Mean, Metric, MetricKind, MetricSpec, Selector, Share};
 pub use quantity::{Quantity, QuantityError, Unit};
 pub use repository::{CommitIdentity, Provider, Repository, RepositorySpec, SecretRef};
 

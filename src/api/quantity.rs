@@ -140,7 +140,7 @@ impl JsonSchema for Quantity {
     }
 
     /// Untyped, because a structural schema has no "number or string" (its int-or-string refuses `0.01`). What is said of texts binds
-    /// texts only; lists and objects are kept out by their sizes, which leaves their empty forms and booleans to the controller.
+    /// texts only; lists and objects are kept out by sizes that contradict each other.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
@@ -151,6 +151,7 @@ impl JsonSchema for Quantity {
             "maxItems": 0,
             "minProperties": 1,
             "maxProperties": 0,
+            "not": {"enum": [true, false]},
         })
     }
 }

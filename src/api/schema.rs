@@ -27,7 +27,7 @@ pub(crate) fn opaque_list(_: &mut SchemaGenerator) -> Schema {
 
 /// Makes a derived definition strict and quiet:
 /// * `default` goes: defaults are filled in on access, so that a stored spec is what the user wrote;
-/// * `nullable` goes: an empty key (`gitops:`) is an error with a path, not a null that rules trip over;
+/// * `nullable` goes: the API server then drops an empty key (`gitops:`), and no rule meets a null;
 /// * formats that the API server does not know go;
 /// * a description is one paragraph, without the line breaks of the source.
 pub(crate) fn tighten(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {

@@ -18,13 +18,13 @@ const LAG: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(30);
 
 /// The least time at the final weight before a Pass.
-const SOAK: Duration = Duration::from_secs(60);
+const SOAK: Duration = Duration::from_mins(1);
 
 /// When an undecided experiment is treated as `onUndecided` says.
-const DEADLINE: Duration = Duration::from_secs(60 * 60);
+const DEADLINE: Duration = Duration::from_hours(1);
 
 /// When an undecided experiment that was held ends.
-const HARD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+const HARD_DEADLINE: Duration = Duration::from_hours(2);
 
 /// Both error budgets: one wrong decision in twenty at the limit is the convention that most readers expect.
 const ERROR_BUDGET: f64 = 0.05;
@@ -58,7 +58,7 @@ pub struct Analysis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_deadline: Option<Span>,
     /// What happens at the deadline without a decision: Hold (keep the traffic until `hardDeadline`, then discard), Discard, or
-    /// `PromoteUnproven` (promote if there are data for every objective). Default: Hold.
+    /// PromoteUnproven (promote if there are data for every objective). Default: Hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "OnUndecided")]
     pub on_undecided: Option<OnUndecided>,
@@ -148,7 +148,7 @@ mod tests {
     fn an_empty_analysis_has_the_documented_defaults() {
         let empty = Analysis::default();
         assert_eq!(empty.interval(), Ok(Duration::from_secs(10)));
-        assert_eq!(empty.hard_deadline(), Ok(Duration::from_secs(7200)));
+        assert_eq!(empty.hard_deadline(), Ok(Duration::from_hours(2)));
         assert_eq!(empty.false_rollback(), Ok(0.05));
         assert_eq!(empty.on_undecided(), OnUndecided::Hold);
     }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, time::Duration};
 use crate::api::{InvalidField, Span, schema};
 
 /// How long a pull request may wait for its review.
-const STALE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const STALE_AFTER: Duration = Duration::from_hours(7 * 24);
 
 /// The rule for a path in a repository, and what to write instead.
 ///
@@ -38,7 +38,7 @@ pub struct GitOps {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a directory such as `apps/productpage`"))]
     pub path: String,
-    /// What the directory looks like: Flat (plain manifests), Kustomize (a kustomization lists them), or `HelmValues`. Default: Flat.
+    /// What the directory looks like: Flat (plain manifests), Kustomize (a kustomization lists them), or HelmValues. Default: Flat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Layout")]
     pub layout: Option<Layout>,
@@ -51,8 +51,8 @@ pub struct GitOps {
     #[x_kube(validation = Rule::new("self.all(f, f.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
         .message("not a path below `spec.gitops.path`: write file names such as `fortio.yaml`, relative, with `/` between names of letters, digits and `._@+-`"))]
     pub remove: Vec<String>,
-    /// In how many requests the outcome is written: `TwoPullRequests` (one changes the baseline; when it has the traffic, another removes
-    /// the experiment), `SinglePullRequest`, or `CommitToBase` (no review). Default: `TwoPullRequests`.
+    /// In how many requests the outcome is written: TwoPullRequests (one changes the baseline; when it has the traffic, another removes
+    /// the experiment), SinglePullRequest, or CommitToBase (no review). Default: TwoPullRequests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Handover")]
     pub handover: Option<Handover>,
@@ -192,6 +192,7 @@ impl JsonSchema for PromoteFields {
             "pattern": "^(Template|Images)$",
             "minItems": 1,
             "maxItems": 32,
+            "items": {"type": "string", "minLength": 1, "maxLength": 512},
             "minProperties": 1,
             "maxProperties": 0,
         })

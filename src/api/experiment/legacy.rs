@@ -1,34 +1,8 @@
 //! Types that only Iter8's own fields use. They keep what was written; whether it is supported is decided elsewhere.
 
-use std::collections::BTreeMap;
-
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::api::schema;
-
-/// A task of an action.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Task {
-    /// Name of a registered task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub task: Option<String>,
-    /// A shell script.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 65_536))]
-    pub run: Option<String>,
-    /// The task runs only if this expression holds.
-    #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub only_if: Option<String>,
-    /// Inputs of the task.
-    #[serde(rename = "with", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::opaque")]
-    pub inputs: Option<BTreeMap<String, serde_json::Value>>,
-}
 
 /// The field of an object that holds the weight of a version.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -1,13 +1,10 @@
 //! `spec.strategy`: the pattern, the cap and the ramp.
 
-use std::collections::BTreeMap;
-
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::legacy::Task;
-use crate::api::Span;
+use crate::api::{Span, schema};
 
 /// Requests that the candidate may answer badly while the ramp rises, without `badRequestBudget`.
 const DEFAULT_BAD_REQUEST_BUDGET: i32 = 50;
@@ -21,14 +18,14 @@ pub struct Strategy {
     /// Canary: one candidate is judged by the objectives. Conformance: one version without a comparison. A/B and A/B/N: the version
     /// with the best reward. Required.
     pub testing_pattern: TestingPattern,
-    /// Iter8's way of shifting traffic: `FixedSplit` (not at all), Progressive, or `BlueGreen`. Default: Progressive.
+    /// Iter8's way of shifting traffic: FixedSplit (not at all), Progressive, or BlueGreen. Default: Progressive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "DeploymentPattern")]
     pub deployment_pattern: Option<DeploymentPattern>,
     /// Iter8's tasks at start, loop and finish. Not supported: refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 16))]
-    pub actions: Option<BTreeMap<String, Vec<Task>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::opaque")]
+    pub actions: Option<serde_json::Value>,
     /// Limits of the candidate's weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Weights>,

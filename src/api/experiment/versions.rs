@@ -111,8 +111,8 @@ pub struct Traffic {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
-    /// Who else writes the VirtualService: `InPlace` (the GitOps tool, which ignores the weights) or Delegate (it is a delegate whose routes
-    /// the GitOps tool ignores). Default: `InPlace`.
+    /// Who else writes the VirtualService: InPlace (the GitOps tool, which ignores the weights) or Delegate (it is a delegate whose routes
+    /// the GitOps tool ignores). Default: InPlace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
