@@ -12,6 +12,10 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod engine;
 pub mod gitops;
+pub mod live;
+pub mod server;
+pub mod telemetry;
 pub mod turn;

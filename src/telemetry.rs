@@ -3,6 +3,8 @@
 //! Owns the set-up of structured logs and the registry behind `/metrics`. Labels are bounded: phases, reasons and
 //! effect names, never the names of objects.
 
+use std::io::IsTerminal as _;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,12 +25,17 @@ pub enum LogFormat {
 /// Starts logging to standard error; `RUST_LOG` overrides the default level `info`.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_lease_manager=warn"));
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured());
     // A second start (tests run several controllers in one process) keeps the first one's settings.
     let _ = match format {
         LogFormat::Text => base.try_init(),
         LogFormat::Json => base.json().flatten_event(true).try_init(),
     };
+}
+
+/// Colours are for people at a terminal who did not decline them.
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// One bounded label: a phase, a reason or an effect.

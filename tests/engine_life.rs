@@ -80,7 +80,7 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. } | Effect::Open(_) | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Forget => {}
         }
     }
 }

@@ -245,6 +245,14 @@ fn a_failing_candidate_is_caught_at_once_and_a_clean_one_passes() {
 }
 
 #[test]
+fn a_limit_above_every_alternative_never_speaks_against_a_better_candidate() {
+    let test = test(0.9999, 1.0, 20);
+    assert!(expectations(&test, 12, 1, 0.5).0 <= 1.0 + 1e-9);
+    let (_, counts) = test.log_fail_parts(&after(&test, &[Tally { requests: 100.0, bad: 50.0 }; 5]));
+    assert!(counts <= 1e-12, "{counts}");
+}
+
+#[test]
 fn one_accident_is_not_enough() {
     let test = test(0.01, 1.0, 360);
     let once = after(&test, &[Tally { requests: 100.0, bad: 50.0 }, Tally { requests: 100.0, bad: 0.0 }]);

@@ -389,11 +389,14 @@ fn a_promotion_never_cuts_the_baseline_off_from_its_selector() {
     assert_eq!(promotion(&bare, BASELINE, &Fields::Template).unwrap_err().reason(), "SelectorWouldChange");
 }
 
+/// An image, arguments, and an environment.
+type Container = (String, Vec<String>, Vec<(String, String)>);
+
 /// A pod template to be written in many ways.
 #[derive(Debug, Clone)]
 struct Pod {
     labels: BTreeMap<String, String>,
-    containers: BTreeMap<String, (String, Vec<String>, Vec<(String, String)>)>,
+    containers: BTreeMap<String, Container>,
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
@@ -439,6 +442,7 @@ fn pod() -> impl Strategy<Value = Pod> {
 }
 
 /// Writes a pod with the styles that `choices` select; every line gets a comment of its own where one may stand.
+#[allow(clippy::format_push_string)]
 fn write(pod: &Pod, name: &str, mut choices: u64) -> String {
     let mut choose = || {
         choices = choices.rotate_right(1) ^ 0x9e37;

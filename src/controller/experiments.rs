@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 use kube_runtime::controller::{Action, Config};
@@ -23,7 +23,7 @@ use super::{Context, references, resolve};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
 use crate::gitops::WriteBack;
-use crate::live::{Contender, FINALIZER, Live};
+use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
 use crate::turn;
 
@@ -32,7 +32,7 @@ const TURNS: usize = 16;
 /// Experiments that take turns at the same time. A turn waits for others most of its time.
 const CONCURRENCY: u16 = 16;
 /// Bounds of the time before a failed turn is repeated.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
 
 /// The experiments that are known, as the watch has them.
 pub(crate) type Experiments = Store<DeserializeGuard<Experiment>>;
@@ -60,9 +60,9 @@ pub(super) async fn run(
         );
     let known = experiments.clone();
     tokio::spawn(async move {
-        if known.wait_until_ready().await.is_ok() {
-            readiness.done("experiments");
-        }
+        // The store wakes one waiter only, and the controller is one already: ask again instead.
+        while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
+        readiness.done("experiments");
     });
     let virtual_services = Api::<DynamicObject>::all_with(client.clone(), &virtual_service());
     let (by_route, by_workload, by_repository) = (experiments.clone(), experiments.clone(), experiments.clone());
@@ -88,17 +88,6 @@ pub(super) async fn run(
         .for_each(|_| std::future::ready(()))
         .await;
     Ok(())
-}
-
-/// The resource of Istio's routes.
-fn virtual_service() -> ApiResource {
-    ApiResource {
-        group: "networking.istio.io".into(),
-        version: "v1".into(),
-        api_version: "networking.istio.io/v1".into(),
-        kind: "VirtualService".into(),
-        plural: "virtualservices".into(),
-    }
 }
 
 /// Experiments that a changed object concerns.
@@ -190,7 +179,8 @@ async fn one(
     name: &str,
 ) -> Result<Action, Unavailable> {
     let api: Api<Experiment> = Api::namespaced(context.client.clone(), namespace);
-    let read = |error: kube::Error| Unavailable::new("ApiUnavailable", format!("failed to read the experiment: {error}"));
+    let read =
+        |error: kube::Error| Unavailable::new("ApiUnavailable", format!("failed to read the experiment: {error}"));
     let Some(experiment) = api.get_opt(name).await.map_err(read)? else { return Ok(Action::await_change()) };
     let leaving = experiment.metadata.deletion_timestamp.is_some();
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
@@ -200,13 +190,22 @@ async fn one(
     let resolved = match resolve::resolve(&experiment, &referred) {
         Ok(resolved) => resolved,
         Err(refusal) if leaving => {
-            tracing::warn!(namespace, name, reason = refusal.reason(), "released although it cannot be resolved: {refusal}");
+            tracing::warn!(
+                namespace,
+                name,
+                reason = refusal.reason(),
+                "released although it cannot be resolved: {refusal}"
+            );
             return release(&api, &experiment).await;
         }
         Err(refusal) => {
             ledger::refuse(&api, &context.recorder, &experiment, refusal.reason(), &refusal.to_string()).await?;
             // A reference that is missing may appear; what is written wrong changes only with the object.
-            return Ok(if refusal.may_heal() { Action::requeue(Duration::from_secs(5)) } else { Action::await_change() });
+            return Ok(if refusal.may_heal() {
+                Action::requeue(Duration::from_secs(5))
+            } else {
+                Action::await_change()
+            });
         }
     };
     let experiment = hold(&api, experiment, leaving).await?;
@@ -219,14 +218,13 @@ async fn one(
         }
         _ => None,
     };
-    let store = experiments.clone();
     let live = Live::new(
         context.client.clone(),
         context.prometheus.clone(),
         &context.namespace,
         resolved.binding,
         write_back,
-        move || contenders(&store),
+        contenders(experiments),
     );
     let ledger = StatusLedger::new(api, &context.recorder, &resolved.plan, experiment);
     turns(context, &live, &ledger, &resolved.plan, progress).await
@@ -241,7 +239,8 @@ async fn turns(
     mut progress: Progress,
 ) -> Result<Action, Unavailable> {
     for _ in 0..TURNS {
-        let Step { progress: next, effects, wake, .. } = turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
+        let Step { progress: next, effects, wake, .. } =
+            turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
         effects.iter().for_each(|e| context.metrics.effect(e.as_str()));
         if let (None, Some(decision)) = (&progress.decision, &next.decision) {
             context.metrics.outcome(decision.reason.as_str());
@@ -265,7 +264,10 @@ fn remembered(experiment: &Experiment) -> Result<Progress, Unavailable> {
     match experiment.status.as_ref().and_then(|s| s.progress.clone()) {
         None => Ok(Progress::default()),
         Some(value) => serde_json::from_value(value).map_err(|error| {
-            Unavailable::new("ProgressUnreadable", format!("failed to read status.progress, written by another release?: {error}"))
+            Unavailable::new(
+                "ProgressUnreadable",
+                format!("failed to read status.progress, written by another release?: {error}"),
+            )
         }),
     }
 }
@@ -293,11 +295,13 @@ async fn patch_finalizers(
     finalizers: &[String],
 ) -> Result<Experiment, Unavailable> {
     let metadata = json!({"metadata": {"finalizers": finalizers, "resourceVersion": experiment.resource_version()}});
-    api.patch(&experiment.name_any(), &PatchParams::default(), &Patch::Merge(&metadata)).await.map_err(|error| match &error {
-        kube::Error::Api(status) if status.is_conflict() => {
-            Unavailable::new("Conflict", "the experiment was changed meanwhile; the next turn reads it again")
+    api.patch(&experiment.name_any(), &PatchParams::default(), &Patch::Merge(&metadata)).await.map_err(|error| {
+        match &error {
+            kube::Error::Api(status) if status.is_conflict() => {
+                Unavailable::new("Conflict", "the experiment was changed meanwhile; the next turn reads it again")
+            }
+            other => Unavailable::new("ApiUnavailable", format!("failed to write the finalizer: {other}")),
         }
-        other => Unavailable::new("ApiUnavailable", format!("failed to write the finalizer: {other}")),
     })
 }
 

@@ -9,7 +9,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use super::resolve::Referred;
 use crate::api::{Experiment, Metric, Repository};
 use crate::engine::Unavailable;
-use crate::gitops::Token;
+use crate::gitops::transport::Token;
 
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
 pub(super) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
@@ -17,7 +17,9 @@ pub(super) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Re
     let mut metrics = BTreeMap::new();
     for objective in experiment.spec.criteria.objectives.iter().filter(|o| !o.metric.contains('/')) {
         let api: Api<Metric> = Api::namespaced(client.clone(), &namespace);
-        if let Some(metric) = api.get_opt(&objective.metric).await.map_err(|e| unreadable("Metric", &objective.metric, &e))? {
+        if let Some(metric) =
+            api.get_opt(&objective.metric).await.map_err(|e| unreadable("Metric", &objective.metric, &e))?
+        {
             metrics.insert(objective.metric.clone(), metric);
         }
     }
@@ -41,7 +43,8 @@ pub(super) async fn token(client: &Client, repository: &Repository) -> Result<To
     let bytes = data.get(reference.key()).map(|b| b.0.as_slice()).unwrap_or_default();
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     if text.is_empty() {
-        let message = format!("Secret {named} has no text under the key `{}`; put the forge's token there", reference.key());
+        let message =
+            format!("Secret {named} has no text under the key `{}`; put the forge's token there", reference.key());
         return Err(Unavailable::new("CredentialsMissing", message));
     }
     Ok(Token::new(text))

@@ -9,10 +9,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields, TestingPattern};
+use crate::api::experiment::{
+    self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields, TestingPattern,
+};
 use crate::api::{Experiment, InvalidField, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
-use crate::gitops::{Fields, Spec, Workload, WriteTarget};
+use crate::gitops::WriteTarget;
+use crate::gitops::edit::{EditError, Path as FieldPath};
+use crate::gitops::plan::Spec;
+use crate::gitops::promote::{Fields, Workload};
 use crate::live::{Binding, Destination, RouteBinding, ShareQuery, builtin};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
@@ -203,7 +208,8 @@ fn ramp(strategy: &spec::Strategy) -> Result<Ramp, Refusal> {
             return Err(unsupported("spec.strategy.ramp.steps[].approval", "write `hold` with a duration"));
         }
         let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
-            h.duration().map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
+            h.duration()
+                .map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
         })?;
         Ok(Rung { weight: percent(step.weight, "spec.strategy.ramp.steps[].weight")?, hold: signed(hold) })
     });
@@ -237,18 +243,21 @@ fn criteria(objectives: &[Objective], referred: &Referred) -> Result<(Vec<Criter
             return Err(unsupported("spec.criteria.objectives[].relative", "write `upperLimit`"));
         }
         if objective.lower_limit.is_some() {
-            return Err(unsupported("spec.criteria.objectives[].lowerLimit", "write `upperLimit` on the share of bad requests"));
+            return Err(unsupported(
+                "spec.criteria.objectives[].lowerLimit",
+                "write `upperLimit` on the share of bad requests",
+            ));
         }
         let upper = objective.upper_limit.as_ref().ok_or_else(|| Refusal::Invalid {
             field: "spec.criteria.objectives[].upperLimit",
             problem: format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric),
         })?;
-        let limit = upper.value(Unit::Share).map_err(|e| Refusal::Invalid {
-            field: "spec.criteria.objectives[].upperLimit",
-            problem: e.to_string(),
-        })?;
+        let limit = upper
+            .value(Unit::Share)
+            .map_err(|e| Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem: e.to_string() })?;
         if limit <= 0.0 || limit >= 1.0 {
-            let problem = format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
+            let problem =
+                format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
             return Err(Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem });
         }
         both.0.push(Criterion { metric: objective.metric.clone(), limit });
@@ -266,26 +275,40 @@ fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
         let problem = format!("there is no `{metric}` that is a share of requests; write `istio/error-rate`");
         return Err(Refusal::Invalid { field: FIELD, problem });
     }
-    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing { field: FIELD, kind: "Metric", name: metric.into() })?;
+    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
+        field: FIELD,
+        kind: "Metric",
+        name: metric.into(),
+    })?;
     match found.spec.kind() {
         Some(MetricKind::Share(share)) => Ok(ShareQuery::share(&share.bad.0, &share.total.0)),
-        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => {
-            Err(unsupported(FIELD, &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`")))
-        }
+        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => Err(
+            unsupported(FIELD, &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`")),
+        ),
     }
 }
 
-fn routes(spec: &spec::ExperimentSpec, baseline: &spec::Version, candidate: &spec::Version) -> Result<RouteBinding, Refusal> {
+fn routes(
+    spec: &spec::ExperimentSpec,
+    baseline: &spec::Version,
+    candidate: &spec::Version,
+) -> Result<RouteBinding, Refusal> {
     let traffic = spec.traffic.as_ref().ok_or_else(|| {
-        unsupported("spec.versionInfo.baseline.weightObjRef", "write `spec.traffic` with the VirtualService and a `destination` for each version")
+        unsupported(
+            "spec.versionInfo.baseline.weightObjRef",
+            "write `spec.traffic` with the VirtualService and a `destination` for each version",
+        )
     })?;
     if traffic.mode() != Mode::InPlace {
         return Err(unsupported("spec.traffic.mode", "write `InPlace`"));
     }
-    let destination = |version: &spec::Version, field: &'static str| {
+    let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
         let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
             field,
-            problem: format!("version `{}` has no destination; write for example `destination: {{subset: {}}}`", version.name, version.name),
+            problem: format!(
+                "version `{}` has no destination; write for example `destination: {{subset: {}}}`",
+                version.name, version.name
+            ),
         })?;
         let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
         Ok(Destination { host, subset: written.subset.clone() })
@@ -298,7 +321,12 @@ fn routes(spec: &spec::ExperimentSpec, baseline: &spec::Version, candidate: &spe
         let problem = "both versions have the same destination; write two subsets or two hosts".into();
         return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
     }
-    Ok(RouteBinding { virtual_service: traffic.virtual_service.clone(), routes: traffic.routes.clone(), baseline, candidate })
+    Ok(RouteBinding {
+        virtual_service: traffic.virtual_service.clone(),
+        routes: traffic.routes.clone(),
+        baseline,
+        candidate,
+    })
 }
 
 /// Where the outcome is written, if the repository's owner allows it.
@@ -317,11 +345,15 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
     let namespace = experiment.namespace().unwrap_or_default();
     let own = repository.namespace().unwrap_or_default();
     if !repository.spec.allows_namespace(&own, &namespace) {
-        let problem = format!("Repository {} does not allow namespace `{namespace}` (its spec.allowedNamespaces)", gitops.repository);
+        let problem = format!(
+            "Repository {} does not allow namespace `{namespace}` (its spec.allowedNamespaces)",
+            gitops.repository
+        );
         return Err(Refusal::NotAllowed { field: "repository", problem });
     }
     if !repository.spec.allows_path(&gitops.path) {
-        let problem = format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
+        let problem =
+            format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
         return Err(Refusal::NotAllowed { field: "path", problem });
     }
     let info = &experiment.spec.version_info;
@@ -338,7 +370,9 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             fields: match gitops.promote.fields() {
                 PromoteFields::Named(NamedFields::Template) => Fields::Template,
                 PromoteFields::Named(NamedFields::Images) => Fields::Images,
-                PromoteFields::Paths(paths) => Fields::Paths(paths),
+                PromoteFields::Paths(paths) => {
+                    Fields::Paths(paths.iter().map(|p| field_path(p)).collect::<Result<_, _>>()?)
+                }
             },
             remove: gitops.remove.clone(),
             namespace,
@@ -349,6 +383,11 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             expected: BTreeMap::new(),
         },
     })
+}
+
+fn field_path(text: &str) -> Result<FieldPath, Refusal> {
+    text.parse()
+        .map_err(|e: EditError| Refusal::Invalid { field: "spec.gitops.promote.fields[]", problem: e.to_string() })
 }
 
 fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal> {

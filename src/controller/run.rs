@@ -65,10 +65,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     readiness.wait("kubernetes", "the API server to answer");
     let metrics = Arc::new(Metrics::default());
-    let (address, serving) =
-        server::serve(args.listen, readiness.clone(), Arc::clone(&metrics), told(stopped.clone()))
-            .await
-            .with_context(|| format!("failed to listen on {} (--listen)", args.listen))?;
+    let (address, serving) = server::serve(args.listen, readiness.clone(), Arc::clone(&metrics), told(stopped.clone()))
+        .await
+        .with_context(|| format!("failed to listen on {} (--listen)", args.listen))?;
     info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /healthz, /readyz and /metrics");
     let client = Client::try_default().await.context("failed to find a cluster: set KUBECONFIG, or run in one")?;
     tokio::select! {
@@ -111,7 +110,7 @@ async fn lead(
     };
     tokio::pin!(reconciling);
     tokio::select! {
-        ended = &mut reconciling => ended.context("failed to reconcile")?,
+        ended = &mut reconciling => ended.context("failed to reconcile")??,
         () = lost => bail!("lost the lease {}/{LEASE}: another replica leads", args.namespace),
         () = told(stopped) => {
             if tokio::time::timeout(LAST_TURNS, &mut reconciling).await.is_err() {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{self, Claim, Truth};
-use crate::api::experiment::status::{
+use crate::api::experiment::{
     CriterionStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus, VersionWeight,
     WaitingFor,
 };
@@ -16,8 +16,18 @@ use crate::engine::{self, Outcome, Phase, Plan, Progress, Row, StageProgress, St
 
 /// Reasons that need a person, or a change outside, before anything moves: kstatus calls that stalled.
 const NORMAL: &[&str] = &[
-    "TargetTaken", "WorkloadNotReady", "Shifting", "Deciding", "NoTraffic", "WaitingForReview", "WaitingForSync",
-    "WaitingForRollout", "HandingOver", "Draining", "Deleting", "CandidateNotReady",
+    "TargetTaken",
+    "WorkloadNotReady",
+    "Shifting",
+    "Deciding",
+    "NoTraffic",
+    "WaitingForReview",
+    "WaitingForSync",
+    "WaitingForRollout",
+    "HandingOver",
+    "Draining",
+    "Deleting",
+    "CandidateNotReady",
 ];
 
 /// Iter8's stage of a phase.
@@ -32,7 +42,7 @@ fn stage(phase: Phase) -> Stage {
 }
 
 /// The status of an experiment with this progress.
-pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
+pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
     let before = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     let decision = progress.decision.as_ref();
@@ -53,7 +63,11 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
         reason: decision.map(|d| d.reason.as_str().into()),
         waiting_for: progress.waiting.as_ref().map(|w| WaitingFor { what: w.what.clone(), until: w.until.map(Time) }),
         weights: weights(plan, progress),
-        criteria: decision.map_or_else(|| engine::rows(plan, progress), |d| d.rows.clone()).iter().map(criterion).collect(),
+        criteria: decision
+            .map_or_else(|| engine::rows(plan, progress), |d| d.rows.clone())
+            .iter()
+            .map(criterion)
+            .collect(),
         gitops: plan.gitops.as_ref().map(|g| gitops(g, plan, progress)),
         next: next(plan, progress),
         conditions: before.conditions,
@@ -65,7 +79,7 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
 }
 
 /// The status of an experiment that cannot be carried out as it is written.
-pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
+pub(super) fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
     let mut status = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     status.observed_generation = Some(generation);
@@ -160,7 +174,9 @@ fn next(plan: &Plan, progress: &Progress) -> Option<Next> {
     let (what, when) = match progress.phase {
         Phase::Queued => ("preparing, when the target is free", None),
         Phase::Preparing => ("the first traffic, when everything is ready", None),
-        Phase::Shifting | Phase::Deciding => ("the next look at the metrics", progress.looked.map(|l| l + a.interval + a.lag)),
+        Phase::Shifting | Phase::Deciding => {
+            ("the next look at the metrics", progress.looked.map(|l| l + a.interval + a.lag))
+        }
         Phase::Promoting => ("the hand-over to the new baseline, when its request is merged and rolled out", None),
         Phase::Discarding => ("the clean-up request", None),
         Phase::Completed => return None,
@@ -184,7 +200,8 @@ fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progres
     let reason = waiting.map_or(progress.phase.as_str(), |w| w.reason.as_str());
     let message = status.message.clone().unwrap_or_default();
     let verdict = progress.decision.as_ref();
-    let (verdict_reason, sentence) = verdict.map_or(("NotYet", "no verdict yet"), |d| (d.reason.as_str(), d.sentence.as_str()));
+    let (verdict_reason, sentence) =
+        verdict.map_or(("NotYet", "no verdict yet"), |d| (d.reason.as_str(), d.sentence.as_str()));
     let rehearsed = plan.gitops.is_none() || progress.preflight.is_some();
     let (rehearsal, rehearsal_message) = match (&plan.gitops, rehearsed) {
         (None, _) => ("NotWanted", "no write-back is asked for"),
@@ -196,7 +213,12 @@ fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progres
         (conditions::READY, done, reason, message.as_str()),
         (conditions::RECONCILING, !done && !stalled, reason, message.as_str()),
         (conditions::STALLED, stalled, reason, message.as_str()),
-        (conditions::COMPLETED, done, if done { verdict_reason } else { phase }, if done { sentence } else { message.as_str() }),
+        (
+            conditions::COMPLETED,
+            done,
+            if done { verdict_reason } else { phase },
+            if done { sentence } else { message.as_str() },
+        ),
         (conditions::FAILED, false, phase, ""),
         (conditions::TARGET_ACQUIRED, progress.phase != Phase::Queued && !done, phase, ""),
         (conditions::DECIDED, verdict.is_some(), verdict_reason, sentence),

@@ -25,7 +25,12 @@ pub enum Effect {
         commit: CommitId,
     },
     /// There is one request from the branch.
-    Open(Request),
+    Open {
+        /// The request.
+        request: Request,
+        /// The commit that its change was made on.
+        base: CommitId,
+    },
     /// The resource may be deleted as far as this experiment is concerned.
     Forget,
 }
@@ -38,7 +43,7 @@ impl Effect {
             Self::Release => "Release",
             Self::Route(_) => "Route",
             Self::Push { .. } => "Push",
-            Self::Open(_) => "Open",
+            Self::Open { .. } => "Open",
             Self::Forget => "Forget",
         }
     }

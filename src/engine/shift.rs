@@ -154,7 +154,7 @@ impl Turn<'_> {
             let before = self.progress.waiting.clone().filter(|w| w.reason == "MetricsUnavailable");
             match (why, before) {
                 (Some(u), _) => {
-                    self.wait("MetricsUnavailable", &format!("the metrics source to answer: {}", u.message), deadline)
+                    self.wait("MetricsUnavailable", &format!("the metrics source to answer: {}", u.message), deadline);
                 }
                 (None, Some(_)) => {}
                 (None, None) => self.wait("MetricsUnavailable", "the metrics source to answer", deadline),

@@ -176,7 +176,7 @@ impl Turn<'_> {
         }
         let Some((request, work)) = self.work() else { return };
         match &seen.branch {
-            Some(head) if *head == work.1 => self.effects.push(Effect::Open(request)),
+            Some(head) if *head == work.1 => self.effects.push(Effect::Open { request, base: work.0 }),
             Some(head) => self.foreign(&request.branch, head),
             None => {
                 let what = format!("a person: branch {} was deleted before its request was opened", request.branch);

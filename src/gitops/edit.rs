@@ -1,20 +1,22 @@
 //! Byte-exact edits of YAML files that others wrote.
 //!
 //! An edit changes the bytes of its target and nothing else: comments, quotes, line endings and other documents stay. Places are
-//! found with one parser ([`node`]), and every result is read again with another one ([`verify`]) and compared with what the edit
+//! found with one parser (`node`), and every result is read again with another one (`verify`) and compared with what the edit
 //! was to mean; a difference anywhere is [`EditError::Disagreement`] and nothing is written. What cannot be edited safely (anchors,
 //! templates, duplicate keys, tabs, tags) is refused by name. Pure: text in, text out. Callers: [`super::promote`], [`super::plan`].
 
 mod error;
+mod kept;
 mod merge;
 mod node;
+mod pairing;
 mod path;
 mod splice;
 mod value;
 mod verify;
 
 pub use error::EditError;
-pub(super) use merge::Kept;
+pub(super) use kept::Kept;
 use merge::Merge;
 use node::{Kind, Node, Site};
 pub use path::{Path, Segment};
@@ -87,7 +89,8 @@ impl<'t> File<'t> {
         if text.contains("{{") {
             return Err(EditError::Template);
         }
-        let indentation = |line: &str| line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).any(|byte| byte == b'\t');
+        let indentation =
+            |line: &str| line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).any(|byte| byte == b'\t');
         if let Some(line) = text.lines().position(|line| indentation(line) && !line.trim().is_empty()) {
             return Err(EditError::Tab { line: line + 1 });
         }
@@ -165,7 +168,8 @@ pub fn set_scalar(file: &File<'_>, at: &Selector, value: &Value) -> Result<Edite
         return Ok(Edited { text: file.text.to_owned(), changes: Vec::new() });
     }
     let written = scalar(text, *string, *style);
-    let splice = Splice { range: node.range.clone(), text: if node.range.is_empty() { format!(" {written}") } else { written } };
+    let splice =
+        Splice { range: node.range.clone(), text: if node.range.is_empty() { format!(" {written}") } else { written } };
     let text = file.finish(vec![splice], index, file.with(index, &at.path, Some(value.clone()))?)?;
     Ok(Edited { text, changes: vec![FieldChange { path, before: Some(old.to_json()), after: Some(value.to_json()) }] })
 }
@@ -176,7 +180,13 @@ pub fn copy_subtree(from: &File<'_>, source: &Selector, to: &File<'_>, target: &
 }
 
 /// [`copy_subtree`], but the kept entries of the target stay as they are.
-pub(super) fn copy_keeping(from: &File<'_>, source: &Selector, to: &File<'_>, target: &Selector, kept: &Kept) -> Result<Edited, EditError> {
+pub(super) fn copy_keeping(
+    from: &File<'_>,
+    source: &Selector,
+    to: &File<'_>,
+    target: &Selector,
+    kept: &Kept,
+) -> Result<Edited, EditError> {
     let missing = || EditError::PathNotFound { path: target.path.to_string() };
     let (index, site) = to.site(target)?;
     let (origin, found) = from.site(source)?;
@@ -187,8 +197,13 @@ pub(super) fn copy_keeping(from: &File<'_>, source: &Selector, to: &File<'_>, ta
                 return Err(EditError::AliasInvolved { path: target.path.to_string() });
             }
             merge.node(&target.path, site, found)?;
-            let value = from.values.get(origin).and_then(|document| document.at(&source.path)).ok_or(EditError::Disagreement)?;
-            let old = to.values.get(index).and_then(|document| document.at(&target.path)).ok_or(EditError::Disagreement)?;
+            let value = from
+                .values
+                .get(origin)
+                .and_then(|document| document.at(&source.path))
+                .ok_or(EditError::Disagreement)?;
+            let old =
+                to.values.get(index).and_then(|document| document.at(&target.path)).ok_or(EditError::Disagreement)?;
             Some(kept.wanted(&target.path, old, value)?)
         }
         (None, None) => return Err(missing()),
@@ -198,7 +213,14 @@ pub(super) fn copy_keeping(from: &File<'_>, source: &Selector, to: &File<'_>, ta
             let (from_parent, from_child) = source.path.split_last().ok_or_else(missing)?;
             let (_, parent) = to.site(&Selector { path: parent, ..target.clone() })?;
             let (_, from_parent) = from.site(&Selector { path: from_parent, ..source.clone() })?;
-            merge.child(&target.path, parent.ok_or_else(missing)?, &child, from_parent.ok_or_else(missing)?, &from_child, present.is_none())?;
+            merge.child(
+                &target.path,
+                parent.ok_or_else(missing)?,
+                &child,
+                from_parent.ok_or_else(missing)?,
+                &from_child,
+                present.is_none(),
+            )?;
             from.values.get(origin).and_then(|document| document.at(&source.path)).cloned()
         }
     };
@@ -220,7 +242,8 @@ pub fn remove_list_item(file: &File<'_>, at: &Selector) -> Result<Edited, EditEr
         return Err(EditError::AliasInvolved { path });
     }
     let dash = dash(file.text, item.range.start).ok_or_else(|| EditError::SharedLine { path: path.clone() })?;
-    let mut splices = vec![Splice { range: line_start(file.text, dash)..lines_end(file.text, item.range.end), text: String::new() }];
+    let mut splices =
+        vec![Splice { range: line_start(file.text, dash)..lines_end(file.text, item.range.end), text: String::new() }];
     if items.len() == 1 {
         let node::Holder::Entry(entry) = list.holder else { return Err(EditError::SharedLine { path }) };
         splices.push(Splice { range: entry.colon..entry.colon, text: " []".to_owned() });

@@ -1,7 +1,30 @@
 //! The write-back's mechanics: what an outcome means in Git, and how it gets there.
 //!
-//! Adapters without choices: [`edit`] changes text, [`promote`] and [`plan`] say which files an outcome changes.
-//! Nothing here decides whether or when; the engine does.
+//! Adapters without choices: [`edit`] changes text, [`promote`] and [`plan`] say which files an outcome changes, [`repository`]
+//! reads and pushes branches, [`forge`] keeps the requests, [`render`] writes what people read. Nothing here decides whether or
+//! when anything happens; the engine does. Everything read from a repository or a forge is hostile until parsed.
 
 pub mod edit;
+pub mod forge;
+pub mod plan;
 pub mod promote;
+pub mod render;
+pub mod repository;
+pub mod transport;
+pub mod tree;
+pub mod writeback;
+
+pub use writeback::{WriteBack, WriteTarget};
+
+use repository::RepositoryError;
+
+/// Runs git work, which blocks, on a thread that may. The work has its own deadline ([`transport::Limits`]).
+pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<RepositoryError> + Send + 'static,
+{
+    let lost =
+        |error: tokio::task::JoinError| RepositoryError::Store { message: format!("the git thread ended: {error}") };
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use super::edit::{EditError, Edited, FieldChange, File, Kept, Path, Selector, Value, copy_keeping};
 
 /// Labels that identify a version by convention, besides those that selectors use.
-const IDENTITY_LABELS: [&str; 4] = ["version", "iter8type", "app.kubernetes.io/instance", "service.istio.io/canonical-revision"];
+const IDENTITY_LABELS: [&str; 4] =
+    ["version", "iter8type", "app.kubernetes.io/instance", "service.istio.io/canonical-revision"];
 
 /// Which part of the pod template is promoted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,10 +64,18 @@ fn template_path() -> Path {
 }
 
 /// Computes the baseline's manifest with the candidate's content. `subset_labels` are further labels that route traffic.
-pub fn promote(from: Side<'_>, to: Side<'_>, fields: &Fields, subset_labels: &BTreeSet<String>) -> Result<Promotion, EditError> {
+pub fn promote(
+    from: Side<'_>,
+    to: Side<'_>,
+    fields: &Fields,
+    subset_labels: &BTreeSet<String>,
+) -> Result<Promotion, EditError> {
     let candidate = File::parse(from.bytes)?;
     let baseline = File::parse(to.bytes)?;
-    let documents = (candidate.document(&from.workload.kind, &from.workload.name)?, baseline.document(&to.workload.kind, &to.workload.name)?);
+    let documents = (
+        candidate.document(&from.workload.kind, &from.workload.name)?,
+        baseline.document(&to.workload.kind, &to.workload.name)?,
+    );
     let kept = kept(documents.0, documents.1, subset_labels);
     let paths = match fields {
         Fields::Template => vec![template_path()],
@@ -78,34 +87,53 @@ pub fn promote(from: Side<'_>, to: Side<'_>, fields: &Fields, subset_labels: &BT
     };
     let mut done = Edited { text: String::from_utf8_lossy(to.bytes).into_owned(), changes: Vec::new() };
     for path in paths {
-        let edited = copy_keeping(&candidate, &from.at(path.clone()), &File::parse(done.text.as_bytes())?, &to.at(path), &kept)?;
+        let edited =
+            copy_keeping(&candidate, &from.at(path.clone()), &File::parse(done.text.as_bytes())?, &to.at(path), &kept)?;
         done.text = edited.text;
         done.changes.extend(edited.changes);
     }
-    let unpromoted = if matches!(fields, Fields::Template) { Vec::new() } else { differences(&candidate, from, &done.text, to, &kept) };
+    let unpromoted = if matches!(fields, Fields::Template) {
+        Vec::new()
+    } else {
+        differences(&candidate, from, &done.text, to, &kept)
+    };
     Ok(Promotion { text: done.text, changes: done.changes, unpromoted })
 }
 
 /// Where a promotion of the whole template would still change something. A template that cannot be compared differs as a whole.
 fn differences(candidate: &File<'_>, from: Side<'_>, text: &str, to: Side<'_>, kept: &Kept) -> Vec<String> {
-    let compared = File::parse(text.as_bytes()).and_then(|file| copy_keeping(candidate, &from.at(template_path()), &file, &to.at(template_path()), kept));
-    compared.map_or_else(|_| vec![template_path().to_string()], |edited| edited.changes.into_iter().map(|change| change.path).collect())
+    let compared = File::parse(text.as_bytes())
+        .and_then(|file| copy_keeping(candidate, &from.at(template_path()), &file, &to.at(template_path()), kept));
+    compared.map_or_else(
+        |_| vec![template_path().to_string()],
+        |edited| edited.changes.into_iter().map(|change| change.path).collect(),
+    )
 }
 
 fn refuse_identity(path: &Path, kept: &Kept) -> Result<(), EditError> {
-    if path.is_within(&template_path()) && !kept.covers(path) { Ok(()) } else { Err(EditError::NotPromotable { path: path.to_string() }) }
+    if path.is_within(&template_path()) && !kept.covers(path) {
+        Ok(())
+    } else {
+        Err(EditError::NotPromotable { path: path.to_string() })
+    }
 }
 
 /// The labels that stay: used by a selector of either side, by a subset, or identity by convention.
 fn kept(candidate: &Value, baseline: &Value, subset_labels: &BTreeSet<String>) -> Kept {
-    let mut keys: BTreeSet<String> = IDENTITY_LABELS.iter().map(ToString::to_string).chain(subset_labels.iter().cloned()).collect();
+    let mut keys: BTreeSet<String> =
+        IDENTITY_LABELS.iter().map(ToString::to_string).chain(subset_labels.iter().cloned()).collect();
     for document in [candidate, baseline] {
         let selector = document.get("spec").and_then(|spec| spec.get("selector"));
         if let Some(Value::Map(labels)) = selector.and_then(|selector| selector.get("matchLabels")) {
             keys.extend(labels.keys().cloned());
         }
         if let Some(Value::List(expressions)) = selector.and_then(|selector| selector.get("matchExpressions")) {
-            keys.extend(expressions.iter().filter_map(|expression| expression.get("key").and_then(Value::text)).map(ToOwned::to_owned));
+            keys.extend(
+                expressions
+                    .iter()
+                    .filter_map(|expression| expression.get("key").and_then(Value::text))
+                    .map(ToOwned::to_owned),
+            );
         }
     }
     Kept { at: template_path().key("metadata").key("labels"), keys }
@@ -118,7 +146,9 @@ fn images(candidate: &Value, baseline: &Value) -> Vec<Path> {
     for list in ["initContainers", "containers"] {
         let list = template_path().key("spec").key(list);
         let names = |document: &Value| match document.at(&list) {
-            Some(Value::List(items)) => items.iter().filter_map(|item| item.get("name").and_then(Value::text)).map(ToOwned::to_owned).collect(),
+            Some(Value::List(items)) => {
+                items.iter().filter_map(|item| item.get("name").and_then(Value::text)).map(ToOwned::to_owned).collect()
+            }
             _ => Vec::new(),
         };
         let wanted: Vec<String> = names(candidate);

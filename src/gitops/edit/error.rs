@@ -151,7 +151,11 @@ impl EditError {
             Self::Template => "TemplateFile",
             Self::Tab { .. } => "TabIndentation",
             Self::DuplicateKey { .. } => "DuplicateKey",
-            Self::ComplexKey { .. } | Self::Tagged { .. } | Self::NotScalar { .. } | Self::SharedLine { .. } | Self::FlowList { .. } => "UnsupportedYaml",
+            Self::ComplexKey { .. }
+            | Self::Tagged { .. }
+            | Self::NotScalar { .. }
+            | Self::SharedLine { .. }
+            | Self::FlowList { .. } => "UnsupportedYaml",
             Self::AliasInvolved { .. } => "AliasInvolved",
             Self::DocumentMissing { .. } => "DocumentMissing",
             Self::DocumentAmbiguous { .. } | Self::Ambiguous { .. } => "Ambiguous",

@@ -4,11 +4,11 @@
 //! or removed as whole lines, and only what has another shape is replaced as a whole. Comments of the target stay where its nodes
 //! stay; a comment above a removed node stays too. The result is a list of splices; [`super`] applies and re-checks them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use granit_parser::ScalarStyle;
 
+use super::kept::Kept;
 use super::node::{Entry, Holder, Kind, Node, Site};
+use super::pairing::{Key, Pairing, pairing};
 use super::path::{Path, Segment};
 use super::splice::{Splice, column, dash, flow, key_text, line_start, lines_end, newline, reindent, scalar};
 use super::value::Value;
@@ -16,46 +16,6 @@ use super::{EditError, FieldChange};
 
 /// Longest collection, in bytes, that is written on one line when it need not be.
 const MAX_FLOW: usize = 100;
-
-/// Entries of one mapping that keep the target's value, whatever the source says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
-    pub(crate) at: Path,
-    pub(crate) keys: BTreeSet<String>,
-}
-
-impl Kept {
-    /// Whether `path` is a kept entry or inside of one.
-    pub(crate) fn covers(&self, path: &Path) -> bool {
-        path.below(&self.at).is_some_and(|rest| matches!(rest.segments().first(), Some(Segment::Key(key)) if self.keys.contains(key)))
-    }
-
-    fn holds(&self, path: &Path) -> bool {
-        matches!(path.segments().split_last(), Some((Segment::Key(key), parent)) if parent == self.at.segments() && self.keys.contains(key))
-    }
-
-    /// What the node at `path` shall be: `from`, with the kept entries of `to`.
-    pub(crate) fn wanted(&self, path: &Path, to: &Value, from: &Value) -> Result<Value, EditError> {
-        let mut wanted = from.clone();
-        let Some(relative) = self.at.below(path) else { return Ok(wanted) };
-        let entries = |value: &Value| match value.at(&relative) {
-            Some(Value::Map(entries)) => entries.clone(),
-            _ => BTreeMap::new(),
-        };
-        let kept: BTreeMap<_, _> = entries(to).into_iter().filter(|(key, _)| self.keys.contains(key)).collect();
-        let mut merged: BTreeMap<_, _> = entries(from).into_iter().filter(|(key, _)| !self.keys.contains(key)).collect();
-        if !matches!(wanted.at(&relative), Some(Value::Map(_))) {
-            return if kept.is_empty() { Ok(wanted) } else { Err(EditError::IdentityLost { path: self.at.to_string() }) };
-        }
-        merged.extend(kept);
-        if relative.segments().is_empty() {
-            wanted = Value::Map(merged);
-        } else {
-            wanted.put(&relative, Some(Value::Map(merged)))?;
-        }
-        Ok(wanted)
-    }
-}
 
 /// One walk over a target and a source tree.
 pub(super) struct Merge<'t> {
@@ -76,27 +36,52 @@ impl<'t> Merge<'t> {
         match (&to.node.kind, &from.node.kind) {
             (Kind::Scalar { style, .. }, Kind::Scalar { value, .. }) => self.leaf(path, to, from, *style, value),
             (Kind::Map { entries, flow }, Kind::Map { entries: wanted, flow: inline }) => {
-                let same_keys = entries.len() == wanted.len() && entries.iter().all(|entry| from.node.entry(&entry.key).is_some());
-                let anchor = entries.iter().any(|entry| from.node.entry(&entry.key).is_some() || self.kept.holds(&path.key(&entry.key)));
-                if same_keys || (!flow && anchor) { self.map(path, to.node, from.node, (*flow, *inline)) } else { self.replace(path, to, from) }
+                let same_keys =
+                    entries.len() == wanted.len() && entries.iter().all(|entry| from.node.entry(&entry.key).is_some());
+                let anchor = entries
+                    .iter()
+                    .any(|entry| from.node.entry(&entry.key).is_some() || self.kept.holds(&path.key(&entry.key)));
+                if same_keys || (!flow && anchor) {
+                    self.map(path, to.node, from.node, (*flow, *inline))
+                } else {
+                    self.replace(path, to, from)
+                }
             }
-            (Kind::List { items, flow }, Kind::List { items: wanted, flow: inline }) => match pairing(path, items, wanted) {
-                Pairing::ByPosition => items.iter().zip(wanted).enumerate().try_for_each(|(index, (item, wanted))| {
-                    self.node(&path.join(Segment::Index(index)), Site::of_item(item, *flow), Site::of_item(wanted, *inline))
-                }),
-                Pairing::ByName { key, same } if same || !flow => self.list(path, to.node, from.node, &key),
-                Pairing::ByName { .. } | Pairing::None => self.replace(path, to, from),
-            },
+            (Kind::List { items, flow }, Kind::List { items: wanted, flow: inline }) => {
+                match pairing(path, items, wanted) {
+                    Pairing::ByPosition => {
+                        items.iter().zip(wanted).enumerate().try_for_each(|(index, (item, wanted))| {
+                            self.node(
+                                &path.join(Segment::Index(index)),
+                                Site::of_item(item, *flow),
+                                Site::of_item(wanted, *inline),
+                            )
+                        })
+                    }
+                    Pairing::ByName { key, same } if same || !flow => self.list(path, to.node, from.node, &key),
+                    Pairing::ByName { .. } | Pairing::None => self.replace(path, to, from),
+                }
+            }
             _ => self.replace(path, to, from),
         }
     }
 
     /// Brings one entry of the block mapping `from` into the block mapping `to` (`insert`), or removes it there.
-    pub(super) fn child(&mut self, path: &Path, to: Site<'t>, key: &Segment, from: Site<'t>, from_key: &Segment, insert: bool) -> Result<(), EditError> {
+    pub(super) fn child(
+        &mut self,
+        path: &Path,
+        to: Site<'t>,
+        key: &Segment,
+        from: Site<'t>,
+        from_key: &Segment,
+        insert: bool,
+    ) -> Result<(), EditError> {
         let shape = || EditError::PathNotFound { path: path.to_string() };
         let (Kind::Map { entries, flow: false }, Segment::Key(key)) = (&to.node.kind, key) else { return Err(shape()) };
         if insert {
-            let (Kind::Map { flow, .. }, Segment::Key(from_key)) = (&from.node.kind, from_key) else { return Err(shape()) };
+            let (Kind::Map { flow, .. }, Segment::Key(from_key)) = (&from.node.kind, from_key) else {
+                return Err(shape());
+            };
             let wanted = from.node.entry(from_key).filter(|_| from_key == key).ok_or_else(shape)?;
             return self.insert_entry(path, entries.last(), wanted, *flow);
         }
@@ -107,7 +92,14 @@ impl<'t> Merge<'t> {
         }
     }
 
-    fn leaf(&mut self, path: &Path, to: Site<'t>, from: Site<'t>, style: ScalarStyle, value: &Value) -> Result<(), EditError> {
+    fn leaf(
+        &mut self,
+        path: &Path,
+        to: Site<'t>,
+        from: Site<'t>,
+        style: ScalarStyle,
+        value: &Value,
+    ) -> Result<(), EditError> {
         let Value::Scalar { text, string } = value else { return self.replace(path, to, from) };
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         if block || (text.contains('\n') && !matches!(to.holder, Holder::Flow)) {
@@ -121,8 +113,16 @@ impl<'t> Merge<'t> {
     }
 
     /// Both are mappings that share at least one key; `to` is a block mapping unless the keys are the same.
-    fn map(&mut self, path: &Path, to: &'t Node, from: &'t Node, (flow, inline): (bool, bool)) -> Result<(), EditError> {
-        let (Kind::Map { entries, .. }, Kind::Map { entries: wanted, .. }) = (&to.kind, &from.kind) else { return Ok(()) };
+    fn map(
+        &mut self,
+        path: &Path,
+        to: &'t Node,
+        from: &'t Node,
+        (flow, inline): (bool, bool),
+    ) -> Result<(), EditError> {
+        let (Kind::Map { entries, .. }, Kind::Map { entries: wanted, .. }) = (&to.kind, &from.kind) else {
+            return Ok(());
+        };
         for (index, entry) in entries.iter().enumerate() {
             let at = path.key(&entry.key);
             if self.kept.holds(&at) {
@@ -151,7 +151,8 @@ impl<'t> Merge<'t> {
             return Err(EditError::IdentityLost { path: path.to_string() });
         }
         let start = line_start(self.to, entry.start);
-        let own_line = column(self.to, entry.start) == self.to.get(start..entry.start).map_or(0, |prefix| prefix.chars().filter(|c| *c == ' ').count());
+        let own_line = column(self.to, entry.start)
+            == self.to.get(start..entry.start).map_or(0, |prefix| prefix.chars().filter(|c| *c == ' ').count());
         let range = match next {
             _ if own_line => start..lines_end(self.to, entry.value.range.end),
             // The first entry of a sequence's item: the next one moves up behind the dash.
@@ -164,7 +165,13 @@ impl<'t> Merge<'t> {
         Ok(())
     }
 
-    fn insert_entry(&mut self, path: &Path, previous: Option<&'t Entry>, wanted: &'t Entry, inline: bool) -> Result<(), EditError> {
+    fn insert_entry(
+        &mut self,
+        path: &Path,
+        previous: Option<&'t Entry>,
+        wanted: &'t Entry,
+        inline: bool,
+    ) -> Result<(), EditError> {
         let previous = previous.ok_or_else(|| EditError::SharedLine { path: path.to_string() })?;
         let column = column(self.to, previous.start);
         let text = self.entry_text(path, wanted, inline, column)?;
@@ -176,13 +183,19 @@ impl<'t> Merge<'t> {
 
     /// Both are sequences whose items are told apart by `key` and stand in the same order; `to` is a block sequence unless no item comes or goes.
     fn list(&mut self, path: &Path, to: &'t Node, from: &'t Node, key: &Key) -> Result<(), EditError> {
-        let (Kind::List { items, flow }, Kind::List { items: wanted, flow: inline }) = (&to.kind, &from.kind) else { return Ok(()) };
+        let (Kind::List { items, flow }, Kind::List { items: wanted, flow: inline }) = (&to.kind, &from.kind) else {
+            return Ok(());
+        };
         for item in items {
             if !wanted.iter().any(|wanted| key.of(wanted) == key.of(item)) {
                 let at = path.join(key.segment(item));
                 self.refuse_shared(&at, item)?;
-                let dash = dash(self.to, item.range.start).ok_or_else(|| EditError::SharedLine { path: at.to_string() })?;
-                self.splices.push(Splice { range: line_start(self.to, dash)..lines_end(self.to, item.range.end), text: String::new() });
+                let dash =
+                    dash(self.to, item.range.start).ok_or_else(|| EditError::SharedLine { path: at.to_string() })?;
+                self.splices.push(Splice {
+                    range: line_start(self.to, dash)..lines_end(self.to, item.range.end),
+                    text: String::new(),
+                });
                 self.record(&at, Some(&item.value()), None);
             }
         }
@@ -199,7 +212,14 @@ impl<'t> Merge<'t> {
         Ok(())
     }
 
-    fn insert_item(&mut self, path: &Path, previous: Option<&Node>, first: Option<&Node>, wanted: &'t Node, inline: bool) -> Result<(), EditError> {
+    fn insert_item(
+        &mut self,
+        path: &Path,
+        previous: Option<&Node>,
+        first: Option<&Node>,
+        wanted: &'t Node,
+        inline: bool,
+    ) -> Result<(), EditError> {
         let shared = || EditError::SharedLine { path: path.to_string() };
         let neighbour = previous.or(first).ok_or_else(shared)?;
         let dash = dash(self.to, neighbour.range.start).ok_or_else(shared)?;
@@ -221,14 +241,26 @@ impl<'t> Merge<'t> {
             self.record(path, Some(&old), Some(&wanted));
             return Ok(());
         }
-        let inline = !matches!((to.holder, from.holder), (Holder::Entry(_), Holder::Entry(_)) | (Holder::Item, Holder::Item)) || wanted != new;
+        let inline =
+            !matches!((to.holder, from.holder), (Holder::Entry(_), Holder::Entry(_)) | (Holder::Item, Holder::Item))
+                || wanted != new;
         let end = lines_end(self.to, to.node.range.end);
         let (start, text) = match (to.holder, from.holder) {
-            (Holder::Entry(entry), Holder::Entry(source)) if !inline => (entry.start, self.entry_text(path, source, false, column(self.to, entry.start))?),
+            (Holder::Entry(entry), Holder::Entry(source)) if !inline => {
+                (entry.start, self.entry_text(path, source, false, column(self.to, entry.start))?)
+            }
             (Holder::Entry(entry), _) => (entry.colon, format!(" {}", flow(&wanted)?)),
             (Holder::Item, _) => {
-                let dash = dash(self.to, to.node.range.start).ok_or_else(|| EditError::SharedLine { path: path.to_string() })?;
-                (dash, if inline { format!("- {}", flow(&wanted)?) } else { self.item_text(path, from.node, false, column(self.to, dash))? })
+                let dash = dash(self.to, to.node.range.start)
+                    .ok_or_else(|| EditError::SharedLine { path: path.to_string() })?;
+                (
+                    dash,
+                    if inline {
+                        format!("- {}", flow(&wanted)?)
+                    } else {
+                        self.item_text(path, from.node, false, column(self.to, dash))?
+                    },
+                )
             }
             (Holder::Root | Holder::Flow, _) => return Err(EditError::BadPath { path: path.to_string() }),
         };
@@ -274,7 +306,11 @@ impl<'t> Merge<'t> {
     }
 
     fn record(&mut self, path: &Path, before: Option<&Value>, after: Option<&Value>) {
-        self.changes.push(FieldChange { path: path.to_string(), before: before.map(Value::to_json), after: after.map(Value::to_json) });
+        self.changes.push(FieldChange {
+            path: path.to_string(),
+            before: before.map(Value::to_json),
+            after: after.map(Value::to_json),
+        });
     }
 }
 
@@ -290,77 +326,4 @@ fn stays_flow(node: &Node, wanted: &Value) -> Result<bool, EditError> {
 
 fn to_stays(from: &Node, entry: &Entry) -> bool {
     from.entry(&entry.key).is_some()
-}
-
-/// How the items of two sequences belong together.
-enum Pairing {
-    ByPosition,
-    /// Told apart by a key; `same` when no item comes or goes.
-    ByName {
-        key: Key,
-        same: bool,
-    },
-    None,
-}
-
-/// What tells the items of a sequence apart.
-enum Key {
-    /// The value under this key.
-    Field(&'static str),
-    /// The item itself, for sequences of scalars.
-    Whole,
-}
-
-impl Key {
-    fn of<'n>(&self, item: &'n Node) -> Option<&'n str> {
-        match (self, &item.kind) {
-            (Self::Field(field), _) => item.field(field),
-            (Self::Whole, Kind::Scalar { value, .. }) => value.text(),
-            (Self::Whole, Kind::Map { .. } | Kind::List { .. } | Kind::Alias(_)) => None,
-        }
-    }
-
-    fn segment(&self, item: &Node) -> Segment {
-        let value = self.of(item).unwrap_or_default().to_owned();
-        match self {
-            Self::Field(field) => Segment::Named { key: (*field).to_owned(), value },
-            Self::Whole => Segment::Key(value),
-        }
-    }
-
-    /// The keys of all items, when each has one and no two the same.
-    fn all<'n>(&self, items: &'n [Node]) -> Option<Vec<&'n str>> {
-        let keys = items.iter().map(|item| self.of(item)).collect::<Option<Vec<_>>>()?;
-        (keys.iter().collect::<BTreeSet<_>>().len() == keys.len()).then_some(keys)
-    }
-}
-
-/// Lists of pod templates whose items Kubernetes merges by another key than `name`.
-fn identity(path: &Path) -> Key {
-    Key::Field(match path.segments().last() {
-        Some(Segment::Key(list)) => match list.as_str() {
-            "volumeMounts" => "mountPath",
-            "volumeDevices" => "devicePath",
-            "ports" => "containerPort",
-            "hostAliases" => "ip",
-            _ => "name",
-        },
-        _ => "name",
-    })
-}
-
-fn pairing(path: &Path, items: &[Node], wanted: &[Node]) -> Pairing {
-    for key in [identity(path), Key::Whole] {
-        let (Some(old), Some(new)) = (key.all(items), key.all(wanted)) else { continue };
-        if matches!(key, Key::Whole) && old.len() == new.len() {
-            return Pairing::ByPosition;
-        }
-        let common = |all: &[&str], other: &[&str]| all.iter().filter(|key| other.contains(key)).map(ToString::to_string).collect::<Vec<_>>();
-        let (stay, found) = (common(&old, &new), common(&new, &old));
-        if stay.is_empty() || stay != found {
-            return Pairing::None;
-        }
-        return Pairing::ByName { same: stay.len() == old.len() && stay.len() == new.len(), key };
-    }
-    if items.len() == wanted.len() { Pairing::ByPosition } else { Pairing::None }
 }

@@ -45,7 +45,9 @@ impl Node {
     pub(super) fn value(&self) -> Value {
         match &self.kind {
             Kind::Scalar { value, .. } => value.clone(),
-            Kind::Map { entries, .. } => Value::Map(entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect::<BTreeMap<_, _>>()),
+            Kind::Map { entries, .. } => Value::Map(
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect::<BTreeMap<_, _>>(),
+            ),
             Kind::List { items, .. } => Value::List(items.iter().map(Self::value).collect()),
             Kind::Alias(anchor) => Value::Alias(*anchor),
         }
@@ -127,8 +129,12 @@ impl<'t> Site<'t> {
 
     fn child(self, segment: &Segment) -> Result<Option<Self>, ()> {
         match (&self.node.kind, segment) {
-            (Kind::Map { entries, flow }, Segment::Key(key)) => Ok(entries.iter().find(|entry| entry.key == *key).map(|entry| Self::of_entry(entry, *flow))),
-            (Kind::List { items, flow }, Segment::Index(index)) => Ok(items.get(*index).map(|item| Self::of_item(item, *flow))),
+            (Kind::Map { entries, flow }, Segment::Key(key)) => {
+                Ok(entries.iter().find(|entry| entry.key == *key).map(|entry| Self::of_entry(entry, *flow)))
+            }
+            (Kind::List { items, flow }, Segment::Index(index)) => {
+                Ok(items.get(*index).map(|item| Self::of_item(item, *flow)))
+            }
             (Kind::List { items, flow }, Segment::Named { key, value }) => {
                 let mut named = items.iter().filter(|item| item.field(key) == Some(value));
                 let first = named.next();
@@ -186,19 +192,31 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             return Err(EditError::TooManyNodes);
         }
         if event.tag().is_some() {
-            return Err(EditError::Tagged { line: self.line(span) });
+            return Err(EditError::Tagged { line: line(span) });
         }
-        let range = span.byte_range().ok_or_else(|| EditError::Syntax { message: "a position is missing".to_owned() })?;
+        let range =
+            span.byte_range().ok_or_else(|| EditError::Syntax { message: "a position is missing".to_owned() })?;
         match event {
             Event::Scalar(text, style, anchor, _) => self.scalar(&text, style, anchor, range, floor),
-            Event::MappingStart(style, anchor, _) => self.map(style == StructureStyle::Flow, anchor, range.start, depth),
-            Event::SequenceStart(style, anchor, _) => self.list(style == StructureStyle::Flow, anchor, range.start, depth),
+            Event::MappingStart(style, anchor, _) => {
+                self.map(style == StructureStyle::Flow, anchor, range.start, depth)
+            }
+            Event::SequenceStart(style, anchor, _) => {
+                self.list(style == StructureStyle::Flow, anchor, range.start, depth)
+            }
             Event::Alias(anchor) => Ok(Node { kind: Kind::Alias(anchor), range, anchored: false }),
-            _ => Err(EditError::Syntax { message: format!("line {}: not a node", self.line(span)) }),
+            _ => Err(EditError::Syntax { message: format!("line {}: not a node", line(span)) }),
         }
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, anchor: usize, range: Range<usize>, floor: usize) -> Result<Node, EditError> {
+    fn scalar(
+        &self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        range: Range<usize>,
+        floor: usize,
+    ) -> Result<Node, EditError> {
         let (value, range) = match style {
             // An empty value is reported as `~` without bytes.
             ScalarStyle::Plain if range.is_empty() => (Value::plain(""), floor.max(1)..floor.max(1)),
@@ -234,7 +252,7 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             if matches!(event, Event::MappingEnd) {
                 break span.byte_range().map_or(start, |range| range.end);
             }
-            let line = self.line(&span);
+            let line = line(&span);
             let (Event::Scalar(key, _, 0, None), Some(range)) = (event, span.byte_range()) else {
                 return Err(EditError::ComplexKey { line });
             };
@@ -271,8 +289,9 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         let spaces = rest.len() - rest.trim_start_matches(' ').len();
         rest.get(spaces..)?.starts_with(':').then_some(at + spaces + 1)
     }
+}
 
-    fn line(&self, span: &Span) -> usize {
-        span.start.line()
-    }
+/// The line of an event, from 1.
+fn line(span: &Span) -> usize {
+    span.start.line()
 }

@@ -161,14 +161,36 @@ mod tests {
 
     #[test]
     fn a_path_reads_back_as_it_is_written() {
-        for text in ["spec.template.spec.containers[name=app].image", "args[0]", "metadata.annotations[\"a.b/c\"].x", "env[name=\"a]b\"].value", "a[0][1]"] {
+        for text in [
+            "spec.template.spec.containers[name=app].image",
+            "args[0]",
+            "metadata.annotations[\"a.b/c\"].x",
+            "env[name=\"a]b\"].value",
+            "a[0][1]",
+        ] {
             assert_eq!(text.parse::<Path>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_not_a_path_is_refused() {
-        for text in ["", ".", "a.", "a..b", "a[", "a[]", "a[x", "a[name=]", "a[name=\"x]", "a.[0]", "a[0]b", "a b", "a[-1]", "*", "a[+1]"] {
+        for text in [
+            "",
+            ".",
+            "a.",
+            "a..b",
+            "a[",
+            "a[]",
+            "a[x",
+            "a[name=]",
+            "a[name=\"x]",
+            "a.[0]",
+            "a[0]b",
+            "a b",
+            "a[-1]",
+            "*",
+            "a[+1]",
+        ] {
             assert!(text.parse::<Path>().is_err(), "{text:?} was taken for a path");
         }
     }

@@ -94,13 +94,22 @@ pub(super) fn scalar(value: &str, string: bool, style: ScalarStyle) -> String {
     match style {
         ScalarStyle::Plain if may_be_plain(value) => value.to_owned(),
         ScalarStyle::SingleQuoted if printable => format!("'{}'", value.replace('\'', "''")),
-        ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted | ScalarStyle::Literal | ScalarStyle::Folded => double_quoted(value),
+        ScalarStyle::Plain
+        | ScalarStyle::SingleQuoted
+        | ScalarStyle::DoubleQuoted
+        | ScalarStyle::Literal
+        | ScalarStyle::Folded => double_quoted(value),
     }
 }
 
 /// JSON strings are YAML's double-quoted scalars, but for the line separators that YAML 1.1 would fold.
 fn double_quoted(value: &str) -> String {
-    serde_json::Value::from(value).to_string().replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('\u{feff}', "\\ufeff")
+    serde_json::Value::from(value)
+        .to_string()
+        .replace('\u{85}', "\\u0085")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+        .replace('\u{feff}', "\\ufeff")
 }
 
 /// A value on one line, in flow style.

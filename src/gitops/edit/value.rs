@@ -114,7 +114,9 @@ impl Value {
         match (self, segment) {
             (Self::Map(entries), Segment::Key(key)) => entries.get_mut(key),
             (Self::List(items), Segment::Index(index)) => items.get_mut(*index),
-            (Self::List(items), Segment::Named { key, value }) => items.iter_mut().find(|item| item.is_named(key, value)),
+            (Self::List(items), Segment::Named { key, value }) => {
+                items.iter_mut().find(|item| item.is_named(key, value))
+            }
             _ => None,
         }
     }
@@ -125,7 +127,9 @@ impl Value {
         match self {
             Self::Scalar { text, string: true } => Json::String(text.clone()),
             Self::Scalar { text, string: false } => typed(text),
-            Self::Map(entries) => Json::Object(entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()),
+            Self::Map(entries) => {
+                Json::Object(entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect())
+            }
             Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
             Self::Alias(_) => Json::Null,
         }
@@ -141,7 +145,9 @@ fn typed(text: &str) -> serde_json::Value {
     if is_bool(text) {
         return Json::Bool(matches!(text.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "y"));
     }
-    let number = integer(text).map(Json::from).or_else(|| text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number));
+    let number = integer(text)
+        .map(Json::from)
+        .or_else(|| text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Json::Number));
     number.unwrap_or_else(|| Json::String(text.to_owned()))
 }
 
@@ -175,7 +181,8 @@ fn is_number(text: &str) -> bool {
     if matches!(body.to_ascii_lowercase().as_str(), ".inf" | ".nan") {
         return true;
     }
-    body.starts_with(|c: char| c.is_ascii_digit() || c == '.') && (integer(text).is_some() || text.replace('_', "").parse::<f64>().is_ok())
+    body.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && (integer(text).is_some() || text.replace('_', "").parse::<f64>().is_ok())
 }
 
 /// Whether a string may be written without quotes wherever it stands, whichever YAML version reads it.
@@ -190,5 +197,7 @@ pub(super) fn may_be_plain(text: &str) -> bool {
 /// `100m`, `1.5Gi`, `30s`: digits and a short unit, which no YAML version takes for a number.
 fn is_quantity(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    (1..=3).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_alphabetic()) && text.starts_with(|c: char| c.is_ascii_digit())
+    (1..=3).contains(&unit.len())
+        && unit.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && text.starts_with(|c: char| c.is_ascii_digit())
 }

@@ -13,7 +13,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, EditError> {
     let mut documents = Vec::new();
     while let Some(event) = reader.next()? {
         match event {
-            Event::Scalar(..) | Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(_) => documents.push(reader.value(event, 0)?),
+            Event::Scalar(..) | Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(_) => {
+                documents.push(reader.value(event, 0)?);
+            }
             _ => {}
         }
     }
@@ -33,7 +35,11 @@ struct Reader<'t> {
 
 impl<'t> Reader<'t> {
     fn next(&mut self) -> Result<Option<Event<'t>>, EditError> {
-        self.events.next().transpose().map(|next| next.map(|(event, _)| event)).map_err(|error| EditError::Syntax { message: error.to_string() })
+        self.events
+            .next()
+            .transpose()
+            .map(|next| next.map(|(event, _)| event))
+            .map_err(|error| EditError::Syntax { message: error.to_string() })
     }
 
     fn inside(&mut self) -> Result<Event<'t>, EditError> {

@@ -1,0 +1,210 @@
+//! Pull requests, whoever keeps them.
+//!
+//! One interface over the forges, whose answers differ; only facts come back, and every call is safe to repeat. Which request is
+//! opened, closed or waited for is the engine's choice. Texts are rendered by [`super::render`] before they get here.
+
+mod gitea;
+mod local;
+
+use std::time::Duration;
+
+pub use gitea::Gitea;
+pub use local::{LocalForge, LocalPull};
+
+use super::tree::CommitId;
+
+/// A forge that is in use.
+#[derive(Debug, Clone)]
+pub enum Forge {
+    /// Gitea or Forgejo.
+    Gitea(Gitea),
+    /// A bare repository on this machine that keeps its own requests.
+    Local(LocalForge),
+}
+
+/// A pull request as the forge knows it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// Its number in the repository.
+    pub number: u64,
+    /// Where people look at it.
+    pub url: String,
+    /// Open, merged or closed.
+    pub state: PullState,
+    /// The commit that would be, or was, merged.
+    pub head: Option<CommitId>,
+    /// The branch that it was opened for.
+    pub head_branch: String,
+    /// Whether it could be merged; unknown unless it is open. False also means "not computed yet" on some forges.
+    pub mergeable: Option<bool>,
+}
+
+/// What became of a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PullState {
+    /// It waits.
+    Open,
+    /// It is merged.
+    Merged {
+        /// The commit on the base branch, when the forge tells.
+        commit: Option<CommitId>,
+    },
+    /// It was closed without a merge.
+    Closed,
+}
+
+/// A pull request to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPull {
+    /// The branch to merge.
+    pub head: String,
+    /// The branch to merge into.
+    pub base: String,
+    /// One line.
+    pub title: String,
+    /// Markdown.
+    pub body: String,
+}
+
+/// What the credential may do in the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permissions {
+    /// Push branches.
+    pub can_push: bool,
+    /// Read.
+    pub can_pull: bool,
+}
+
+/// Why the forge did not do or tell something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgeError {
+    /// The repository's address has no owner and name, or may not be used.
+    #[error("failed to accept the repository's address: {why}")]
+    AddressRefused {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// 401.
+    #[error("failed to authenticate at the forge")]
+    AuthenticationFailed,
+    /// 403.
+    #[error("failed to get permission from the forge")]
+    PermissionDenied,
+    /// 404: the repository, the request or a branch, or the right to see it.
+    #[error("failed to find the repository, branch or request at the forge")]
+    NotFound,
+    /// A redirect; none is followed.
+    #[error("failed to use the repository's address: it moved")]
+    RepositoryMoved,
+    /// The repository is read-only.
+    #[error("failed to write: the repository is archived")]
+    RepositoryArchived,
+    /// 429.
+    #[error("failed to be served: too many requests")]
+    RateLimited {
+        /// How long the forge asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Head and base are the same.
+    #[error("failed to open a request: there are no changes")]
+    NoChanges,
+    /// The request is merged already.
+    #[error("failed to close the request: it is merged")]
+    AlreadyMerged,
+    /// The forge refused what was asked.
+    #[error("failed to be understood by the forge: {message}")]
+    Refused {
+        /// The forge's words, without control characters.
+        message: String,
+    },
+    /// Down, slow, or an answer that is not one.
+    #[error("failed to reach the forge: {message}")]
+    ProviderUnavailable {
+        /// What happened, without addresses.
+        message: String,
+    },
+    /// The local repository failed.
+    #[error("failed to use the local repository: {message}")]
+    Store {
+        /// libgit2's words.
+        message: String,
+    },
+}
+
+impl ForgeError {
+    /// The stable word for this error.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::AddressRefused { .. } => "AddressRefused",
+            Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::NotFound => "RepositoryNotFound",
+            Self::RepositoryMoved => "RepositoryMoved",
+            Self::RepositoryArchived => "RepositoryArchived",
+            Self::RateLimited { .. } => "RateLimited",
+            Self::NoChanges => "NoChange",
+            Self::AlreadyMerged => "AlreadyMerged",
+            Self::Refused { .. } => "RequestRefused",
+            Self::ProviderUnavailable { .. } => "ProviderUnavailable",
+            Self::Store { .. } => "RepositoryUnreadable",
+        }
+    }
+}
+
+impl Forge {
+    /// The request from `head` into `base`, whatever its state; an open one before others, then the newest.
+    pub async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.find(head, base).await,
+            Self::Local(forge) => forge.find(head, base),
+        }
+    }
+
+    /// The request with this number.
+    pub async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.get(number).await,
+            Self::Local(forge) => forge.get(number),
+        }
+    }
+
+    /// Opens a request, or returns the open one that exists for the same branches.
+    pub async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.open(new).await,
+            Self::Local(forge) => forge.open(new),
+        }
+    }
+
+    /// Replaces title and body.
+    pub async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.update_text(number, title, body).await,
+            Self::Local(forge) => forge.update_text(number, title, body),
+        }
+    }
+
+    /// Adds a comment.
+    pub async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.comment(number, body).await,
+            Self::Local(forge) => forge.comment(number, body),
+        }
+    }
+
+    /// Closes a request without merging it; one that is closed already stays so.
+    pub async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.close(number).await,
+            Self::Local(forge) => forge.close(number),
+        }
+    }
+
+    /// What the credential may do.
+    pub async fn permissions(&self) -> Result<Permissions, ForgeError> {
+        match self {
+            Self::Gitea(forge) => forge.permissions().await,
+            Self::Local(_) => Ok(Permissions { can_push: true, can_pull: true }),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Gitea and Forgejo over their REST API.
+//!
+//! A thin client: few fields are read, all optional where the servers differ. Redirects are not followed, so that the token stays
+//! with its host; every answer is bounded in time and size; addresses shown to people are built here, never taken from answers.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode, Url, header, redirect};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::super::repository::checked;
+use super::super::transport::Token;
+use super::{ForgeError, NewPull, Permissions, Pull, PullState};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest call: opening a request makes the server compare branches.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer, in bytes: fifty requests with long bodies stay below it.
+const MAX_ANSWER: usize = 8 << 20;
+/// Requests per page of a list, the servers' default maximum.
+const PAGE: usize = 50;
+/// Most pages that are searched for a request that the direct look-up did not find.
+const MAX_PAGES: usize = 4;
+
+/// A repository at a Gitea or Forgejo server.
+#[derive(Debug, Clone)]
+pub struct Gitea {
+    client: Client,
+    /// `https://host/api/v1/repos/owner/name`
+    api: Url,
+    /// `https://host/owner/name`
+    web: Url,
+    token: Option<Token>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    number: u64,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    merged: bool,
+    merge_commit_sha: Option<String>,
+    mergeable: Option<bool>,
+    head: Side,
+    base: Side,
+}
+
+#[derive(Debug, Deserialize)]
+struct Side {
+    /// The branch; after a merge and the branch's deletion `refs/pull/N/head`.
+    #[serde(default, rename = "ref")]
+    name: String,
+    /// The branch, also after its deletion; `owner:branch` for a fork.
+    #[serde(default)]
+    label: String,
+    #[serde(default)]
+    sha: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Repository {
+    permissions: Option<Rights>,
+    #[serde(default)]
+    archived: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Rights {
+    #[serde(default)]
+    push: bool,
+    #[serde(default)]
+    pull: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Complaint {
+    #[serde(default)]
+    message: String,
+}
+
+impl Gitea {
+    /// The repository with this clone address. `allow_http` as for the clone itself.
+    pub fn new(clone_url: &str, token: Option<Token>, allow_http: bool) -> Result<Self, ForgeError> {
+        let refuse = |why| ForgeError::AddressRefused { why };
+        let mut web = checked(clone_url, allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
+        let path = web.path().trim_end_matches('/').trim_end_matches(".git").to_owned();
+        let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else {
+            return Err(refuse("it has no owner and name"));
+        };
+        let mut api = web.clone();
+        let prefix = parts.join("/");
+        api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
+        web.set_path(&path);
+        let builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TOTAL_TIMEOUT);
+        let client = builder
+            .user_agent(concat!("reiter8/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| unavailable("TLS cannot be set up"))?;
+        Ok(Self { client, api, web, token })
+    }
+
+    pub(super) async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
+        let direct: Option<Answer> = self.read(&["pulls", base, head], &[]).await?;
+        if let Some(answer) = direct {
+            let pull = self.pull(answer);
+            if pull.state == PullState::Open {
+                return Ok(Some(pull));
+            }
+            // The direct look-up returns one of several: an open one counts more.
+            let open = self.search(head, base, "open").await?;
+            return Ok(Some(open.unwrap_or(pull)));
+        }
+        self.search(head, base, "all").await
+    }
+
+    /// Looks through the newest requests; the servers' list has no filter by head.
+    async fn search(&self, head: &str, base: &str, state: &str) -> Result<Option<Pull>, ForgeError> {
+        for page in 1..=MAX_PAGES {
+            let query = [
+                ("state", state.to_owned()),
+                ("base_branch", base.to_owned()),
+                ("limit", PAGE.to_string()),
+                ("page", page.to_string()),
+            ];
+            let answers: Vec<Answer> = self.read(&["pulls"], &query).await?.unwrap_or_default();
+            let last = answers.len() < PAGE;
+            let mut found: Vec<Pull> = answers
+                .into_iter()
+                .filter(|answer| answer.is_for(head, base))
+                .map(|answer| self.pull(answer))
+                .collect();
+            found.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
+            if let Some(pull) = found.pop() {
+                return Ok(Some(pull));
+            }
+            if last {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
+        let answer: Option<Answer> = self.read(&["pulls", &number.to_string()], &[]).await?;
+        Ok(answer.map(|answer| self.pull(answer)))
+    }
+
+    pub(super) async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
+        let body = json!({"head": new.head, "base": new.base, "title": new.title, "body": new.body});
+        let (status, bytes) = self.call(Method::POST, &["pulls"], &[], Some(body)).await?;
+        match status {
+            StatusCode::CONFLICT => {
+                let existing = self.find(&new.head, &new.base).await?;
+                existing.ok_or_else(|| ForgeError::Refused { message: complaint(&bytes) })
+            }
+            StatusCode::UNPROCESSABLE_ENTITY if complaint(&bytes).contains("no changes") => Err(ForgeError::NoChanges),
+            _ => accept(status, &bytes).and_then(|()| parse(&bytes)).map(|answer| self.pull(answer)),
+        }
+    }
+
+    pub(super) async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+        self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"title": title, "body": body})).await
+    }
+
+    pub(super) async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
+        self.write(Method::POST, &["issues", &number.to_string(), "comments"], json!({"body": body})).await
+    }
+
+    pub(super) async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"state": "closed"})).await
+    }
+
+    pub(super) async fn permissions(&self) -> Result<Permissions, ForgeError> {
+        let repository: Repository = self.read(&[], &[]).await?.ok_or(ForgeError::NotFound)?;
+        if repository.archived {
+            return Err(ForgeError::RepositoryArchived);
+        }
+        let rights = repository.permissions.unwrap_or_default();
+        Ok(Permissions { can_push: rights.push, can_pull: rights.pull })
+    }
+
+    fn pull(&self, answer: Answer) -> Pull {
+        let state = match (answer.merged, answer.state.as_str()) {
+            (true, _) => PullState::Merged { commit: answer.merge_commit_sha.and_then(|sha| sha.parse().ok()) },
+            (false, "open") => PullState::Open,
+            (false, _) => PullState::Closed,
+        };
+        Pull {
+            number: answer.number,
+            url: format!("{}/pulls/{}", self.web, answer.number),
+            mergeable: answer.mergeable.filter(|_| state == PullState::Open),
+            state,
+            head: answer.head.sha.parse().ok(),
+            head_branch: answer.head.branch().to_owned(),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Option<T>, ForgeError> {
+        let (status, bytes) = self.call(Method::GET, path, query, None).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        accept(status, &bytes).and_then(|()| parse(&bytes)).map(Some)
+    }
+
+    async fn write(&self, method: Method, path: &[&str], body: serde_json::Value) -> Result<(), ForgeError> {
+        let (status, bytes) = self.call(method, path, &[], Some(body)).await?;
+        accept(status, &bytes)
+    }
+
+    /// One call; the answer's status and its bounded body.
+    async fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<serde_json::Value>,
+    ) -> Result<(StatusCode, Vec<u8>), ForgeError> {
+        let mut url = self.api.clone();
+        // Pushed as segments, so that the `/` of a branch name is encoded.
+        url.path_segments_mut().map_err(|()| ForgeError::AddressRefused { why: "it has no path" })?.extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url).header(header::ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            let mut value = header::HeaderValue::from_str(&format!("token {}", token.expose()))
+                .map_err(|_| ForgeError::AuthenticationFailed)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let mut response = request
+            .send()
+            .await
+            .map_err(|error| unavailable(if error.is_timeout() { "no answer in time" } else { "no connection" }))?;
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.parse().ok());
+            return Err(ForgeError::RateLimited { retry_after: seconds.map(Duration::from_secs) });
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("the answer stopped"))? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_ANSWER {
+                return Err(unavailable("the answer is too large"));
+            }
+        }
+        Ok((response.status(), bytes))
+    }
+}
+
+impl Answer {
+    fn is_for(&self, head: &str, base: &str) -> bool {
+        self.head.branch() == head && self.base.branch() == base
+    }
+}
+
+impl Side {
+    fn branch(&self) -> &str {
+        if self.label.is_empty() { &self.name } else { &self.label }
+    }
+}
+
+/// Turns a refusal into its error.
+fn accept(status: StatusCode, bytes: &[u8]) -> Result<(), ForgeError> {
+    match status {
+        _ if status.is_success() => Ok(()),
+        StatusCode::UNAUTHORIZED => Err(ForgeError::AuthenticationFailed),
+        StatusCode::FORBIDDEN => Err(ForgeError::PermissionDenied),
+        StatusCode::NOT_FOUND => Err(ForgeError::NotFound),
+        StatusCode::PRECONDITION_FAILED => Err(ForgeError::AlreadyMerged),
+        StatusCode::LOCKED => Err(ForgeError::RepositoryArchived),
+        _ if status.is_redirection() => Err(ForgeError::RepositoryMoved),
+        _ if status.is_client_error() => Err(ForgeError::Refused { message: complaint(bytes) }),
+        _ => Err(unavailable(&format!("status {}", status.as_u16()))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> {
+    serde_json::from_slice(bytes).map_err(|_| unavailable("the answer is not what the API promises"))
+}
+
+fn unavailable(message: &str) -> ForgeError {
+    ForgeError::ProviderUnavailable { message: message.to_owned() }
+}
+
+/// The server's words, made harmless.
+fn complaint(bytes: &[u8]) -> String {
+    let complaint: Complaint = serde_json::from_slice(bytes).unwrap_or_default();
+    complaint.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}

@@ -1,0 +1,262 @@
+//! Pull requests kept in a bare repository: what a forge does, without a server.
+//!
+//! Request N is two refs: `refs/pulls/N/head`, the commit last seen on its branch, and `refs/pulls/N/meta`, a JSON blob. So a
+//! repository that is kept shows its whole story to the `git` command. For the embedded world; callers may merge and list.
+
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, Oid, Repository, Signature, Time};
+use serde::{Deserialize, Serialize};
+
+use super::super::repository::Author;
+use super::super::tree::CommitId;
+use super::{ForgeError, NewPull, Pull, PullState};
+
+/// A bare repository as its own forge.
+#[derive(Debug, Clone)]
+pub struct LocalForge {
+    path: PathBuf,
+}
+
+/// A local pull request with its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPull {
+    /// What every forge tells.
+    pub pull: Pull,
+    /// The branch to merge into.
+    pub base: String,
+    /// One line.
+    pub title: String,
+    /// Markdown.
+    pub body: String,
+    /// In the order they came.
+    pub comments: Vec<String>,
+}
+
+/// The blob behind `refs/pulls/N/meta`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Meta {
+    title: String,
+    body: String,
+    base: String,
+    head: String,
+    state: State,
+    #[serde(default)]
+    comments: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum State {
+    Open,
+    Closed,
+    Merged(CommitId),
+}
+
+impl From<git2::Error> for ForgeError {
+    fn from(error: git2::Error) -> Self {
+        Self::Store { message: error.message().to_owned() }
+    }
+}
+
+fn head_ref(number: u64) -> String {
+    format!("refs/pulls/{number}/head")
+}
+
+fn meta_ref(number: u64) -> String {
+    format!("refs/pulls/{number}/meta")
+}
+
+fn some<T>(found: Result<T, git2::Error>) -> Result<Option<T>, git2::Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn tip(repository: &Repository, branch: &str) -> Result<Option<Oid>, git2::Error> {
+    some(repository.refname_to_id(&format!("refs/heads/{branch}")))
+}
+
+impl LocalForge {
+    /// Uses the bare repository at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    fn repository(&self) -> Result<Repository, ForgeError> {
+        Ok(Repository::open_bare(&self.path)?)
+    }
+
+    fn load(repository: &Repository, number: u64) -> Result<Option<Meta>, ForgeError> {
+        let Some(id) = some(repository.refname_to_id(&meta_ref(number)))? else { return Ok(None) };
+        let blob = repository.find_blob(id)?;
+        serde_json::from_slice(blob.content())
+            .map(Some)
+            .map_err(|error| ForgeError::Store { message: error.to_string() })
+    }
+
+    fn store(repository: &Repository, number: u64, meta: &Meta, replace: bool) -> Result<(), ForgeError> {
+        let text = serde_json::to_vec_pretty(meta).map_err(|error| ForgeError::Store { message: error.to_string() })?;
+        repository.reference(&meta_ref(number), repository.blob(&text)?, replace, "pull request")?;
+        Ok(())
+    }
+
+    fn required(repository: &Repository, number: u64) -> Result<Meta, ForgeError> {
+        Self::load(repository, number)?.ok_or(ForgeError::NotFound)
+    }
+
+    fn numbers(repository: &Repository) -> Result<Vec<u64>, ForgeError> {
+        let mut numbers = Vec::new();
+        for reference in repository.references_glob("refs/pulls/*/meta")? {
+            let number: Option<u64> = reference?.name()?.split('/').nth(2).and_then(|number| number.parse().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Follows the branch of an open request: a new tip is its new head, a deleted branch closes it.
+    fn follow(repository: &Repository, number: u64, meta: &mut Meta) -> Result<(), ForgeError> {
+        if meta.state == State::Open {
+            if let Some(tip) = tip(repository, &meta.head)? {
+                repository.reference(&head_ref(number), tip, true, "pull request")?;
+            } else {
+                meta.state = State::Closed;
+                Self::store(repository, number, meta, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(repository: &Repository, number: u64) -> Result<Option<LocalPull>, ForgeError> {
+        let Some(mut meta) = Self::load(repository, number)? else { return Ok(None) };
+        Self::follow(repository, number, &mut meta)?;
+        let head = some(repository.refname_to_id(&head_ref(number)))?;
+        let mergeable = match (&meta.state, head, tip(repository, &meta.base)?) {
+            (State::Open, Some(head), Some(base)) => Some(
+                !repository
+                    .merge_commits(&repository.find_commit(base)?, &repository.find_commit(head)?, None)?
+                    .has_conflicts(),
+            ),
+            _ => None,
+        };
+        let state = match meta.state {
+            State::Open => PullState::Open,
+            State::Closed => PullState::Closed,
+            State::Merged(commit) => PullState::Merged { commit: Some(commit) },
+        };
+        let pull = Pull {
+            number,
+            url: format!("local/pulls/{number}"),
+            state,
+            head: head.map(CommitId::from),
+            head_branch: meta.head,
+            mergeable,
+        };
+        Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
+    }
+
+    /// Every request, oldest first.
+    pub fn list(&self) -> Result<Vec<LocalPull>, ForgeError> {
+        let repository = self.repository()?;
+        let mut pulls = Vec::new();
+        for number in Self::numbers(&repository)? {
+            pulls.extend(Self::describe(&repository, number)?);
+        }
+        Ok(pulls)
+    }
+
+    /// Merges an open request with a merge commit and returns it.
+    pub fn merge(&self, number: u64, author: &Author, time_seconds: i64) -> Result<CommitId, ForgeError> {
+        let repository = self.repository()?;
+        let mut meta = Self::required(&repository, number)?;
+        Self::follow(&repository, number, &mut meta)?;
+        match meta.state {
+            State::Open => {}
+            State::Closed => return Err(ForgeError::Refused { message: "the request is closed".to_owned() }),
+            State::Merged(_) => return Err(ForgeError::AlreadyMerged),
+        }
+        let ours = repository.find_commit(tip(&repository, &meta.base)?.ok_or(ForgeError::NotFound)?)?;
+        let theirs = repository.find_commit(repository.refname_to_id(&head_ref(number))?)?;
+        let mut index = repository.merge_commits(&ours, &theirs, None)?;
+        if index.has_conflicts() {
+            return Err(ForgeError::Refused { message: "the request conflicts with its base".to_owned() });
+        }
+        let tree = repository.find_tree(index.write_tree_to(&repository)?)?;
+        let signature = Signature::new(&author.name, &author.email, &Time::new(time_seconds, 0))?;
+        let message = format!("Merge pull request #{number}: {}\n", meta.title);
+        let commit = repository.commit(None, &signature, &signature, &message, &tree, &[&ours, &theirs])?;
+        repository.reference_matching(&format!("refs/heads/{}", meta.base), commit, true, ours.id(), "merge")?;
+        meta.state = State::Merged(commit.into());
+        Self::store(&repository, number, &meta, true)?;
+        Ok(commit.into())
+    }
+
+    pub(super) fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
+        let mut pulls: Vec<Pull> = self
+            .list()?
+            .into_iter()
+            .filter(|pull| pull.base == base && pull.pull.head_branch == head)
+            .map(|pull| pull.pull)
+            .collect();
+        pulls.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
+        Ok(pulls.pop())
+    }
+
+    pub(super) fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
+        Ok(Self::describe(&self.repository()?, number)?.map(|pull| pull.pull))
+    }
+
+    pub(super) fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
+        if let Some(pull) = self.find(&new.head, &new.base)?.filter(|pull| pull.state == PullState::Open) {
+            return Ok(pull);
+        }
+        let repository = self.repository()?;
+        let (head, base) = (
+            tip(&repository, &new.head)?.ok_or(ForgeError::NotFound)?,
+            tip(&repository, &new.base)?.ok_or(ForgeError::NotFound)?,
+        );
+        if head == base {
+            return Err(ForgeError::NoChanges);
+        }
+        let number = Self::numbers(&repository)?.last().map_or(1, |last| last + 1);
+        let meta = Meta {
+            title: new.title.clone(),
+            body: new.body.clone(),
+            base: new.base.clone(),
+            head: new.head.clone(),
+            state: State::Open,
+            comments: Vec::new(),
+        };
+        repository.reference(&head_ref(number), head, true, "pull request")?;
+        Self::store(&repository, number, &meta, false)?;
+        self.get(number)?.ok_or(ForgeError::NotFound)
+    }
+
+    pub(super) fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+        let repository = self.repository()?;
+        let meta = Self::required(&repository, number)?;
+        Self::store(&repository, number, &Meta { title: title.to_owned(), body: body.to_owned(), ..meta }, true)
+    }
+
+    pub(super) fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
+        let repository = self.repository()?;
+        let mut meta = Self::required(&repository, number)?;
+        meta.comments.push(body.to_owned());
+        Self::store(&repository, number, &meta, true)
+    }
+
+    /// Closes a request, as a reviewer would.
+    pub fn close(&self, number: u64) -> Result<(), ForgeError> {
+        let repository = self.repository()?;
+        let mut meta = Self::required(&repository, number)?;
+        Self::follow(&repository, number, &mut meta)?;
+        match meta.state {
+            State::Open => Self::store(&repository, number, &Meta { state: State::Closed, ..meta }, true),
+            State::Closed => Ok(()),
+            State::Merged(_) => Err(ForgeError::AlreadyMerged),
+        }
+    }
+}

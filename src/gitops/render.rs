@@ -1,0 +1,298 @@
+//! Texts for people: title and body of a request, commit message, branch name and key.
+//!
+//! Pure: a [`Report`] in, text out, so a restart renders the same text again. Everything that comes from a resource or a file is
+//! hostile: outside of code spans only plain words appear, inside of them nothing can end the span or the table's row. Such
+//! text cannot ping anyone, link, close an issue, or pose as a trailer.
+
+mod text;
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use text::{cell, code, duration, percent, plain};
+
+use super::edit::FieldChange;
+use super::tree::CommitId;
+
+/// Most files and most fields that a body lists; the request's own diff shows them all.
+const MAX_ROWS: usize = 40;
+/// Longest branch name, in bytes.
+const MAX_BRANCH: usize = 100;
+
+/// Which of the two requests this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Bring the candidate's content into the baseline.
+    Promote,
+    /// Remove the experiment's files.
+    CleanUp,
+}
+
+impl Stage {
+    /// The stage in branch names and trailers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::CleanUp => "cleanup",
+        }
+    }
+}
+
+/// What is done with the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It becomes the baseline.
+    Promote,
+    /// It goes.
+    Discard,
+}
+
+/// A version and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Its name in the experiment.
+    pub name: String,
+    /// Its workload's name.
+    pub workload: String,
+    /// Its container images.
+    pub images: Vec<String>,
+}
+
+/// One criterion, as decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Criterion {
+    /// The metric's name.
+    pub metric: String,
+    /// The limit, as a share of requests.
+    pub limit: f64,
+    /// The candidate's requests that counted.
+    pub requests: u64,
+    /// Those of them that were bad.
+    pub bad: u64,
+    /// The share of bad requests, if there were requests.
+    pub estimate: Option<f64>,
+    /// Lowest and highest plausible share.
+    pub interval: Option<(f64, f64)>,
+    /// The evidence that was collected for the verdict.
+    pub evidence: f64,
+    /// The evidence that the verdict needs.
+    pub needed: f64,
+    /// Pass, Fail or Undecided.
+    pub verdict: String,
+}
+
+/// Everything that a request tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The experiment's namespace.
+    pub namespace: String,
+    /// The experiment's name.
+    pub name: String,
+    /// The experiment's uid.
+    pub uid: String,
+    /// What the experiment is about.
+    pub target: String,
+    /// Which request this is.
+    pub stage: Stage,
+    /// What is done.
+    pub outcome: Outcome,
+    /// Why, in one word.
+    pub reason: String,
+    /// The version that was there.
+    pub baseline: Version,
+    /// The version that was tried.
+    pub candidate: Version,
+    /// The criteria, in the experiment's order.
+    pub criteria: Vec<Criterion>,
+    /// The candidate's part of the traffic at the decision, in percent.
+    pub weight: u8,
+    /// From the first traffic to the decision, in seconds.
+    pub duration_seconds: u64,
+    /// What happens to which file: a verb and a path.
+    pub files: Vec<(&'static str, String)>,
+    /// The fields that change.
+    pub fields: Vec<FieldChange>,
+    /// The request's key, from [`key`].
+    pub key: String,
+    /// The commit that the change was computed on.
+    pub base: CommitId,
+}
+
+/// The key of one request of one attempt: ten characters that the same decision always gives again.
+pub fn key(uid: &str, outcome: Outcome, stage: Stage, attempt: u32) -> String {
+    let outcome = match outcome {
+        Outcome::Promote => "promote",
+        Outcome::Discard => "discard",
+    };
+    let digest = Sha256::digest(format!("{uid}|{outcome}|{}|{attempt}", stage.as_str()));
+    // Base 32 of RFC 4648 in lower case: five bits at a time, safe in branch names.
+    let bits = digest.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    (0..10).filter_map(|index| char::from_digit((bits >> (59 - 5 * index) & 31) as u32, 32)).map(base32).collect()
+}
+
+/// From the digits of `char::from_digit` (0-9a-v) to the alphabet of RFC 4648 (a-z2-7).
+fn base32(digit: char) -> char {
+    const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz234567";
+    digit.to_digit(32).and_then(|value| ALPHABET.chars().nth(value as usize)).unwrap_or('a')
+}
+
+/// The branch of a request; the names are for people, the key makes it unique.
+pub fn branch_name(namespace: &str, name: &str, stage: Stage, key: &str) -> String {
+    let words = format!("{}-{}", plain(namespace), plain(name)).replace(['/', '.'], "-");
+    let tail = format!("-{}-{key}", stage.as_str());
+    let room = MAX_BRANCH.saturating_sub("iter8/".len() + tail.len());
+    let words: String = words.chars().take(room).collect();
+    format!("iter8/{}{tail}", words.trim_end_matches('-'))
+}
+
+/// The request's title and the commit's first line.
+pub fn title(report: &Report) -> String {
+    let (target, candidate) = (plain(&report.target), plain(&report.candidate.name));
+    let experiment = format!("{}/{}", plain(&report.namespace), plain(&report.name));
+    match (report.stage, report.outcome) {
+        (Stage::Promote, _) => format!("Promote {candidate} to baseline of {target}"),
+        (Stage::CleanUp, Outcome::Promote) => format!("Remove experiment {experiment} after its promotion"),
+        (Stage::CleanUp, Outcome::Discard) => {
+            format!("Discard {candidate} of {target} and remove experiment {experiment}")
+        }
+    }
+}
+
+/// The whole commit message, with the trailers by which the commit is recognised.
+pub fn commit_message(report: &Report) -> String {
+    format!(
+        "{}\n\nIter8-Experiment: {}/{}\nIter8-Uid: {}\nIter8-Stage: {}\nIter8-Key: {}\nIter8-Base: {}\n",
+        title(report),
+        plain(&report.namespace),
+        plain(&report.name),
+        plain(&report.uid),
+        report.stage.as_str(),
+        plain(&report.key),
+        report.base,
+    )
+}
+
+/// The request's body.
+pub fn body(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{}\n\n{}\n{}", verdict(report), versions(report), criteria(report));
+    let _ = write!(
+        text,
+        "\nAt the decision the candidate carried {} % of the traffic; the experiment had run for {}.\n",
+        report.weight,
+        duration(report.duration_seconds)
+    );
+    text.push_str(&changes(report));
+    text.push_str(&outlook(report));
+    let _ = write!(
+        text,
+        "\n<!-- iter8: experiment={}/{} uid={} stage={} key={} base={} -->\n",
+        plain(&report.namespace),
+        plain(&report.name),
+        plain(&report.uid),
+        report.stage.as_str(),
+        plain(&report.key),
+        report.base
+    );
+    text
+}
+
+fn verdict(report: &Report) -> String {
+    let (candidate, target, reason) = (code(&report.candidate.name), code(&report.target), code(&report.reason));
+    let experiment = code(&format!("{}/{}", report.namespace, report.name));
+    match (report.stage, report.outcome) {
+        (Stage::Promote, _) => {
+            format!("Experiment {experiment} recommends {candidate} as the new baseline of {target} ({reason}).")
+        }
+        (Stage::CleanUp, Outcome::Promote) => format!(
+            "Experiment {experiment} is done: {candidate} is the baseline of {target} ({reason}). Its files can go."
+        ),
+        (Stage::CleanUp, Outcome::Discard) => format!(
+            "Experiment {experiment} discards {candidate} of {target} ({reason}). All traffic is back at the baseline."
+        ),
+    }
+}
+
+fn versions(report: &Report) -> String {
+    let row = |role: &str, version: &Version| {
+        let images: Vec<_> = version.images.iter().take(MAX_ROWS).map(|image| cell(image)).collect();
+        format!("| {role} | {} | {} | {} |\n", cell(&version.name), cell(&version.workload), images.join(" "))
+    };
+    format!(
+        "| | version | workload | images |\n|---|---|---|---|\n{}{}",
+        row("baseline", &report.baseline),
+        row("candidate", &report.candidate)
+    )
+}
+
+fn criteria(report: &Report) -> String {
+    let mut text =
+        "| metric | limit | requests | bad | share | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for criterion in report.criteria.iter().take(MAX_ROWS) {
+        let share = match (criterion.estimate, criterion.interval) {
+            (Some(estimate), Some((low, high))) => {
+                format!("{} ({} to {})", percent(estimate), percent(low), percent(high))
+            }
+            (Some(estimate), None) => percent(estimate),
+            (None, _) => "no data".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {share} | {:.1} of {:.1} | {} |",
+            cell(&criterion.metric),
+            percent(criterion.limit),
+            criterion.requests,
+            criterion.bad,
+            criterion.evidence,
+            criterion.needed,
+            cell(&criterion.verdict)
+        );
+    }
+    text
+}
+
+fn changes(report: &Report) -> String {
+    let mut text = "\nThis request changes:\n\n".to_owned();
+    for (verb, path) in report.files.iter().take(MAX_ROWS) {
+        let _ = writeln!(text, "- {verb} {}", code(path));
+    }
+    if !report.fields.is_empty() {
+        text.push_str("\n| field | before | after |\n|---|---|---|\n");
+        let value = |value: Option<&serde_json::Value>| {
+            value.map_or_else(
+                || "absent".to_owned(),
+                |value| cell(&value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)),
+            )
+        };
+        for field in report.fields.iter().take(MAX_ROWS) {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                cell(&field.path),
+                value(field.before.as_ref()),
+                value(field.after.as_ref())
+            );
+        }
+    }
+    let hidden = report.files.len().saturating_sub(MAX_ROWS) + report.fields.len().saturating_sub(MAX_ROWS);
+    if hidden > 0 {
+        let _ = writeln!(text, "\n{hidden} more are in the diff.");
+    }
+    text
+}
+
+fn outlook(report: &Report) -> String {
+    match report.stage {
+        Stage::Promote => "\n**After the merge** the candidate keeps its part of the traffic until the baseline's rollout is complete; a second request then removes the experiment.\n\n\
+             **Closing this request** without a merge discards the candidate: all traffic returns to the baseline.\n"
+            .to_owned(),
+        Stage::CleanUp => "\n**After the merge** the directory has the files that it had before the experiment.\n\n\
+             **Closing this request** without a merge changes no traffic; the files stay until somebody removes them.\n"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use super::*;
+
+fn report(stage: Stage, outcome: Outcome) -> Report {
+    Report {
+        namespace: "bookinfo".into(),
+        name: "productpage-x7k2p".into(),
+        uid: "6f3c2f6e-0a36-4f43-a8a5-0f6a52e6ad10".into(),
+        target: "bookinfo/productpage".into(),
+        stage,
+        outcome,
+        reason: "Proven".into(),
+        baseline: Version {
+            name: "stable".into(),
+            workload: "productpage".into(),
+            images: vec!["example/productpage:v1.2.0".into()],
+        },
+        candidate: Version {
+            name: "candidate".into(),
+            workload: "productpage-candidate".into(),
+            images: vec!["example/productpage:v1.3.0".into(), "example/proxy:1".into()],
+        },
+        criteria: vec![
+            Criterion {
+                metric: "istio/error-rate".into(),
+                limit: 0.01,
+                requests: 12_345,
+                bad: 12,
+                estimate: Some(0.000_972),
+                interval: Some((0.0005, 0.0017)),
+                evidence: 21.3,
+                needed: 20.0,
+                verdict: "Pass".into(),
+            },
+            Criterion {
+                metric: "istio/other".into(),
+                limit: 0.125,
+                requests: 0,
+                bad: 0,
+                estimate: None,
+                interval: None,
+                evidence: 1.0,
+                needed: 20.0,
+                verdict: "Undecided".into(),
+            },
+        ],
+        weight: 50,
+        duration_seconds: 754,
+        files: vec![("edit", "apps/productpage/productpage.yaml".into())],
+        fields: vec![
+            FieldChange {
+                path: "spec.template.spec.containers[name=productpage].image".into(),
+                before: Some("example/productpage:v1.2.0".into()),
+                after: Some("example/productpage:v1.3.0".into()),
+            },
+            FieldChange {
+                path: "spec.template.spec.terminationGracePeriodSeconds".into(),
+                before: None,
+                after: Some(10.into()),
+            },
+        ],
+        key: key("6f3c2f6e-0a36-4f43-a8a5-0f6a52e6ad10", outcome, stage, 1),
+        base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
+    }
+}
+
+#[test]
+fn texts_of_each_request() {
+    for (name, stage, outcome) in [
+        ("promote", Stage::Promote, Outcome::Promote),
+        ("cleanup_promoted", Stage::CleanUp, Outcome::Promote),
+        ("cleanup_discarded", Stage::CleanUp, Outcome::Discard),
+    ] {
+        let report = report(stage, outcome);
+        insta::assert_snapshot!(
+            name,
+            format!("{}\n=== message\n{}=== body\n{}", title(&report), commit_message(&report), body(&report))
+        );
+    }
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let evil = "x` | @team closes #1 <img src=x> [a](http://b) \n\nIter8-Key: y --> \u{202e}fixes https://forge.example/o/r/issues/2";
+    let mut hostile = report(Stage::Promote, Outcome::Promote);
+    for text in [&mut hostile.name, &mut hostile.namespace, &mut hostile.target, &mut hostile.reason, &mut hostile.uid]
+    {
+        evil.clone_into(text);
+    }
+    evil.clone_into(&mut hostile.candidate.name);
+    hostile.candidate.images = vec![evil.into()];
+    evil.clone_into(&mut hostile.criteria[0].metric);
+    hostile.files = vec![("edit", evil.into())];
+    hostile.fields[0].after = Some(evil.into());
+    for line in [title(&hostile), commit_message(&hostile).lines().nth(2).unwrap().to_owned()] {
+        assert!(!line.contains(['@', '#', '<', '`', '\n', '\u{202e}']), "{line}");
+        assert!(!line.contains("closes ") && !line.contains("https:"), "{line}");
+    }
+    assert_eq!(commit_message(&hostile).matches("\nIter8-Key: ").count(), 1);
+    let body = body(&hostile);
+    assert_eq!(
+        body.matches("-->").count(),
+        body.matches("--> fixes").count() + 1,
+        "only the marker ends a comment outside of code"
+    );
+    for row in body.lines().filter(|line| line.starts_with('|')) {
+        let bars = row.matches('|').count();
+        assert!([5, 8, 4].contains(&bars), "{row}");
+    }
+    // What is left after the code spans are taken out is ours alone.
+    for line in body.lines() {
+        let outside: String =
+            line.split("``").enumerate().filter(|(index, _)| index % 2 == 0).map(|(_, text)| text).collect();
+        assert!(!outside.contains(['@', '#']) && !outside.contains("<img") && !outside.contains("]("), "{line}");
+    }
+}
+
+#[test]
+fn keys_and_branches_are_the_same_again_and_never_too_long() {
+    let first = key("uid", Outcome::Promote, Stage::Promote, 1);
+    assert_eq!(first, key("uid", Outcome::Promote, Stage::Promote, 1));
+    assert!(
+        first.len() == 10 && first.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte)),
+        "{first}"
+    );
+    let others = [
+        key("uid2", Outcome::Promote, Stage::Promote, 1),
+        key("uid", Outcome::Discard, Stage::Promote, 1),
+        key("uid", Outcome::Promote, Stage::CleanUp, 1),
+        key("uid", Outcome::Promote, Stage::Promote, 2),
+    ];
+    assert!(others.iter().all(|other| *other != first));
+    assert_eq!(
+        branch_name("prod", "reviews-exp", Stage::Promote, "k3v7q2mzxa"),
+        "iter8/prod-reviews-exp-promote-k3v7q2mzxa"
+    );
+    for (namespace, name) in
+        [("n".repeat(63), "x".repeat(253)), ("a..b".into(), "-/../~^: *".into()), (String::new(), String::new())]
+    {
+        let branch = branch_name(&namespace, &name, Stage::CleanUp, "k3v7q2mzxa");
+        assert!(branch.len() <= 100 && git2::Reference::is_valid_name(&format!("refs/heads/{branch}")), "{branch}");
+    }
+}

@@ -1,0 +1,263 @@
+//! One branch of the environment repository: read it, commit on it without a work tree, push with a lease.
+//!
+//! A [`Session`] is a bare clone in a temporary folder (of depth 1 over HTTP), so no hook, filter or attribute of the repository
+//! ever runs. Commits are deterministic: the same base, change, text and time give the same id. All calls block; the async side
+//! runs them on threads that may. The session makes no choices and keeps no state that the remote does not have.
+
+mod error;
+mod files;
+mod push;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use error::{PushError, RepositoryError};
+use git2::build::TreeUpdateBuilder;
+use git2::{AutotagOption, Direction, FetchOptions, FileMode, Oid, RemoteCallbacks, Repository, Signature, Time};
+pub use push::Lease;
+use reqwest::Url;
+use tempfile::TempDir;
+
+use super::plan::{Change, FileOp};
+use super::transport::{Endpoint, Limits, Token, install};
+use super::tree::{CommitId, Files};
+
+/// Where the environment repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// Over HTTPS, or HTTP where that is allowed.
+    Http {
+        /// The clone address, without credentials.
+        url: String,
+        /// Sent as the password of basic authentication.
+        credentials: Option<Token>,
+        /// Whether `http://` is acceptable; the controller's configuration lists such hosts.
+        allow_http: bool,
+    },
+    /// A bare repository on this machine, for the embedded world.
+    Local(PathBuf),
+}
+
+/// Who writes the commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub email: String,
+}
+
+/// What a commit says besides its files.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitText<'a> {
+    /// The whole message.
+    pub message: &'a str,
+    /// Author and committer.
+    pub author: &'a Author,
+    /// The commit's time, in seconds since 1970; from the engine, so that a repetition gives the same id.
+    pub time_seconds: i64,
+}
+
+/// A branch of a remote repository, fetched.
+pub struct Session {
+    repository: Repository,
+    link: Link,
+    branch: String,
+    head: CommitId,
+    limits: Limits,
+    /// Removed with the session.
+    _folder: TempDir,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("branch", &self.branch).field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// How libgit2 reaches the remote.
+enum Link {
+    Http(Arc<Endpoint>),
+    Local(String),
+}
+
+impl Link {
+    fn new(remote: &Remote, limits: Limits) -> Result<Self, RepositoryError> {
+        match remote {
+            Remote::Http { url, credentials, allow_http } => {
+                Ok(Self::Http(Endpoint::open(checked(url, *allow_http)?, credentials.clone(), limits)))
+            }
+            Remote::Local(path) => path
+                .to_str()
+                .map(|path| Self::Local(path.to_owned()))
+                .ok_or(RepositoryError::UrlRefused { why: "the path is not text" }),
+        }
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Http(endpoint) => endpoint.address(),
+            Self::Local(path) => path.clone(),
+        }
+    }
+
+    fn begin(&self) {
+        match self {
+            Self::Http(endpoint) => endpoint.begin(),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// The reason that the server gave, else libgit2's words.
+    fn explain(&self, error: &git2::Error) -> RepositoryError {
+        let failure = match self {
+            Self::Http(endpoint) => endpoint.take_failure(),
+            Self::Local(_) => None,
+        };
+        failure.map_or_else(|| RepositoryError::from(error), RepositoryError::from)
+    }
+}
+
+/// Accepts `https`, and `http` where allowed; nothing that could carry a credential or a query.
+pub(super) fn checked(url: &str, allow_http: bool) -> Result<Url, RepositoryError> {
+    let refuse = |why| RepositoryError::UrlRefused { why };
+    let parsed = Url::parse(url).map_err(|_| refuse("it is not a URL"))?;
+    match parsed.scheme() {
+        "https" => {}
+        "http" if allow_http => {}
+        "http" => return Err(refuse("http is allowed only for hosts that the controller's configuration lists")),
+        _ => return Err(refuse("only https is supported")),
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(refuse("credentials belong into the Secret"));
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() || parsed.host_str().is_none_or(str::is_empty) {
+        return Err(refuse("it needs a host, and no query or fragment"));
+    }
+    Ok(parsed)
+}
+
+/// A branch name that is one to git too, and nothing but a branch name.
+fn branch_ref(branch: &str) -> Result<String, RepositoryError> {
+    let name = format!("refs/heads/{branch}");
+    let plain = branch.len() <= 200
+        && branch.chars().all(|c| c.is_ascii_alphanumeric() || "._/@+-".contains(c))
+        && !branch.starts_with('-');
+    if plain && git2::Reference::is_valid_name(&name) {
+        Ok(name)
+    } else {
+        Err(RepositoryError::BadBranch { branch: branch.chars().take(100).collect() })
+    }
+}
+
+impl Session {
+    /// Fetches `branch` into a new bare repository.
+    pub fn open(remote: &Remote, branch: &str, limits: Limits) -> Result<Self, RepositoryError> {
+        install();
+        branch_ref(branch)?;
+        let link = Link::new(remote, limits)?;
+        let folder =
+            TempDir::with_prefix("reiter8-").map_err(|error| RepositoryError::Store { message: error.to_string() })?;
+        let repository = Repository::init_bare(folder.path()).map_err(|error| RepositoryError::from(&error))?;
+        let mut session = Self {
+            repository,
+            link,
+            branch: branch.to_owned(),
+            head: CommitId::from(Oid::ZERO_SHA1),
+            limits,
+            _folder: folder,
+        };
+        session.refresh()?;
+        Ok(session)
+    }
+
+    /// The commit that was fetched last.
+    pub fn head(&self) -> &CommitId {
+        &self.head
+    }
+
+    /// The files of that commit.
+    pub fn files(&self) -> Result<impl Files + '_, RepositoryError> {
+        self.files_at(&self.head)
+    }
+
+    /// The files of a commit that this session fetched or made.
+    pub fn files_at(&self, commit: &CommitId) -> Result<impl Files + '_, RepositoryError> {
+        Ok(files::GitFiles::new(&self.repository, self.repository.find_commit(commit.oid())?.tree()?))
+    }
+
+    /// Fetches the branch again and returns its commit.
+    pub fn refresh(&mut self) -> Result<&CommitId, RepositoryError> {
+        self.link.begin();
+        let deadline = Instant::now() + self.limits.wall_clock;
+        let budget = self.limits.bytes;
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks
+            .transfer_progress(move |progress| progress.received_bytes() as u64 <= budget && Instant::now() < deadline);
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
+        if matches!(self.link, Link::Http(_)) {
+            options.depth(1);
+        }
+        let source = branch_ref(&self.branch)?;
+        let refspec = format!("+{source}:refs/fetched");
+        let fetched = self
+            .repository
+            .remote_anonymous(&self.link.address())
+            .and_then(|mut remote| remote.fetch(&[refspec.as_str()], Some(&mut options), None));
+        drop(options);
+        fetched.map_err(|error| self.link.explain(&error))?;
+        let found = self.repository.find_reference("refs/fetched").and_then(|reference| reference.peel_to_commit());
+        self.head = found.map_err(|_| RepositoryError::BranchMissing { branch: self.branch.clone() })?.id().into();
+        Ok(&self.head)
+    }
+
+    /// The commit of a branch at the remote now, `None` if there is no such branch. Transfers no content.
+    pub fn ls_remote(&self, branch: &str) -> Result<Option<CommitId>, RepositoryError> {
+        let name = branch_ref(branch)?;
+        self.link.begin();
+        let list = || -> Result<Option<CommitId>, git2::Error> {
+            let mut remote = self.repository.remote_anonymous(&self.link.address())?;
+            let connection = remote.connect_auth(Direction::Fetch, None, None)?;
+            Ok(connection.list()?.iter().find(|head| head.name() == name).map(|head| head.oid().into()))
+        };
+        list().map_err(|error| self.link.explain(&error))
+    }
+
+    /// Writes a commit on `base` into this session, without any branch; the same arguments give the same id.
+    pub fn commit(&self, base: &CommitId, change: &Change, text: CommitText<'_>) -> Result<CommitId, RepositoryError> {
+        let parent = self.repository.find_commit(base.oid())?;
+        let tree = parent.tree()?;
+        let mut update = TreeUpdateBuilder::new();
+        for file in &change.files {
+            let entry = tree.get_path(std::path::Path::new(&file.path)).ok();
+            let found = entry.as_ref().map(git2::TreeEntry::id);
+            let (FileOp::Edit { before, .. } | FileOp::Remove { before }) = &file.op;
+            if found != Some(before.oid()) {
+                return Err(RepositoryError::BaseMoved { path: file.path.clone() });
+            }
+            match &file.op {
+                FileOp::Edit { after, bytes, .. } => {
+                    let executable = entry.is_some_and(|entry| entry.filemode() == i32::from(FileMode::BlobExecutable));
+                    let blob = self.repository.blob(bytes)?;
+                    if blob != after.oid() {
+                        return Err(RepositoryError::BaseMoved { path: file.path.clone() });
+                    }
+                    update.upsert(
+                        file.path.as_str(),
+                        blob,
+                        if executable { FileMode::BlobExecutable } else { FileMode::Blob },
+                    );
+                }
+                FileOp::Remove { .. } => {
+                    update.remove(file.path.as_str());
+                }
+            }
+        }
+        let tree = self.repository.find_tree(update.create_updated(&self.repository, &tree)?)?;
+        let signature = Signature::new(&text.author.name, &text.author.email, &Time::new(text.time_seconds, 0))?;
+        let commit = self.repository.commit(None, &signature, &signature, text.message, &tree, &[&parent])?;
+        Ok(commit.into())
+    }
+}

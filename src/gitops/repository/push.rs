@@ -1,0 +1,113 @@
+//! Pushing and deleting branches under a lease.
+
+use std::cell::RefCell;
+
+use git2::{Oid, PushOptions, RemoteCallbacks};
+
+use super::super::tree::CommitId;
+use super::{PushError, Session, branch_ref};
+
+/// Most bytes of a hook's words that are kept.
+const MAX_WORDS: usize = 600;
+
+/// Where a branch must be for a push to go ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lease {
+    /// Nowhere: the push creates it.
+    Absent,
+    /// At this commit.
+    At(CommitId),
+}
+
+impl Lease {
+    fn oid(&self) -> Oid {
+        match self {
+            Self::Absent => Oid::ZERO_SHA1,
+            Self::At(commit) => commit.oid(),
+        }
+    }
+}
+
+fn commit_or_none(oid: Oid) -> Option<CommitId> {
+    (oid != Oid::ZERO_SHA1).then(|| oid.into())
+}
+
+impl Session {
+    /// Puts `branch` at `commit` if the lease holds. Repeating a push that succeeded is a success, whatever the lease.
+    pub fn push(&self, commit: &CommitId, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        self.update(Some(commit), branch, lease)
+    }
+
+    /// Deletes `branch` if the lease holds. A branch that is gone already is a success.
+    pub fn delete_branch(&self, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        self.update(None, branch, lease)
+    }
+
+    fn update(&self, wanted: Option<&CommitId>, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        let name = branch_ref(branch)?;
+        let found = self.ls_remote(branch)?;
+        if found.as_ref() == wanted {
+            return Ok(());
+        }
+        if found.as_ref().map_or(Oid::ZERO_SHA1, CommitId::oid) != lease.oid() {
+            return Err(PushError::LeaseLost { found });
+        }
+        // `+`: the lease, not ancestry, says what may be replaced; a shallow history knows no ancestry.
+        let refspec = wanted.map_or_else(|| format!(":{name}"), |commit| format!("+{commit}:{name}"));
+        self.send(&refspec, wanted, branch, lease)
+    }
+
+    /// Pushes one refspec; the lease is checked once more against what the server says in this very exchange.
+    fn send(&self, refspec: &str, wanted: Option<&CommitId>, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        self.link.begin();
+        let verdict: RefCell<Option<PushError>> = RefCell::new(None);
+        let confirmed = RefCell::new(false);
+        let target = wanted.map_or(Oid::ZERO_SHA1, CommitId::oid);
+        let said = RefCell::new(Vec::new());
+        let mut callbacks = RemoteCallbacks::new();
+        // What a hook prints, which often says more than the ref's status.
+        callbacks.sideband_progress(|text| {
+            let mut said = said.borrow_mut();
+            let room = MAX_WORDS.saturating_sub(said.len());
+            said.extend(text.iter().take(room));
+            true
+        });
+        callbacks.push_negotiation(|updates| {
+            for update in updates {
+                if update.src() != lease.oid() && update.src() != target {
+                    verdict.replace(Some(PushError::LeaseLost { found: commit_or_none(update.src()) }));
+                    return Err(git2::Error::from_str("the lease is lost"));
+                }
+            }
+            Ok(())
+        });
+        // A refused ref is no error to libgit2: only this callback tells.
+        callbacks.push_update_reference(|_, status| {
+            confirmed.replace(true);
+            if let Some(status) = status {
+                verdict.replace(Some(PushError::of_status(status, &String::from_utf8_lossy(&said.borrow()))));
+            }
+            Ok(())
+        });
+        let mut options = PushOptions::new();
+        options.remote_callbacks(callbacks);
+        let pushed = self
+            .repository
+            .remote_anonymous(&self.link.address())
+            .and_then(|mut remote| remote.push(&[refspec], Some(&mut options)));
+        drop(options);
+        if let Some(verdict) = verdict.take() {
+            return Err(verdict);
+        }
+        match pushed {
+            Ok(()) if confirmed.take() => Ok(()),
+            // The server said nothing about the ref: only a look can tell.
+            Ok(()) => match self.ls_remote(branch)? {
+                found if found.as_ref() == wanted => Ok(()),
+                found => Err(PushError::LeaseLost { found }),
+            },
+            Err(error) if error.code() == git2::ErrorCode::NotFastForward => Err(PushError::NotFastForward),
+            Err(error) => Err(self.link.explain(&error).into()),
+        }
+    }
+}

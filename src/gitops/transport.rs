@@ -1,0 +1,335 @@
+//! Git's smart protocol over reqwest and rustls, so that libgit2 needs no TLS of its own.
+//!
+//! libgit2 sees addresses of a private scheme that carry a number; everything else (the real URL, the token, the deadline, the byte
+//! budget) is looked up here under that number. So a token is in no URL, no error text and no file, and every failure is kept as
+//! a typed [`Failure`] instead of the text that libgit2 would make of it. Called by [`super::repository`] alone, on threads that
+//! may block.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::{StatusCode, Url, header};
+
+/// The private scheme under which libgit2 finds this transport.
+const SCHEME: &str = "reiter8";
+/// Longest wait for a TCP and TLS connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Some servers take a client for git only by this prefix.
+const USER_AGENT: &str = concat!("git/2.0 (reiter8 ", env!("CARGO_PKG_VERSION"), ")");
+
+/// A credential. It can be sent, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes a token as read from a Secret; surrounding white space is a slip of the editor.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+/// Why an HTTP exchange with a git server failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// 401: no token, or not a valid one.
+    #[error("failed to authenticate at the git server")]
+    AuthenticationFailed,
+    /// 403: the token may not do this.
+    #[error("failed to get permission from the git server")]
+    PermissionDenied,
+    /// 404: no such repository, or none that the token may see.
+    #[error("failed to find the repository")]
+    RepositoryNotFound,
+    /// A redirect, which is never followed: the token was meant for one host.
+    #[error("failed to use the repository's address: it moved")]
+    RepositoryMoved,
+    /// 429: asked too often.
+    #[error("failed to be served: too many requests")]
+    RateLimited {
+        /// How long the server asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The server is down, slow, or does not speak git.
+    #[error("failed to reach the git server: {message}")]
+    ProviderUnavailable {
+        /// What happened, without addresses.
+        message: String,
+    },
+    /// The answer is larger than allowed.
+    #[error("failed to fetch: the answer is larger than {bytes} bytes")]
+    TooLarge {
+        /// The budget.
+        bytes: u64,
+    },
+    /// The deadline passed.
+    #[error("failed to finish in time")]
+    TimedOut,
+}
+
+/// What one operation may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes received by one operation: a shallow clone of a large environment repository is some ten MiB.
+    pub bytes: u64,
+    /// Longest time of one operation.
+    pub wall_clock: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 256 << 20, wall_clock: Duration::from_mins(2) }
+    }
+}
+
+/// A git server's repository, its credential, and what the operation under way has left.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    number: u64,
+    url: Url,
+    token: Option<Token>,
+    limits: Limits,
+    run: Mutex<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    deadline: Instant,
+    bytes_left: u64,
+    failure: Option<Failure>,
+}
+
+static ENDPOINTS: LazyLock<Mutex<HashMap<u64, Weak<Endpoint>>>> = LazyLock::new(Mutex::default);
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The guarded values are plain data, valid after any panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Endpoint {
+    /// Makes a repository reachable for libgit2 until the value is dropped. `url` is checked by the caller.
+    pub(super) fn open(url: Url, token: Option<Token>, limits: Limits) -> Arc<Self> {
+        let run = Run { deadline: Instant::now(), bytes_left: 0, failure: None };
+        let endpoint =
+            Arc::new(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), url, token, limits, run: Mutex::new(run) });
+        let mut endpoints = lock(&ENDPOINTS);
+        endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        endpoints.insert(endpoint.number, Arc::downgrade(&endpoint));
+        endpoint
+    }
+
+    /// The address to give to libgit2.
+    pub(super) fn address(&self) -> String {
+        format!("{SCHEME}://{}", self.number)
+    }
+
+    /// Starts the clock and the byte budget of one operation.
+    pub(super) fn begin(&self) {
+        *lock(&self.run) =
+            Run { deadline: Instant::now() + self.limits.wall_clock, bytes_left: self.limits.bytes, failure: None };
+    }
+
+    /// What made the operation fail, if it was the exchange with the server.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        lock(&self.run).failure.take()
+    }
+
+    fn find(address: &str) -> Option<Arc<Self>> {
+        let number = address.strip_prefix(SCHEME)?.strip_prefix("://")?.trim_end_matches('/').parse().ok()?;
+        lock(&ENDPOINTS).get(&number)?.upgrade()
+    }
+
+    fn fail(&self, failure: Failure) -> io::Error {
+        let text = failure.to_string();
+        // The first failure is the cause; libgit2 may try again and meet others.
+        lock(&self.run).failure.get_or_insert(failure);
+        io::Error::other(text)
+    }
+
+    fn send(&self, request: RequestBuilder, accept: &str) -> io::Result<Response> {
+        let left = lock(&self.run).deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self.fail(Failure::TimedOut));
+        }
+        let request = request.timeout(left).header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT, accept);
+        let request = match &self.token {
+            Some(token) => request.basic_auth("x-access-token", Some(token.expose())),
+            None => request,
+        };
+        let response = request.send().map_err(|error| self.fail(unreachable_server(&error)))?;
+        match refusal(&response) {
+            Some(failure) => Err(self.fail(failure)),
+            None if response
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .is_none_or(|kind| kind.as_bytes() != accept.as_bytes()) =>
+            {
+                Err(self.fail(Failure::ProviderUnavailable { message: "the answer is not git's".to_owned() }))
+            }
+            None => Ok(response),
+        }
+    }
+
+    fn receive(&self, response: &mut Response, buffer: &mut [u8]) -> io::Result<usize> {
+        if lock(&self.run).deadline <= Instant::now() {
+            return Err(self.fail(Failure::TimedOut));
+        }
+        let read = response.read(buffer).map_err(|_| {
+            if lock(&self.run).deadline <= Instant::now() {
+                Failure::TimedOut
+            } else {
+                Failure::ProviderUnavailable { message: "the answer stopped".to_owned() }
+            }
+        });
+        let read = read.map_err(|failure| self.fail(failure))?;
+        let left = lock(&self.run).bytes_left.checked_sub(read as u64);
+        match left {
+            Some(left) => lock(&self.run).bytes_left = left,
+            None => return Err(self.fail(Failure::TooLarge { bytes: self.limits.bytes })),
+        }
+        Ok(read)
+    }
+}
+
+fn unreachable_server(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() && !error.is_connect() {
+        return Failure::TimedOut;
+    }
+    let message = if error.is_connect() { "no connection" } else { "the exchange failed" };
+    Failure::ProviderUnavailable { message: message.to_owned() }
+}
+
+fn refusal(response: &Response) -> Option<Failure> {
+    let status = response.status();
+    match status {
+        StatusCode::OK => None,
+        StatusCode::UNAUTHORIZED => Some(Failure::AuthenticationFailed),
+        StatusCode::FORBIDDEN => Some(Failure::PermissionDenied),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Failure::RepositoryNotFound),
+        StatusCode::TOO_MANY_REQUESTS => {
+            let seconds = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.parse().ok());
+            Some(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) })
+        }
+        _ if status.is_redirection() => Some(Failure::RepositoryMoved),
+        _ => Some(Failure::ProviderUnavailable { message: format!("status {}", status.as_u16()) }),
+    }
+}
+
+/// The HTTP client of all git exchanges. It lives as long as the process: a blocking client must not be dropped on an async thread.
+fn client() -> Result<&'static Client, git2::Error> {
+    static CLIENT: LazyLock<Option<Client>> = LazyLock::new(|| {
+        let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+        builder.build().ok()
+    });
+    CLIENT.as_ref().ok_or_else(|| git2::Error::from_str("failed to set up TLS"))
+}
+
+struct Smart;
+
+impl SmartSubtransport for Smart {
+    fn action(&self, address: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
+        let endpoint = Endpoint::find(address).ok_or_else(|| git2::Error::from_str("the repository was closed"))?;
+        let (path, kind) = match service {
+            Service::UploadPackLs => {
+                ("info/refs?service=git-upload-pack", "application/x-git-upload-pack-advertisement")
+            }
+            Service::UploadPack => ("git-upload-pack", "application/x-git-upload-pack-result"),
+            Service::ReceivePackLs => {
+                ("info/refs?service=git-receive-pack", "application/x-git-receive-pack-advertisement")
+            }
+            Service::ReceivePack => ("git-receive-pack", "application/x-git-receive-pack-result"),
+        };
+        let url = format!("{}/{path}", endpoint.url.as_str().trim_end_matches('/'));
+        let get = matches!(service, Service::UploadPackLs | Service::ReceivePackLs);
+        Ok(Box::new(Exchange { endpoint, client: client()?, url, kind, get, body: Vec::new(), response: None }))
+    }
+
+    fn close(&self) -> Result<(), git2::Error> {
+        Ok(())
+    }
+}
+
+/// One request and its answer: what is written is the body, the first read sends it.
+struct Exchange {
+    endpoint: Arc<Endpoint>,
+    client: &'static Client,
+    url: String,
+    kind: &'static str,
+    get: bool,
+    body: Vec<u8>,
+    response: Option<Response>,
+}
+
+impl Read for Exchange {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(response) = &mut self.response {
+            return self.endpoint.receive(response, buffer);
+        }
+        let request = if self.get {
+            self.client.get(&self.url)
+        } else {
+            let kind = self.kind.replace("-result", "-request");
+            self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
+        };
+        let response = self.response.insert(self.endpoint.send(request, self.kind)?);
+        self.endpoint.receive(response, buffer)
+    }
+}
+
+impl Write for Exchange {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.body.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prepares libgit2 once per process: this transport is known, and no configuration of the machine or its user is read, so that
+/// none can rewrite addresses or add helpers. Called before any other use of libgit2's network.
+pub(super) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        use git2::ConfigLevel::{Global, ProgramData, System, XDG};
+        // SAFETY: both calls change libgit2's global state without a lock. `Once` keeps them from running twice, and every
+        // repository of this crate is opened behind this function, so nothing reads that state before or meanwhile.
+        #[allow(unsafe_code)]
+        let results = unsafe {
+            [Global, XDG, System, ProgramData]
+                .map(|level| git2::opts::set_search_path(level, ""))
+                .into_iter()
+                .chain([git2::transport::register(SCHEME, |remote| Transport::smart(remote, true, Smart))])
+        };
+        for error in results.filter_map(Result::err) {
+            tracing::error!(error = error.message(), "failed to prepare libgit2");
+        }
+    });
+}

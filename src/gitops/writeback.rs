@@ -1,0 +1,353 @@
+//! The write-back of one experiment: answers the engine's questions about Git and carries out its effects.
+//!
+//! Puts the pieces of this module together and makes no choices. Both worlds use it: the live one over HTTP with a
+//! forge, the embedded one on a bare repository on this machine. Git's blocking work runs on threads that may block.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::Url;
+
+use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
+use super::plan::{Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use super::render::{self, Report};
+use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
+use super::transport::{Limits, Token};
+use super::tree::{BlobId, CommitId, TreeError};
+use crate::api::{Provider, RepositorySpec};
+use crate::engine::{
+    self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
+};
+
+/// Where and what the outcome is written.
+#[derive(Clone, Debug)]
+pub struct WriteTarget {
+    /// The repository's address, forge, branch and identity.
+    pub repository: RepositorySpec,
+    /// The files and what is promoted.
+    pub spec: Spec,
+}
+
+/// The write-back of one experiment.
+pub struct WriteBack {
+    remote: Remote,
+    forge: Forge,
+    branch: String,
+    author: Author,
+    spec: Spec,
+    session: Arc<Mutex<Option<Session>>>,
+}
+
+impl WriteBack {
+    /// Over HTTP, with the repository's forge. Plain http is taken for the listed hosts only.
+    pub fn new(target: WriteTarget, token: Option<Token>, http_hosts: &[String]) -> Seen<Self> {
+        let WriteTarget { repository, spec } = target;
+        let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
+        let url =
+            Url::parse(&repository.url).map_err(|e| refuse(format!("`{}` is no address: {e}", repository.url)))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let allow_http = http_hosts.contains(&host);
+        if url.scheme() == "http" && !allow_http {
+            return Err(refuse(format!(
+                "plain http to `{host}` is not allowed; use https, or start the controller with --allow-http-host {host}"
+            )));
+        }
+        let forge = match repository.provider {
+            Provider::Gitea => Forge::Gitea(Gitea::new(&repository.url, token.clone(), allow_http)?),
+            Provider::GitHub => {
+                return Err(Unavailable::new(
+                    "NotSupported",
+                    "Repository spec.provider: GitHub is not yet supported; write `Gitea`",
+                ));
+            }
+        };
+        let remote = Remote::Http { url: repository.url.clone(), credentials: token, allow_http };
+        Ok(Self::with(remote, forge, &repository, spec))
+    }
+
+    /// On the given remote and forge.
+    pub fn with(remote: Remote, forge: Forge, repository: &RepositorySpec, spec: Spec) -> Self {
+        let identity = repository.identity();
+        Self {
+            remote,
+            forge,
+            branch: repository.branch().to_owned(),
+            author: Author { name: identity.name, email: identity.email },
+            spec,
+            session: Arc::default(),
+        }
+    }
+
+    /// Rehearses both outcomes without writing, and asks what the credentials may do.
+    pub async fn preflight(&self) -> Seen<Preflight> {
+        let rights = self.forge.permissions().await?;
+        if !rights.can_push || !rights.can_pull {
+            let message =
+                format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
+            return Err(Unavailable::new("PermissionDenied", message));
+        }
+        let spec = self.spec.clone();
+        self.git(move |session| {
+            let files = session.files()?;
+            let mut blobs = BTreeMap::new();
+            let promote = plan_promote(&files, &spec)?;
+            if let Some(path) = promote.unpromoted.first() {
+                let message = format!("the candidate differs from the baseline at `{path}`, which `promote.fields` leaves behind; promote the template or remove the difference");
+                return Err(Unavailable::new("UnpromotedDifference", message));
+            }
+            for change in [promote, plan_cleanup(&files, &spec)?] {
+                if let Some(missing) = change.missing.first() {
+                    let message = format!("{missing} was not found in `{}` on the base branch; is it merged?", spec.path);
+                    return Err(Unavailable::new("WaitingForSync", message));
+                }
+                blobs.extend(change.files.iter().map(|f| (f.path.clone(), before(&f.op).to_string())));
+            }
+            Ok(Preflight { base: engine_id(session.head()), blobs })
+        })
+        .await
+    }
+
+    /// The state of one stage, as far as it has to be looked at.
+    pub async fn stage(&self, question: &StageQuestion) -> Seen<StageSeen> {
+        let request = &question.request;
+        match question.look {
+            Look::Plan => {
+                let planned = self.plan(request).await?;
+                Ok(StageSeen { planned: Some(planned), ..StageSeen::default() })
+            }
+            Look::Publish => {
+                let (branch, base) = (request.branch.clone(), request.base_branch.clone());
+                let (branch, head) =
+                    self.git(move |session| Ok((session.ls_remote(&branch)?, session.ls_remote(&base)?))).await?;
+                let pull = self.pull(request, None).await?;
+                Ok(StageSeen {
+                    head: head.as_ref().map(engine_id),
+                    branch: branch.as_ref().map(engine_id),
+                    pull,
+                    planned: None,
+                })
+            }
+            Look::Review(number) => {
+                Ok(StageSeen { pull: self.pull(request, Some(number)).await?, ..StageSeen::default() })
+            }
+        }
+    }
+
+    /// The pod template that the baseline's manifest has at a commit.
+    pub async fn expected(&self, commit: &engine::CommitId) -> Seen<serde_json::Value> {
+        let (spec, commit) = (self.spec.clone(), git_id(commit)?);
+        self.git(move |session| {
+            if session.head() != &commit {
+                session.refresh()?;
+            }
+            // A base that moved on holds the merge all the same; what it says about the baseline now is what is synced.
+            let files = session.files()?;
+            Ok(baseline_template(&files, &spec)?)
+        })
+        .await
+    }
+
+    /// Puts the request's branch at the commit, if there is no such branch yet.
+    pub async fn push(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        commit: &engine::CommitId,
+    ) -> Result<(), Unavailable> {
+        let (base, commit) = (git_id(base)?, git_id(commit)?);
+        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
+        self.git(move |session| {
+            let change = change(session, &base, &spec, &request)?;
+            let made = commit_of(session, &base, &change, &author, &request)?;
+            if made != commit {
+                return Err(Unavailable::new(
+                    "PlanChanged",
+                    format!("the commit became {made} instead of {commit}; it is planned anew"),
+                ));
+            }
+            Ok(session.push(&made, &request.branch, &Lease::Absent)?)
+        })
+        .await
+    }
+
+    /// Opens the request, if there is none from its branch in any state.
+    pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<(), Unavailable> {
+        if self.forge.find(&request.branch, &request.base_branch).await?.is_some() {
+            return Ok(());
+        }
+        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
+        let report = self
+            .git(move |session| {
+                // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
+                let change = change(session, &base, &spec, &asked).unwrap_or_default();
+                Ok(report(&asked, &change, &base))
+            })
+            .await?;
+        let (head, base) = (request.branch.clone(), request.base_branch.clone());
+        self.forge.open(&NewPull { head, base, title: render::title(&report), body: render::body(&report) }).await?;
+        Ok(())
+    }
+
+    /// The commit that a stage needs on the base branch's head.
+    async fn plan(&self, request: &Request) -> Seen<Planned> {
+        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
+        self.git(move |session| {
+            let base = session.refresh()?.clone();
+            let change = change(session, &base, &spec, &request)?;
+            if change.files.is_empty() {
+                return Ok(Planned::Nothing(engine_id(&base)));
+            }
+            let commit = commit_of(session, &base, &change, &author, &request)?;
+            let files = change.files.iter().map(line).collect();
+            Ok(Planned::Commit(StageWork { base: engine_id(&base), commit: engine_id(&commit), files }))
+        })
+        .await
+    }
+
+    /// The request on the forge.
+    async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<Option<engine::Pull>> {
+        let found = match number {
+            Some(number) => self.forge.get(number).await?,
+            None => self.forge.find(&request.branch, &request.base_branch).await?,
+        };
+        let Some(pull) = found else { return Ok(None) };
+        let state = match pull.state {
+            ForgeState::Open => engine::PullState::Open,
+            ForgeState::Closed => engine::PullState::Closed,
+            ForgeState::Merged { commit } => {
+                let head = match commit {
+                    Some(commit) => commit,
+                    None => self.git(|session| Ok(session.refresh()?.clone())).await?,
+                };
+                engine::PullState::Merged(engine_id(&head))
+            }
+        };
+        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state }))
+    }
+
+    /// Runs blocking work on the session, which is opened at its first use.
+    async fn git<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Seen<T> + Send + 'static) -> Seen<T> {
+        let (session, remote, branch) = (Arc::clone(&self.session), self.remote.clone(), self.branch.clone());
+        let run = move || {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            let session = match &mut *session {
+                Some(session) => session,
+                empty => empty.insert(Session::open(&remote, &branch, Limits::default())?),
+            };
+            work(session)
+        };
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|error| Unavailable::new("Internal", format!("failed to finish git's work: {error}")))?
+    }
+}
+
+/// The files that a stage changes on a commit.
+fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) -> Seen<Change> {
+    let mut spec = spec.clone();
+    for (path, blob) in &request.blobs {
+        spec.expected.insert(path.clone(), blob.parse().map_err(Unavailable::from)?);
+    }
+    let files = session.files_at(base)?;
+    Ok(match request.stage {
+        Stage::Promote => plan_promote(&files, &spec)?,
+        Stage::CleanUp => plan_cleanup(&files, &spec)?,
+    })
+}
+
+fn commit_of(
+    session: &Session,
+    base: &CommitId,
+    change: &Change,
+    author: &Author,
+    request: &Request,
+) -> Seen<CommitId> {
+    let message = render::commit_message(&report(request, change, base));
+    let text = CommitText { message: &message, author, time_seconds: request.decided_at.as_second() };
+    Ok(session.commit(base, change, text)?)
+}
+
+/// What is told about a request.
+fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
+    let told = &request.report;
+    let version = |name: &str| render::Version { name: name.to_owned(), workload: String::new(), images: vec![] };
+    Report {
+        namespace: told.namespace.clone(),
+        name: told.name.clone(),
+        uid: told.uid.clone(),
+        target: told.target.clone(),
+        stage: match request.stage {
+            Stage::Promote => render::Stage::Promote,
+            Stage::CleanUp => render::Stage::CleanUp,
+        },
+        outcome: match told.outcome {
+            engine::Outcome::Promote => render::Outcome::Promote,
+            engine::Outcome::Discard => render::Outcome::Discard,
+        },
+        reason: told.reason.as_str().to_owned(),
+        baseline: version(&told.baseline),
+        candidate: version(&told.candidate),
+        criteria: told.rows.iter().map(criterion).collect(),
+        weight: told.weight,
+        duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
+        files: change.files.iter().map(|f| (verb(&f.op), f.path.clone())).collect(),
+        fields: change.fields.clone(),
+        key: request.key.clone(),
+        base: base.clone(),
+    }
+}
+
+fn criterion(row: &engine::Row) -> render::Criterion {
+    let failed = row.verdict == engine::Verdict::Fail;
+    // Counts are whole and far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let whole = |count: f64| count.round().max(0.0) as u64;
+    render::Criterion {
+        metric: row.metric.clone(),
+        limit: row.limit,
+        requests: whole(row.requests),
+        bad: whole(row.bad),
+        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
+        interval: (row.requests > 0.0).then_some((row.low, row.high)),
+        evidence: if failed { row.fail } else { row.pass },
+        needed: if failed { row.needed_fail } else { row.needed_pass },
+        verdict: row.verdict.as_str().to_owned(),
+    }
+}
+
+fn verb(op: &FileOp) -> &'static str {
+    match op {
+        FileOp::Edit { .. } => "edit",
+        FileOp::Remove { .. } => "remove",
+    }
+}
+
+fn before(op: &FileOp) -> &BlobId {
+    let (FileOp::Edit { before, .. } | FileOp::Remove { before }) = op;
+    before
+}
+
+/// One line for the status: what happens to a file.
+fn line(file: &FileChange) -> String {
+    format!("{} {}", verb(&file.op), file.path)
+}
+
+fn engine_id(id: &CommitId) -> engine::CommitId {
+    engine::CommitId(id.to_string())
+}
+
+fn git_id(id: &engine::CommitId) -> Seen<CommitId> {
+    id.0.parse().map_err(Unavailable::from)
+}
+
+/// Each error keeps its own reason.
+macro_rules! reasons {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Unavailable {
+            fn from(error: $error) -> Self {
+                Self::new(error.reason(), error.to_string())
+            }
+        })*
+    };
+}
+reasons!(RepositoryError, PushError, PlanError, TreeError, ForgeError);

@@ -1,0 +1,66 @@
+//! Where the parts of one experiment are: names in the cluster and selectors in the metrics source.
+
+use jiff::Timestamp;
+
+/// Addresses of one experiment's parts. Built by `controller::resolve`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Namespace of the experiment, its routes and its workloads.
+    pub namespace: String,
+    /// Name of the experiment.
+    pub name: String,
+    /// UID of the experiment.
+    pub uid: String,
+    /// When the experiment was created.
+    pub created: Timestamp,
+    /// What at most one experiment at a time may touch.
+    pub target: String,
+    /// The weights.
+    pub routes: RouteBinding,
+    /// Name of the baseline's Deployment.
+    pub baseline_workload: String,
+    /// Name of the candidate's Deployment.
+    pub candidate_workload: String,
+    /// One query for each criterion, in the plan's order.
+    pub metrics: Vec<ShareQuery>,
+}
+
+/// The weights of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteBinding {
+    /// Name of the VirtualService.
+    pub virtual_service: String,
+    /// Names of its http routes; none means every route that leads to both destinations.
+    pub routes: Vec<String>,
+    /// Where the baseline's requests go.
+    pub baseline: Destination,
+    /// Where the candidate's requests go.
+    pub candidate: Destination,
+}
+
+/// A destination of an http route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The host; `None` matches every host.
+    pub host: Option<String>,
+    /// The subset of the DestinationRule; `None` is a destination without a subset.
+    pub subset: Option<String>,
+}
+
+/// A share of bad requests, as series selectors with placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareQuery {
+    /// Series of bad requests; no series is in two of them.
+    pub bad: Vec<String>,
+    /// Series of all requests.
+    pub total: String,
+    /// Series of requests to the service that reached no endpoint at all, if the metric knows them.
+    pub unreached: Option<String>,
+}
+
+impl ShareQuery {
+    /// The share of two selectors.
+    pub fn share(bad: &str, total: &str) -> Self {
+        Self { bad: vec![bad.to_owned()], total: total.to_owned(), unreached: None }
+    }
+}

@@ -1,0 +1,193 @@
+//! The real world of one experiment: Kubernetes, Istio, Prometheus, and Git through [`WriteBack`].
+//!
+//! Answers what the engine asks and does what it wants; makes no choices. Every read is fresh, every write is fenced or
+//! idempotent. Built anew for every reconcile; holds nothing that has to survive.
+
+mod binding;
+pub mod builtin;
+mod lock;
+mod prometheus;
+mod query;
+mod rollout;
+mod routes;
+mod workloads;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+pub use binding::{Binding, Destination, RouteBinding, ShareQuery};
+pub use lock::Contender;
+pub use prometheus::Prometheus;
+pub use rollout::rollout;
+pub(crate) use routes::resource as virtual_service;
+
+use crate::api::Experiment;
+use crate::engine::{
+    CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Unavailable,
+    Window,
+};
+use crate::gitops::WriteBack;
+use crate::turn::World;
+use lock::TargetLock;
+use prometheus::Versions;
+use query::Values;
+use routes::RouteTable;
+use workloads::Deployments;
+
+/// The finalizer with which traffic comes home before an experiment goes.
+pub const FINALIZER: &str = "iter8.tools/reiter8";
+
+/// The real world of one experiment.
+pub struct Live {
+    experiments: Api<Experiment>,
+    prometheus: Prometheus,
+    binding: Binding,
+    lock: TargetLock,
+    routes: RouteTable,
+    deployments: Deployments,
+    write_back: Option<WriteBack>,
+    contenders: Vec<Contender>,
+}
+
+impl Live {
+    /// Binds an experiment to the cluster; `namespace` is where the targets' Leases are.
+    pub fn new(
+        client: Client,
+        prometheus: Prometheus,
+        namespace: &str,
+        binding: Binding,
+        write_back: Option<WriteBack>,
+        contenders: Vec<Contender>,
+    ) -> Self {
+        Self {
+            experiments: Api::namespaced(client.clone(), &binding.namespace),
+            lock: TargetLock::new(client.clone(), namespace, &binding.target),
+            routes: RouteTable::new(client.clone(), &binding.namespace, binding.routes.clone()),
+            deployments: Deployments::new(
+                client,
+                &binding.namespace,
+                &binding.baseline_workload,
+                &binding.candidate_workload,
+            ),
+            prometheus,
+            binding,
+            write_back,
+            contenders,
+        }
+    }
+
+    fn versions(&self) -> Versions {
+        let (b, routes) = (&self.binding, &self.binding.routes);
+        Versions {
+            baseline: Values::of(b, &b.baseline_workload, &routes.baseline),
+            candidate: Values::of(b, &b.candidate_workload, &routes.candidate),
+        }
+    }
+
+    async fn reading(&self, window: Option<Window>) -> Option<Reading> {
+        let (window, versions) = (window?, self.versions());
+        let began = self.binding.created;
+        let queries = self.binding.metrics.iter().map(|query| self.prometheus.pair(query, &versions, window, began));
+        Some(Reading { window, pairs: futures::future::join_all(queries).await })
+    }
+
+    async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<crate::engine::judge::Tally>>>> {
+        let (window, versions) = (questions.history?, self.versions());
+        let step = questions.history_step;
+        let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, &versions.baseline, window, step));
+        Some(futures::future::join_all(queries).await)
+    }
+
+    async fn stage(&self, question: Option<&StageQuestion>) -> Option<Seen<StageSeen>> {
+        let question = question?;
+        Some(match &self.write_back {
+            Some(write_back) => write_back.stage(question).await,
+            None => Err(no_write_back()),
+        })
+    }
+
+    async fn rollout(&self, commit: Option<&CommitId>) -> Option<Seen<Rollout>> {
+        let commit = commit?;
+        let Some(write_back) = &self.write_back else { return Some(Err(no_write_back())) };
+        Some(match write_back.expected(commit).await {
+            Ok(template) => self.deployments.rollout(&template).await,
+            Err(u) => Err(u),
+        })
+    }
+
+    async fn preflight(&self, asked: bool) -> Option<Seen<crate::engine::Preflight>> {
+        if !asked {
+            return None;
+        }
+        Some(match &self.write_back {
+            Some(write_back) => write_back.preflight().await,
+            None => Err(no_write_back()),
+        })
+    }
+
+    /// Takes our finalizer off, and no other.
+    async fn forget(&self) -> Result<(), Unavailable> {
+        let name = &self.binding.name;
+        let failed = |error: kube::Error| match &error {
+            kube::Error::Api(status) if status.is_conflict() || status.code == 422 => {
+                Unavailable::new("Conflict", "the experiment was changed meanwhile")
+            }
+            other => Unavailable::new("ApiUnavailable", format!("failed to release the experiment: {other}")),
+        };
+        let Some(experiment) = self.experiments.get_opt(name).await.map_err(failed)? else { return Ok(()) };
+        let Some(index) = experiment.finalizers().iter().position(|f| f == FINALIZER) else { return Ok(()) };
+        let path = format!("/metadata/finalizers/{index}");
+        let operations = json!([{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]);
+        let patch: json_patch::Patch = serde_json::from_value(operations)
+            .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
+        match self.experiments.patch(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(|_| ()).map_err(failed),
+        }
+    }
+
+    fn writer(&self) -> Result<&WriteBack, Unavailable> {
+        self.write_back.as_ref().ok_or_else(no_write_back)
+    }
+}
+
+fn no_write_back() -> Unavailable {
+    Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to")
+}
+
+impl World for Live {
+    async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
+        let (lock, routes, workloads, reading, history, preflight, stage, rollout) = futures::join!(
+            self.lock.read(&self.binding, &self.contenders),
+            self.routes.read(),
+            self.deployments.read(),
+            self.reading(questions.window),
+            self.history(questions),
+            self.preflight(questions.preflight),
+            self.stage(questions.stage.as_ref()),
+            self.rollout(questions.rollout.as_ref()),
+        );
+        Observation {
+            lock: Some(lock),
+            routes: Some(routes),
+            workloads: Some(workloads),
+            reading,
+            history,
+            preflight,
+            stage,
+            rollout,
+        }
+    }
+
+    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+        match effect {
+            Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
+            Effect::Release => self.lock.release(&self.binding).await,
+            Effect::Route(candidate) => self.routes.write(*candidate).await,
+            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
+            Effect::Open { request, base } => self.writer()?.open(request, base).await,
+            Effect::Forget => self.forget().await,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The write-back over HTTP: a real `git http-backend`, and the ways in which servers fail.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/gitops/server.rs"]
+mod server;
+#[path = "support/gitops/mod.rs"]
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use reiter8::gitops::blocking;
+use reiter8::gitops::plan::plan_promote;
+use reiter8::gitops::repository::{Lease, PushError, Remote, RepositoryError, Session};
+use reiter8::gitops::transport::{Failure, Limits, Token};
+use server::{Mode, Server, TOKEN};
+use support::{author, environment, files, spec, text};
+use tempfile::TempDir;
+
+/// A server with one repository, and the way to it.
+struct World {
+    root: TempDir,
+    server: Server,
+}
+
+impl World {
+    async fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        environment(&root.path().join("env.git"));
+        let server = Server::start(root.path()).await;
+        Self { root, server }
+    }
+
+    fn remote(&self) -> Remote {
+        Remote::Http { url: self.server.url("env.git"), credentials: Some(Token::new(TOKEN)), allow_http: true }
+    }
+
+    async fn open(&self, limits: Limits) -> Result<Session, RepositoryError> {
+        let remote = self.remote();
+        blocking(move || Session::open(&remote, "main", limits)).await
+    }
+
+    fn repository(&self) -> git2::Repository {
+        git2::Repository::open_bare(self.root.path().join("env.git")).unwrap()
+    }
+}
+
+/// Runs git work on a session where it may block, and gives the session back.
+async fn with<T: Send + 'static>(
+    session: Session,
+    work: impl FnOnce(&mut Session) -> T + Send + 'static,
+) -> (Session, T) {
+    let (session, result) = tokio::task::spawn_blocking(move || {
+        let mut session = session;
+        let result = work(&mut session);
+        (session, result)
+    })
+    .await
+    .unwrap();
+    (session, result)
+}
+
+fn promotion(session: &Session, message: &str) -> reiter8::gitops::tree::CommitId {
+    let change = plan_promote(&session.files().unwrap(), &spec()).unwrap();
+    session.commit(session.head(), &change, text(message, &author())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shallow_clone_commits_and_pushes_what_a_full_one_would() {
+    let world = World::new().await;
+    let session = world.open(Limits::default()).await.unwrap();
+    let repository = world.repository();
+    let head = repository.find_reference("refs/heads/main").unwrap().peel_to_commit().unwrap();
+    assert_eq!(session.head().to_string(), head.id().to_string());
+    assert!(session.files_at(&head.parent_id(0).unwrap().into()).is_err(), "the clone has one commit");
+
+    let path = world.root.path().join("env.git");
+    let full = Session::open(&Remote::Local(path), "main", Limits::default()).unwrap();
+    let (session, commit) = with(session, |session| promotion(session, "Promote")).await;
+    assert_eq!(commit, promotion(&full, "Promote"));
+
+    let (session, (pushed, again)) = with(session, {
+        let commit = commit.clone();
+        move |session| {
+            (session.push(&commit, "iter8/x", &Lease::Absent), session.push(&commit, "iter8/x", &Lease::Absent))
+        }
+    })
+    .await;
+    assert_eq!((pushed, again), (Ok(()), Ok(())));
+    let content = &files(&repository, "iter8/x")["apps/productpage/productpage.yaml"];
+    assert_eq!(content, &support::fixture("promoted")["apps/productpage/productpage.yaml"]);
+
+    // The base moves; a new look finds it, and the branch can be replaced under its lease, then removed.
+    let moved = support::commit(&repository, "main", "More", &[("x".to_owned(), b"y".to_vec())].into());
+    let (_, ()) = with(session, move |session| {
+        assert_eq!(session.ls_remote("main").unwrap().unwrap().to_string(), moved.to_string());
+        assert_eq!(session.refresh().unwrap().to_string(), moved.to_string());
+        let second = promotion(session, "Promote");
+        assert_ne!(second, commit);
+        assert_eq!(
+            session.push(&second, "iter8/x", &Lease::Absent),
+            Err(PushError::LeaseLost { found: Some(commit.clone()) })
+        );
+        session.push(&second, "iter8/x", &Lease::At(commit.clone())).unwrap();
+        assert_eq!(
+            session.delete_branch("iter8/x", &Lease::At(commit)),
+            Err(PushError::LeaseLost { found: Some(second.clone()) })
+        );
+        session.delete_branch("iter8/x", &Lease::At(second)).unwrap();
+        assert_eq!(session.ls_remote("iter8/x"), Ok(None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_a_hook_refuses_is_an_error() {
+    let world = World::new().await;
+    for (hook, words, reason) in [
+        ("update", "no robots", "HookRejected"),
+        ("pre-receive", "Not allowed to push to protected branch", "ProtectedBranch"),
+    ] {
+        let file = world.root.path().join("env.git/hooks").join(hook);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, format!("#!/bin/sh\necho '{words}' >&2\nexit 1\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (_, refused) = with(world.open(Limits::default()).await.unwrap(), |session| {
+            session.push(&promotion(session, "Promote"), "iter8/x", &Lease::Absent)
+        })
+        .await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.reason(), reason, "{refused}");
+        assert!(refused.to_string().contains(words), "{refused}");
+        assert!(world.repository().find_reference("refs/heads/iter8/x").is_err());
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_leaves_a_push_that_can_be_repeated() {
+    let world = World::new().await;
+    let session = world.open(Limits::default()).await.unwrap();
+    let (session, commit) = with(session, |session| promotion(session, "Promote")).await;
+    world.server.set(Mode::LosePushAnswer);
+    let (session, lost) = with(session, {
+        let commit = commit.clone();
+        move |session| session.push(&commit, "iter8/x", &Lease::Absent)
+    })
+    .await;
+    assert_eq!(lost.unwrap_err().reason(), "ProviderUnavailable");
+    world.server.set(Mode::Serve);
+    let (_, repeated) = with(session, move |session| session.push(&commit, "iter8/x", &Lease::Absent)).await;
+    assert_eq!(repeated, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_names_and_tell_no_secrets() {
+    let world = World::new().await;
+    let session = world.open(Limits::default()).await.unwrap();
+    let (mut session, commit) = with(session, |session| promotion(session, "Promote")).await;
+    let cases = [
+        (Mode::Status(401), "AuthenticationFailed"),
+        (Mode::Status(403), "PermissionDenied"),
+        (Mode::Status(404), "RepositoryNotFound"),
+        (Mode::Status(301), "RepositoryMoved"),
+        (Mode::Status(307), "RepositoryMoved"),
+        (Mode::Status(429), "RateLimited"),
+        (Mode::Status(500), "ProviderUnavailable"),
+        (Mode::Status(503), "ProviderUnavailable"),
+        (Mode::Page, "ProviderUnavailable"),
+    ];
+    for (mode, reason) in cases {
+        world.server.set(mode);
+        let opened = world.open(Limits::default()).await.unwrap_err();
+        let commit = commit.clone();
+        let (back, pushed) = with(session, move |session| session.push(&commit, "iter8/x", &Lease::Absent)).await;
+        session = back;
+        let pushed = pushed.unwrap_err();
+        assert_eq!((opened.reason(), pushed.reason()), (reason, reason), "{mode:?}: {opened}");
+        for told in [format!("{opened} {opened:?}"), format!("{pushed} {pushed:?}")] {
+            assert!(!told.contains(TOKEN) && !told.contains("127.0.0.1"), "{told}");
+        }
+    }
+    world.server.set(Mode::Status(429));
+    let limited = world.open(Limits::default()).await.unwrap_err();
+    assert_eq!(limited, RepositoryError::Remote(Failure::RateLimited { retry_after: Some(Duration::from_secs(7)) }));
+
+    world.server.set(Mode::Serve);
+    for credentials in [None, Some(Token::new("wrong"))] {
+        let remote = Remote::Http { url: world.server.url("env.git"), credentials, allow_http: true };
+        let refused = blocking(move || Session::open(&remote, "main", Limits::default())).await.unwrap_err();
+        assert_eq!(refused.reason(), "AuthenticationFailed");
+    }
+    let token = Token::new(TOKEN);
+    assert!(!format!("{token} {token:?} {:?} {session:?}", world.remote()).contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_large_answers_end() {
+    let world = World::new().await;
+    let hasty = Limits { wall_clock: Duration::from_secs(1), ..Limits::default() };
+    let small = Limits { bytes: 100, ..Limits::default() };
+    for (mode, limits, failure) in [
+        (Mode::Stall, hasty, Failure::TimedOut),
+        (Mode::Trickle, hasty, Failure::TimedOut),
+        (Mode::Serve, small, Failure::TooLarge { bytes: 100 }),
+    ] {
+        world.server.set(mode);
+        let began = Instant::now();
+        assert_eq!(world.open(limits).await.unwrap_err(), RepositoryError::Remote(failure), "{mode:?}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{mode:?} took {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn addresses_that_could_leak_or_wander_are_refused() {
+    for (url, allow_http) in [
+        ("http://forge.test/o/r.git", false),
+        ("https://user:pass@forge.test/o/r.git", true),
+        ("https://token@forge.test/o/r.git", true),
+        ("https://forge.test/o/r.git?x=y", true),
+        ("https://forge.test/o/r.git#x", true),
+        ("file:///tmp/r.git", true),
+        ("ssh://forge.test/o/r.git", true),
+        ("git@forge.test:o/r.git", true),
+        ("/tmp/r.git", true),
+        ("reiter8://1", true),
+        ("", true),
+    ] {
+        let remote = Remote::Http { url: url.into(), credentials: None, allow_http };
+        let refused = Session::open(&remote, "main", Limits::default()).unwrap_err();
+        assert_eq!(refused.reason(), "AddressRefused", "{url}");
+        assert!(!refused.to_string().contains("pass"), "{refused}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The forge as its users see it: a person or CI who commits, reviews and merges.
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+/// A user of the stack's Gitea, at one repository of `bot`.
+#[derive(Clone)]
+pub struct Gitea {
+    client: Client,
+    base: String,
+    token: String,
+    pub repository: String,
+}
+
+impl Gitea {
+    pub fn new(url: &str, token: &str, repository: &str) -> Self {
+        Self {
+            client: Client::new(),
+            base: format!("{url}/api/v1"),
+            token: token.into(),
+            repository: repository.into(),
+        }
+    }
+
+    /// The address that git and Argo CD use.
+    pub fn clone_url(&self) -> String {
+        format!("{}/bot/{}.git", self.base.trim_end_matches("/api/v1"), self.repository)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
+        request = request.header("authorization", format!("token {}", self.token));
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        if !status.is_success() {
+            bail!("{method} {path}: {status} {text}");
+        }
+        Ok(if text.is_empty() || status == StatusCode::NO_CONTENT { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    async fn here(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        self.call(method, &format!("/repos/bot/{}{path}", self.repository), body).await
+    }
+
+    /// Creates the repository, with `reviewer` as a person who may merge.
+    pub async fn create(&self) -> anyhow::Result<()> {
+        let wanted = json!({"name": self.repository, "auto_init": true, "default_branch": "main", "private": false});
+        self.call(Method::POST, "/user/repos", Some(wanted)).await?;
+        self.here(Method::PUT, "/collaborators/reviewer", Some(json!({"permission": "write"}))).await?;
+        Ok(())
+    }
+
+    /// One commit on `main` that writes these files; `None` as content removes one.
+    pub async fn commit(&self, message: &str, files: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
+        let mut changes = vec![];
+        for (path, content) in files {
+            let sha = self.here(Method::GET, &format!("/contents/{path}"), None).await.ok();
+            let sha = sha.as_ref().and_then(|f| f.get("sha")).cloned();
+            changes.push(match (content, sha) {
+                (Some(content), None) => json!({"operation": "create", "path": path, "content": base64(content)}),
+                (Some(content), Some(sha)) => {
+                    json!({"operation": "update", "path": path, "content": base64(content), "sha": sha})
+                }
+                (None, sha) => json!({"operation": "delete", "path": path, "sha": sha}),
+            });
+        }
+        self.here(Method::POST, "/contents", Some(json!({"branch": "main", "message": message, "files": changes})))
+            .await?;
+        Ok(())
+    }
+
+    /// The text of a file on `main`.
+    pub async fn file(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}/repos/bot/{}/raw/{path}?ref=main", self.base, self.repository);
+        let answer = self.client.get(url).header("authorization", format!("token {}", self.token)).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// The paths of all files on `main`, sorted.
+    pub async fn files(&self) -> anyhow::Result<Vec<String>> {
+        let tree = self.here(Method::GET, "/git/trees/main?recursive=true&per_page=1000", None).await?;
+        let entries = tree.get("tree").and_then(Value::as_array).context("a tree without entries")?;
+        let blobs = entries.iter().filter(|e| e.get("type").and_then(Value::as_str) == Some("blob"));
+        let mut paths: Vec<String> = blobs.filter_map(|e| Some(e.get("path")?.as_str()?.to_owned())).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Every request, in any state, the oldest first.
+    pub async fn pulls(&self) -> anyhow::Result<Vec<Value>> {
+        let list = self.here(Method::GET, "/pulls?state=all&sort=oldest&limit=50", None).await?;
+        let mut pulls = list.as_array().cloned().unwrap_or_default();
+        pulls.sort_by_key(|p| p.get("number").and_then(Value::as_u64));
+        Ok(pulls)
+    }
+
+    /// Merges a request as soon as Gitea has found it mergeable.
+    pub async fn merge(&self, number: u64) -> anyhow::Result<()> {
+        let path = format!("/pulls/{number}/merge");
+        let mut last = self.here(Method::POST, &path, Some(json!({"Do": "merge"}))).await;
+        for _ in 0..50 {
+            match &last {
+                // 405: it still computes whether the request can be merged.
+                Err(error) if error.to_string().contains("405") => {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    last = self.here(Method::POST, &path, Some(json!({"Do": "merge"}))).await;
+                }
+                _ => break,
+            }
+        }
+        last.map(|_| ())
+    }
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let n = chunk.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(n >> (18 - 6 * i) & 63) as usize];
+            out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}

@@ -1,0 +1,383 @@
+//! One service on the stack, as its team sees it: a repository that Argo CD syncs, a gateway, and the controller with
+//! the rights that its manifests grant.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use reiter8::api::Experiment;
+use serde_json::{Value, json};
+
+use super::gitea::Gitea;
+use super::process::{Process, free_port};
+use super::{Endpoints, Site, parts};
+
+const ROUTING: &str = include_str!("manifests/routing.yaml");
+const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
+const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
+const CONTROLLER: &str = include_str!("../../../charts/manifests/controller.yaml");
+const ACCESS: &str = include_str!("../../../charts/manifests/repository-access.yaml");
+
+/// A running stack, stopped when it goes out of scope.
+pub struct Stack {
+    pub site: Site,
+    pub endpoints: Endpoints,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // To look at what a failed test left behind.
+        if std::env::var_os("REITER8_KEEP_STACK").is_some() {
+            println!("  left running: hack/stack --dir {} status | down", self.site.dir.display());
+            return;
+        }
+        let _ = super::down(&self.site.dir);
+    }
+}
+
+impl Stack {
+    /// Starts a stack of its own for a test program.
+    pub fn start(name: &str) -> anyhow::Result<Self> {
+        let target = std::env::current_exe()?;
+        let target = target.parent().and_then(Path::parent).context("a test program in target/debug/deps")?;
+        let node = target.join("examples/stack");
+        anyhow::ensure!(node.exists(), "{} is missing; run `cargo build --example stack`", node.display());
+        let dir = PathBuf::from(format!("/var/tmp/reiter8-test-{name}-{}", std::process::id()));
+        let site = Site { dir, bin: super::binaries(), node };
+        let endpoints = super::up(&site, &|line| println!("  {line}"))?;
+        Ok(Self { site, endpoints })
+    }
+
+    /// A client with every right.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let file = kube::config::Kubeconfig::read_from(&self.endpoints.kubeconfig)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    pub fn kubectl(&self, args: &[&str], input: Option<&str>) -> anyhow::Result<String> {
+        let mut command = Command::new(self.site.bin.join("kubectl"));
+        command.arg("--kubeconfig").arg(&self.endpoints.kubeconfig).args(args);
+        let file = tempfile::NamedTempFile::new()?;
+        if let Some(input) = input {
+            std::fs::write(file.path(), input)?;
+            command.stdin(std::fs::File::open(file.path())?);
+        }
+        parts::run(&mut command)
+    }
+
+    pub fn gateway(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.endpoints.gateway_port).into()
+    }
+
+    /// Installs the controller's manifests and runs it as the service account that they make.
+    pub async fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
+        // There is no image to run: the process below stands for the Deployment's pod.
+        let manifests: Vec<&str> = CONTROLLER.split("\n---\n").filter(|d| !d.contains("kind: Deployment")).collect();
+        self.kubectl(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))?;
+        self.kubectl(&["create", "namespace", "platform"], None)?;
+        self.kubectl(&["apply", "-f", "-"], Some(ACCESS))?;
+        let token = self.kubectl(&["create", "token", "reiter8", "-n", "reiter8-system", "--duration=4h"], None)?;
+        let kubeconfig = self.site.dir.join("reiter8.kubeconfig");
+        parts::kubeconfig(&kubeconfig, &self.endpoints.server, &self.endpoints.certificate_authority, token.trim())?;
+        Controller::start(self, binary, &kubeconfig)
+    }
+
+    /// The weights that Envoy has for a virtual host, by subset.
+    pub async fn envoy_weights(&self, host: &str) -> anyhow::Result<(u64, u64)> {
+        let url =
+            format!("http://127.0.0.1:{}/config_dump?resource=dynamic_route_configs", self.endpoints.envoy_admin_port);
+        let dump: Value = reqwest::get(url).await?.json().await?;
+        let configs = dump.get("configs").and_then(Value::as_array).cloned().unwrap_or_default();
+        for virtual_host in
+            configs.iter().filter_map(|c| c.pointer("/route_config/virtual_hosts")?.as_array()).flatten()
+        {
+            let domains = virtual_host.get("domains").map(ToString::to_string).unwrap_or_default();
+            if !domains.contains(host) {
+                continue;
+            }
+            let route = virtual_host.pointer("/routes/0/route").cloned().unwrap_or_default();
+            return Ok(weights(&route));
+        }
+        bail!("Envoy has no virtual host for {host}")
+    }
+}
+
+/// Weights of the baseline's and the candidate's clusters in one route; Envoy drops clusters of weight 0.
+fn weights(route: &Value) -> (u64, u64) {
+    let is = |cluster: Option<&Value>, subset: &str| {
+        cluster.and_then(Value::as_str).is_some_and(|c| c.contains(&format!("|{subset}|")))
+    };
+    let Some(clusters) = route.pointer("/weighted_clusters/clusters").and_then(Value::as_array) else {
+        let only = route.get("cluster");
+        return (u64::from(is(only, "stable")) * 100, u64::from(is(only, "candidate")) * 100);
+    };
+    let of = |subset: &str| {
+        let matching = clusters.iter().filter(|c| is(c.get("name"), subset));
+        matching.filter_map(|c| c.get("weight")?.as_u64()).sum()
+    };
+    (of("stable"), of("candidate"))
+}
+
+/// The controller's process.
+pub struct Controller {
+    process: Process,
+    pub port: u16,
+}
+
+impl Controller {
+    fn start(stack: &Stack, binary: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(binary);
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .args(["run", "--log-format", "text", "--allow-http-host", "127.0.0.1"])
+            .args(["--prometheus-url", &stack.endpoints.prometheus_url, "--listen", &format!("127.0.0.1:{port}")]);
+        let process = Process::spawn(&stack.site.dir, "reiter8", port, &mut command)?;
+        process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
+        Ok(Self { process, port })
+    }
+
+    /// Stops as Kubernetes would; how long it took.
+    pub fn stop(&self) -> Duration {
+        let began = Instant::now();
+        self.process.stop(Duration::from_secs(30));
+        began.elapsed()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.process.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.process.stop(Duration::from_secs(5));
+    }
+}
+
+/// What differs between trials.
+pub struct Candidate {
+    pub error_rate: &'static str,
+}
+
+/// A service with its repository and its Application.
+pub struct Trial<'a> {
+    pub stack: &'a Stack,
+    pub client: Client,
+    pub namespace: String,
+    pub host: String,
+    pub forge: Gitea,
+    pub reviewer: Gitea,
+}
+
+/// The directory of the service in its repository.
+pub const APP: &str = "apps/productpage";
+/// The experiment's name.
+pub const NAME: &str = "productpage-x7k2p";
+
+impl<'a> Trial<'a> {
+    /// A repository with the baseline, synced by Argo CD, with ready pods that answer through the gateway.
+    pub async fn new(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        let e = &stack.endpoints;
+        let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
+        forge.create().await?;
+        let host = format!("{namespace}.example.com");
+        let trial = Self {
+            stack,
+            client: stack.client().await?,
+            namespace: namespace.into(),
+            reviewer: Gitea::new(&e.gitea_url, &e.reviewer_token, namespace),
+            host,
+            forge,
+        };
+        let (baseline, routing) = (trial.manifest(BASELINE, "0"), trial.routing());
+        let files =
+            [(format!("{APP}/productpage.yaml"), Some(baseline)), (format!("{APP}/routing.yaml"), Some(routing))];
+        trial.commit("The product page", &files).await?;
+        trial.repository().await?;
+        trial.application()?;
+        trial
+            .until("the baseline to serve", Duration::from_secs(60), async || {
+                let sent = reqwest::Client::new()
+                    .get(format!("http://{}/productpage", stack.gateway()))
+                    .header("host", &trial.host)
+                    .timeout(Duration::from_secs(2))
+                    .send()
+                    .await;
+                Ok(sent.is_ok_and(|a| a.status().is_success()).then_some(()))
+            })
+            .await?;
+        Ok(trial)
+    }
+
+    /// A sample's manifest for this trial: its namespace, its error rate, and two seconds of preStop.
+    fn manifest(&self, sample: &str, error_rate: &str) -> String {
+        sample
+            .replace("namespace: bookinfo", &format!("namespace: {}", self.namespace))
+            .replace("value: \"0.001\"", &format!("value: \"{error_rate}\""))
+            .replace("sleep: {seconds: 5}", "sleep: {seconds: 3}")
+    }
+
+    fn routing(&self) -> String {
+        ROUTING
+            .replace("@NAMESPACE@", &self.namespace)
+            .replace("@HOST@", &self.host)
+            .replace("@PORT@", &self.stack.endpoints.gateway_port.to_string())
+    }
+
+    /// The experiment's manifest. Intervals are short, because Prometheus scrapes every second here.
+    pub fn experiment(&self, name: &str) -> String {
+        format!(
+            "apiVersion: iter8.tools/v2alpha2
+kind: Experiment
+metadata:
+  name: {name}
+  namespace: {ns}
+  annotations: {{argocd.argoproj.io/sync-wave: \"10\"}}
+spec:
+  target: {ns}/productpage
+  strategy:
+    testingPattern: Canary
+    weights: {{maxCandidateWeight: 50}}
+  versionInfo:
+    baseline: {{name: stable, workload: {{name: productpage}}, destination: {{subset: stable}}}}
+    candidates:
+    - {{name: candidate, workload: {{name: productpage-candidate}}, destination: {{subset: candidate}}}}
+  traffic: {{virtualService: bookinfo, routes: [productpage], host: productpage.{ns}.mesh.local}}
+  criteria:
+    objectives:
+    - {{metric: istio/error-rate, upperLimit: 1%}}
+  analysis: {{interval: 2s, lag: 3s, warmUp: 5s, soak: 15s, deadline: 10m}}
+  gitops:
+    repository: platform/{ns}
+    path: {APP}
+    promote: {{from: productpage-candidate.yaml, to: productpage.yaml}}
+",
+            ns = self.namespace
+        )
+    }
+
+    /// What CI does: one commit with the candidate and the experiment.
+    pub async fn start(&self, candidate: &Candidate) -> anyhow::Result<()> {
+        let files = [
+            (format!("{APP}/productpage-candidate.yaml"), Some(self.manifest(CANDIDATE, candidate.error_rate))),
+            (format!("{APP}/experiment.yaml"), Some(self.experiment(NAME))),
+        ];
+        self.commit("Try the next product page", &files).await
+    }
+
+    async fn commit(&self, message: &str, files: &[(String, Option<String>)]) -> anyhow::Result<()> {
+        let files: Vec<_> = files.iter().map(|(p, c)| (p.as_str(), c.as_deref())).collect();
+        self.forge.commit(message, &files).await
+    }
+
+    /// The Repository with its Secret, owned by the platform team.
+    async fn repository(&self) -> anyhow::Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "platform");
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "environment-token", "namespace": "platform"},
+            "stringData": {"token": self.stack.endpoints.bot_token}});
+        let params = PatchParams::apply("tests").force();
+        secrets.patch("environment-token", &params, &Patch::Apply(&secret)).await?;
+        let repository = json!({"apiVersion": "iter8.tools/v2alpha2", "kind": "Repository",
+            "metadata": {"name": self.namespace, "namespace": "platform"},
+            "spec": {"url": self.forge.clone_url(), "provider": "Gitea", "secretRef": {"name": "environment-token"},
+                "allowedNamespaces": [self.namespace], "allowedPaths": [APP]}});
+        self.stack.kubectl(&["apply", "-f", "-"], Some(&repository.to_string()))?;
+        Ok(())
+    }
+
+    /// The Application, with the settings that the docs recommend.
+    fn application(&self) -> anyhow::Result<()> {
+        let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": {"name": self.namespace, "namespace": "argocd"},
+            "spec": {"project": "default",
+                "source": {"repoURL": self.forge.clone_url(), "targetRevision": "main", "path": APP},
+                "destination": {"server": "https://kubernetes.default.svc", "namespace": self.namespace},
+                "ignoreDifferences": [{"group": "networking.istio.io", "kind": "VirtualService",
+                    "jqPathExpressions": [".spec.http[].route[].weight"]}],
+                "syncPolicy": {"automated": {"prune": true, "selfHeal": true},
+                    "retry": {"limit": 5},
+                    "syncOptions": ["CreateNamespace=true", "ApplyOutOfSyncOnly=true"]}}});
+        self.stack.kubectl(&["apply", "-f", "-"], Some(&application.to_string()))?;
+        Ok(())
+    }
+
+    pub fn experiments(&self) -> Api<Experiment> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The experiment as it is now.
+    pub async fn get(&self) -> anyhow::Result<Option<Experiment>> {
+        Ok(self.experiments().get_opt(NAME).await?)
+    }
+
+    /// Waits for something; what it was is in the error, with the experiment's own words.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                let status = self.get().await.ok().flatten().and_then(|e| e.status);
+                let status = serde_json::to_string(&status.map(|s| (s.phase, s.message, s.criteria, s.gitops)))?;
+                bail!("waited {} s for {what}; the experiment says {status}", patience.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The number of the open request whose branch belongs to a stage.
+    pub async fn open_request(&self, stage: &str, patience: Duration) -> anyhow::Result<u64> {
+        let marker = format!("-{stage}-");
+        self.until(&format!("the {stage} request"), patience, async || {
+            let pulls = self.forge.pulls().await?;
+            let open = pulls.iter().find(|p| {
+                let branch = p.pointer("/head/label").and_then(Value::as_str).unwrap_or_default();
+                p.get("state").and_then(Value::as_str) == Some("open") && branch.contains(&marker)
+            });
+            Ok(open.and_then(|p| p.get("number")?.as_u64()))
+        })
+        .await
+    }
+
+    /// Names of the Deployments and Experiments in the namespace.
+    pub async fn objects(&self) -> anyhow::Result<Vec<String>> {
+        let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        let mut names: Vec<String> = deployments
+            .list(&ListParams::default())
+            .await?
+            .iter()
+            .map(|d| format!("Deployment/{}", d.name_any()))
+            .collect();
+        let experiments = self.experiments().list(&ListParams::default()).await?;
+        names.extend(experiments.iter().map(|e| format!("Experiment/{}", e.name_any())));
+        Ok(names)
+    }
+
+    /// The VirtualService as it is now.
+    pub async fn virtual_service(&self) -> anyhow::Result<DynamicObject> {
+        let resource = kube::api::ApiResource {
+            group: "networking.istio.io".into(),
+            version: "v1".into(),
+            api_version: "networking.istio.io/v1".into(),
+            kind: "VirtualService".into(),
+            plural: "virtualservices".into(),
+        };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        Ok(api.get("bookinfo").await?)
+    }
+}
