@@ -18,12 +18,15 @@ use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
-use crate::live::{Binding, Destination, RouteBinding, ShareQuery, builtin};
+use crate::live::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding, builtin};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
 /// Beyond this cap the baseline is left with too little traffic to compare with.
 const MOST_FOR_COMPARISON: i32 = 90;
+
+/// The field that names a metric.
+const METRIC: &str = "spec.criteria.objectives[].metric";
 
 /// Labels by which Istio's subsets tell versions apart; they belong to a manifest's place, not to what was tested.
 const SUBSET_LABELS: [&str; 1] = ["version"];
@@ -148,11 +151,18 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         target: plan.identity.target.clone(),
         routes: routes(spec, baseline, candidate)?,
-        baseline_workload: plan.baseline.workload.clone(),
-        candidate_workload: plan.candidate.workload.clone(),
+        baseline: placeholders(baseline, &plan.baseline),
+        candidate: placeholders(candidate, &plan.candidate),
         metrics,
     };
+    binding.check().map_err(|e| Refusal::Invalid { field: METRIC, problem: e.to_string() })?;
     Ok(Resolved { plan, binding, write })
+}
+
+/// What a version's placeholders stand for.
+fn placeholders(version: &spec::Version, plan: &Version) -> VersionBinding {
+    let variables = version.variables.iter().map(|v| (v.name.clone(), v.value.clone())).collect();
+    VersionBinding { name: plan.name.clone(), workload: plan.workload.clone(), variables }
 }
 
 fn unsupported(field: &'static str, instead: &str) -> Refusal {
@@ -267,24 +277,26 @@ fn criteria(objectives: &[Objective], referred: &Referred) -> Result<(Vec<Criter
 }
 
 fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
-    const FIELD: &str = "spec.criteria.objectives[].metric";
     if let Some(query) = builtin::share(metric) {
         return Ok(query);
     }
     if metric.starts_with("istio/") {
         let problem = format!("there is no `{metric}` that is a share of requests; write `istio/error-rate`");
-        return Err(Refusal::Invalid { field: FIELD, problem });
+        return Err(Refusal::Invalid { field: METRIC, problem });
     }
     let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
-        field: FIELD,
+        field: METRIC,
         kind: "Metric",
         name: metric.into(),
     })?;
     match found.spec.kind() {
         Some(MetricKind::Share(share)) => Ok(ShareQuery::share(&share.bad.0, &share.total.0)),
-        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => Err(
-            unsupported(FIELD, &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`")),
-        ),
+        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => {
+            Err(unsupported(
+                METRIC,
+                &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`"),
+            ))
+        }
     }
 }
 

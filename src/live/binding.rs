@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::query::{SelectorError, Versions};
+
 /// Addresses of one experiment's parts. Built by `controller::resolve`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
@@ -17,12 +19,23 @@ pub struct Binding {
     pub target: String,
     /// The weights.
     pub routes: RouteBinding,
-    /// Name of the baseline's Deployment.
-    pub baseline_workload: String,
-    /// Name of the candidate's Deployment.
-    pub candidate_workload: String,
+    /// The version that serves users today.
+    pub baseline: VersionBinding,
+    /// The version on trial.
+    pub candidate: VersionBinding,
     /// One query for each criterion, in the plan's order.
     pub metrics: Vec<ShareQuery>,
+}
+
+/// One version, as far as its workload and its placeholders go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionBinding {
+    /// Its name in the experiment.
+    pub name: String,
+    /// Name of its Deployment.
+    pub workload: String,
+    /// Its own placeholders: name without `$`, value.
+    pub variables: Vec<(String, String)>,
 }
 
 /// The weights of an experiment.
@@ -56,6 +69,20 @@ pub struct ShareQuery {
     pub total: String,
     /// Series of requests to the service that reached no endpoint at all, if the metric knows them.
     pub unreached: Option<String>,
+}
+
+impl Binding {
+    /// Whether every selector is a plain one whose placeholders both versions have.
+    pub fn check(&self) -> Result<(), SelectorError> {
+        let Versions { baseline, candidate } = Versions::of(self);
+        let selectors =
+            |q: &ShareQuery| q.bad.iter().chain([&q.total]).chain(&q.unreached).cloned().collect::<Vec<_>>();
+        for selector in self.metrics.iter().flat_map(selectors) {
+            baseline.fill(&selector)?;
+            candidate.fill(&selector)?;
+        }
+        Ok(())
+    }
 }
 
 impl ShareQuery {

@@ -132,7 +132,7 @@ fn judge(holder: Option<&str>, me: &Binding, contenders: &[Contender]) -> Lock {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::binding::{Destination, RouteBinding};
+    use super::super::binding::{Destination, RouteBinding, VersionBinding};
     use super::*;
 
     fn me() -> Binding {
@@ -149,8 +149,8 @@ mod tests {
                 baseline: nowhere.clone(),
                 candidate: nowhere,
             },
-            baseline_workload: "app".into(),
-            candidate_workload: "next".into(),
+            baseline: VersionBinding::default(),
+            candidate: VersionBinding::default(),
             metrics: vec![],
         }
     }

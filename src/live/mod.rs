@@ -16,13 +16,15 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-pub use binding::{Binding, Destination, RouteBinding, ShareQuery};
+pub use binding::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding};
 pub use lock::Contender;
-pub use prometheus::Prometheus;
+pub use prometheus::{Counts, Prometheus};
+pub use query::{SelectorError, Values, Versions};
 pub use rollout::rollout;
 pub(crate) use routes::resource as virtual_service;
 
 use crate::api::Experiment;
+use crate::engine::judge::Tally;
 use crate::engine::{
     CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Unavailable,
     Window,
@@ -30,8 +32,6 @@ use crate::engine::{
 use crate::gitops::WriteBack;
 use crate::turn::World;
 use lock::TargetLock;
-use prometheus::Versions;
-use query::Values;
 use routes::RouteTable;
 use workloads::Deployments;
 
@@ -67,8 +67,8 @@ impl Live {
             deployments: Deployments::new(
                 client,
                 &binding.namespace,
-                &binding.baseline_workload,
-                &binding.candidate_workload,
+                &binding.baseline.workload,
+                &binding.candidate.workload,
             ),
             prometheus,
             binding,
@@ -77,23 +77,16 @@ impl Live {
         }
     }
 
-    fn versions(&self) -> Versions {
-        let (b, routes) = (&self.binding, &self.binding.routes);
-        Versions {
-            baseline: Values::of(b, &b.baseline_workload, &routes.baseline),
-            candidate: Values::of(b, &b.candidate_workload, &routes.candidate),
-        }
-    }
-
-    async fn reading(&self, window: Option<Window>) -> Option<Reading> {
-        let (window, versions) = (window?, self.versions());
+    /// What the counters say of an interval, for each criterion.
+    async fn counts(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Counts>>>)> {
+        let (window, versions) = (window?, Versions::of(&self.binding));
         let began = self.binding.created;
-        let queries = self.binding.metrics.iter().map(|query| self.prometheus.pair(query, &versions, window, began));
-        Some(Reading { window, pairs: futures::future::join_all(queries).await })
+        let queries = self.binding.metrics.iter().map(|query| self.prometheus.counts(query, &versions, window, began));
+        Some((window, futures::future::join_all(queries).await))
     }
 
-    async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<crate::engine::judge::Tally>>>> {
-        let (window, versions) = (questions.history?, self.versions());
+    async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {
+        let (window, versions) = (questions.history?, Versions::of(&self.binding));
         let step = questions.history_step;
         let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, &versions.baseline, window, step));
         Some(futures::future::join_all(queries).await)
@@ -158,16 +151,21 @@ fn no_write_back() -> Unavailable {
 
 impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
-        let (lock, routes, workloads, reading, history, preflight, stage, rollout) = futures::join!(
+        let (lock, routes, workloads, counts, history, preflight, stage, rollout) = futures::join!(
             self.lock.read(&self.binding, &self.contenders),
             self.routes.read(),
             self.deployments.read(),
-            self.reading(questions.window),
+            self.counts(questions.window),
             self.history(questions),
             self.preflight(questions.preflight),
             self.stage(questions.stage.as_ref()),
             self.rollout(questions.rollout.as_ref()),
         );
+        let ready = workloads.as_ref().ok().map(|w| w.baseline.ready > 0);
+        let reading = counts.map(|(window, counts)| Reading {
+            window,
+            pairs: counts.into_iter().map(|seen| seen.map(|c| c.map(|c| c.pair(ready)))).collect(),
+        });
         Observation {
             lock: Some(lock),
             routes: Some(routes),

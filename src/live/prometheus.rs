@@ -10,20 +10,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult};
+use serde::Deserialize;
 
 use super::binding::ShareQuery;
-use super::query::Values;
+use super::query::{SelectorError, Values, Versions};
 use crate::engine::judge::{Tally, counter_delta};
 use crate::engine::{Pair, Seen, Unavailable, Window};
 
 /// How old a sample may be to count as a series' value: Prometheus' own notion of staleness.
 const LOOKBACK: &str = "5m";
-/// The same in seconds.
-const LOOKBACK_SECONDS: i64 = 300;
+/// How long before an experiment a series may have been seen last and still be an old one that comes back: longer than
+/// a restart of Prometheus or of a proxy takes. Seconds.
+const MEMORY: i64 = 3600;
+/// No series is looked for further back than this: one that was away for a day was started anew. Seconds.
+const LONGEST_MEMORY: i64 = 86_400;
 /// Longest wait for an answer; an interval is rarely shorter.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read, bytes: an hour of history of some hundred series.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 8 << 20;
 /// Most series that one selector may have: more means that the selector is wrong.
 const MOST_SERIES: usize = 10_000;
 /// Most points of a range query that Prometheus answers.
@@ -37,10 +41,34 @@ pub struct Prometheus {
     client: Client,
 }
 
-/// The placeholders' values of both versions.
-pub(super) struct Versions {
-    pub(super) baseline: Values,
-    pub(super) candidate: Values,
+/// What the counters say of one interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Requests that the baseline got.
+    pub baseline: Tally,
+    /// Requests that the candidate got.
+    pub candidate: Tally,
+    /// Requests to the service that no endpoint got.
+    pub unreached: f64,
+}
+
+impl Counts {
+    /// The requests of both versions: while the baseline is available, a request that found no endpoint was meant for
+    /// the candidate. `ready`: whether the baseline has a ready replica, if that is known.
+    pub fn pair(self, ready: Option<bool>) -> Pair {
+        let Self { baseline, mut candidate, unreached } = self;
+        let answers = baseline.requests > baseline.bad;
+        let available = match ready {
+            // Readiness is of now, the counters are of the interval: neither may speak against it.
+            Some(ready) => ready && (answers || baseline.requests <= 0.0),
+            None => answers,
+        };
+        if available {
+            candidate.requests += unreached;
+            candidate.bad += unreached;
+        }
+        Pair { baseline, candidate }
+    }
 }
 
 /// A series by its labels.
@@ -62,43 +90,41 @@ impl Prometheus {
     }
 
     /// Requests of both versions in the interval; `None` if a counter's start cannot be known. `began`: when the
-    /// experiment did.
-    pub(super) async fn pair(
+    /// experiment did. Errors: `MetricsUnavailable`, `InvalidQuery`, `TooManySeries`.
+    pub async fn counts(
         &self,
         query: &ShareQuery,
         versions: &Versions,
         window: Window,
         began: Timestamp,
-    ) -> Seen<Option<Pair>> {
+    ) -> Seen<Option<Counts>> {
+        let unreached = async {
+            match &query.unreached {
+                Some(selector) => self.delta(selector, &versions.candidate, window, began).await,
+                None => Ok(Some(0.0)),
+            }
+        };
         let (baseline, candidate, unreached) = futures::future::try_join3(
             self.tally(query, &versions.baseline, window, began),
             self.tally(query, &versions.candidate, window, began),
-            self.unreached(query, &versions.candidate, window, began),
+            unreached,
         )
         .await?;
-        let (Some(baseline), Some(mut candidate), Some(unreached)) = (baseline, candidate, unreached) else {
+        let (Some(baseline), Some(candidate), Some(unreached)) = (baseline, candidate, unreached) else {
             return Ok(None);
         };
-        // While the baseline answers, a request that found no endpoint was meant for the candidate.
-        if baseline.requests > baseline.bad {
-            candidate.requests += unreached;
-            candidate.bad += unreached;
-        }
-        Ok(Some(Pair { baseline, candidate }))
+        Ok(Some(Counts { baseline, candidate, unreached }))
     }
 
-    /// The baseline's requests per step, oldest first; only steps that have data.
-    pub(super) async fn history(
-        &self,
-        query: &ShareQuery,
-        values: &Values,
-        window: Window,
-        step: f64,
-    ) -> Seen<Vec<Tally>> {
-        let total = self.steps(&values.fill(&query.total), window, step).await?;
+    /// A version's requests per `step` seconds, oldest first; only steps that have data.
+    ///
+    /// A series that appears within the window counts from its second sample on: what it held before is not known. A
+    /// window of more steps than Prometheus answers is read in longer ones.
+    pub async fn history(&self, query: &ShareQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
+        let total = self.steps(&query.total, values, window, step).await?;
         let mut bad: BTreeMap<i64, f64> = BTreeMap::new();
         for selector in &query.bad {
-            for (at, delta) in self.steps(&values.fill(selector), window, step).await? {
+            for (at, delta) in self.steps(selector, values, window, step).await? {
                 *bad.entry(at).or_default() += delta;
             }
         }
@@ -114,57 +140,48 @@ impl Prometheus {
         window: Window,
         began: Timestamp,
     ) -> Seen<Option<Tally>> {
-        let total = self.delta(&values.fill(&query.total), window, began).await?;
-        let mut bad = Some(0.0);
-        for selector in &query.bad {
-            let more = self.delta(&values.fill(selector), window, began).await?;
-            bad = bad.zip(more).map(|(a, b)| a + b);
-        }
+        let bad = query.bad.iter().map(|selector| self.delta(selector, values, window, began));
+        let (total, bad) = futures::future::try_join(
+            self.delta(&query.total, values, window, began),
+            futures::future::try_join_all(bad),
+        )
+        .await?;
+        let bad: Option<f64> = bad.into_iter().sum();
         // Bad requests are among all requests; scrapes of two targets may differ by a moment.
         Ok(total.zip(bad).map(|(requests, bad)| Tally { requests, bad: bad.min(requests) }))
     }
 
-    async fn unreached(
-        &self,
-        query: &ShareQuery,
-        values: &Values,
-        window: Window,
-        began: Timestamp,
-    ) -> Seen<Option<f64>> {
-        match &query.unreached {
-            Some(selector) => self.delta(&values.fill(selector), window, began).await,
-            None => Ok(Some(0.0)),
-        }
-    }
-
     /// What the selector's counters grew by; `None` if that cannot be known.
-    async fn delta(&self, selector: &str, window: Window, began: Timestamp) -> Seen<Option<f64>> {
+    async fn delta(&self, selector: &str, values: &Values, window: Window, began: Timestamp) -> Seen<Option<f64>> {
+        let selector = values.fill(selector).map_err(|e| unfilled(&e))?;
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
         let (before, after) =
             futures::future::try_join(self.instant(&query, window.from), self.instant(&query, window.to)).await?;
         let new: Vec<&Labels> = after.keys().filter(|labels| !before.contains_key(*labels)).collect();
         if !new.is_empty() {
             // A series that had been there before and was away at the interval's start may hold older requests.
-            let span = (window.from.as_second() - began.as_second()).max(0) + LOOKBACK_SECONDS;
+            let age = window.from.as_second().saturating_sub(began.as_second()).max(0);
+            let span = age.saturating_add(MEMORY).min(LONGEST_MEMORY);
             let known = self.instant(&format!("last_over_time({selector}[{span}s])"), window.from).await?;
             if new.iter().any(|labels| known.contains_key(*labels)) {
                 return Ok(None);
             }
         }
-        Ok(Some(
-            after.iter().map(|(labels, &value)| counter_delta(before.get(labels).copied().unwrap_or(0.0), value)).sum(),
-        ))
+        // One that vanished adds nothing: what it grew by since is not known, and little.
+        let grown = after.iter().map(|(labels, &value)| growth(before.get(labels).copied().unwrap_or(0.0), value));
+        Ok(grown.sum())
     }
 
     /// What the selector's counters grew by in each step, by the step's time.
-    async fn steps(&self, selector: &str, window: Window, step: f64) -> Seen<BTreeMap<i64, f64>> {
+    async fn steps(&self, selector: &str, values: &Values, window: Window, step: f64) -> Seen<BTreeMap<i64, f64>> {
+        let selector = values.fill(selector).map_err(|e| unfilled(&e))?;
         let span = window.to.duration_since(window.from).as_secs_f64();
         let step = step.max(span / MOST_POINTS);
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
         let (from, to) = (window.from.as_second(), window.to.as_second());
         let request = self.client.query_range(&query, from, to, step);
         let data = self.answer(request.post_raw().await, &query).await?;
-        let Data::Matrix(series) = data.data() else { return Err(unexpected(&query)) };
+        let Data::Matrix(series) = data.data() else { return Err(unexpected()) };
         let mut grown: BTreeMap<i64, f64> = BTreeMap::new();
         for one in bounded(series, &query)? {
             for two in one.samples().windows(2) {
@@ -172,8 +189,9 @@ impl Prometheus {
                 #[allow(clippy::cast_possible_truncation)]
                 let at = (b.timestamp() * 1000.0).round() as i64;
                 // A hole in the middle makes one long step; it says nothing about a step's requests.
-                if b.timestamp() - a.timestamp() < 1.5 * step {
-                    *grown.entry(at).or_default() += counter_delta(a.value(), b.value());
+                let whole = b.timestamp() - a.timestamp() < 1.5 * step;
+                if let Some(more) = growth(a.value(), b.value()).filter(|_| whole) {
+                    *grown.entry(at).or_default() += more;
                 }
             }
         }
@@ -185,12 +203,8 @@ impl Prometheus {
         let seconds = format!("{:.3}", at.as_millisecond() as f64 / 1000.0);
         let request = self.client.query(query).query("time", seconds);
         let data = self.answer(request.post_raw().await, query).await?;
-        let Data::Vector(series) = data.data() else { return Err(unexpected(query)) };
-        Ok(bounded(series, query)?
-            .iter()
-            .map(|s| (labels(s.metric()), s.sample().value()))
-            .filter(|(_, v)| v.is_finite())
-            .collect())
+        let Data::Vector(series) = data.data() else { return Err(unexpected()) };
+        Ok(bounded(series, query)?.iter().map(|s| (labels(s.metric()), s.sample().value())).collect())
     }
 
     /// Reads an answer, no larger than it may be.
@@ -215,27 +229,46 @@ impl Prometheus {
                 ));
             }
         }
-        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let answer = serde_json::from_slice::<Answer>(&body);
         if !status.is_success() {
-            let text = answer.get("error").and_then(serde_json::Value::as_str).unwrap_or_default();
-            return Err(refused(status, text, query));
+            return Err(refused(status, &answer.unwrap_or_default(), query));
         }
-        let data = answer.get("data").cloned().unwrap_or_default();
-        serde_json::from_value(data).map_err(|_| unexpected(query))
+        answer.ok().and_then(|a| a.data).ok_or_else(unexpected)
     }
 }
 
-/// A refused query is the user's to correct; any other status is the server's trouble.
-fn refused(status: reqwest::StatusCode, text: &str, query: &str) -> Unavailable {
-    let text: String = text.chars().take(MOST_TEXT).collect();
-    match status.as_u16() {
-        400 | 422 => Unavailable::new("InvalidQuery", format!("Prometheus refused `{query}`: {text}")),
-        code => Unavailable::new("MetricsUnavailable", format!("Prometheus answered {code}: {text}")),
+/// What Prometheus answers, also when it refuses.
+#[derive(Default, Deserialize)]
+struct Answer {
+    data: Option<PromqlResult>,
+    #[serde(default, rename = "errorType")]
+    kind: String,
+    #[serde(default)]
+    error: String,
+}
+
+/// A query that Prometheus itself refuses is the user's to correct; anything else is the server's trouble, or that of
+/// something before it.
+fn refused(status: reqwest::StatusCode, answer: &Answer, query: &str) -> Unavailable {
+    let text: String = answer.error.chars().take(MOST_TEXT).collect();
+    match answer.kind.as_str() {
+        "bad_data" | "execution" => Unavailable::new("InvalidQuery", format!("Prometheus refused `{query}`: {text}")),
+        _ => Unavailable::new("MetricsUnavailable", format!("Prometheus answered {status}: {text}")),
     }
 }
 
-fn unexpected(query: &str) -> Unavailable {
-    Unavailable::new("InvalidQuery", format!("Prometheus' answer to `{query}` is not of the expected shape"))
+fn unfilled(error: &SelectorError) -> Unavailable {
+    Unavailable::new("InvalidQuery", error.to_string())
+}
+
+fn unexpected() -> Unavailable {
+    Unavailable::new("MetricsUnavailable", "the answer is not one of Prometheus' HTTP API; check --prometheus-url")
+}
+
+/// What a counter grew by; `None` if a value is none of a counter's.
+fn growth(before: f64, after: f64) -> Option<f64> {
+    let count = |value: f64| value.is_finite() && value >= 0.0;
+    (count(before) && count(after)).then(|| counter_delta(before, after))
 }
 
 fn bounded<'a, T>(series: &'a [T], query: &str) -> Seen<&'a [T]> {
@@ -246,9 +279,9 @@ fn bounded<'a, T>(series: &'a [T], query: &str) -> Seen<&'a [T]> {
     Ok(series)
 }
 
-/// A series without its name, which functions keep or drop as they like.
+/// A series' labels, its name among them: `last_over_time` keeps it, and two counters may differ in it alone.
 fn labels(metric: &HashMap<String, String>) -> Labels {
-    metric.iter().filter(|(key, _)| *key != "__name__").map(|(k, v)| (k.clone(), v.clone())).collect()
+    metric.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// An error with its causes, on one line.

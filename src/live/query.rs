@@ -1,36 +1,195 @@
-//! Placeholders in series selectors: filled in for one version, escaped for PromQL.
+//! Series selectors with placeholders: checked, filled in for one version, escaped for PromQL.
 //!
-//! Pure. A placeholder is `$name`; an unknown one is left alone, so that a mistake shows up in the query's error.
+//! Pure. A selector is a metric name, label matchers in braces, or both, and nothing else: whoever writes a Metric can
+//! then not ask for more than counters, and a version's value cannot leave the string it stands in. A placeholder is
+//! `$name` inside a matcher's string; one that no version has is an error, never a literal text that matches nothing.
 
-use super::binding::{Binding, Destination};
+use super::binding::{Binding, Destination, VersionBinding};
+
+/// Most characters of a selector that an error repeats.
+const MOST_TEXT: usize = 60;
+
+/// Why a selector cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// Something that is not part of a plain selector: a function, an aggregation, a range, an offset, a comment.
+    #[error(
+        "failed to read the selector `{selector}` from `{rest}` on: write the raw counter, such as \
+         `http_requests_total{{workload=\"$workload\"}}`, without a function, a range or an offset"
+    )]
+    NotPlain {
+        /// The selector.
+        selector: String,
+        /// Where it stops being one.
+        rest: String,
+    },
+    /// A placeholder that no version has.
+    #[error("failed to fill in `${name}`: there are {known}")]
+    Unknown {
+        /// The placeholder's name.
+        name: String,
+        /// Those that exist.
+        known: String,
+    },
+}
 
 /// The values of one version's placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Values(Vec<(&'static str, String)>);
+pub struct Values(Vec<(String, String)>);
+
+/// The placeholders' values of both versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The baseline's.
+    pub baseline: Values,
+    /// The candidate's.
+    pub candidate: Values,
+}
+
+impl Versions {
+    /// The values that follow from an experiment's addresses.
+    pub fn of(binding: &Binding) -> Self {
+        Self {
+            baseline: Values::of(binding, &binding.baseline, &binding.routes.baseline),
+            candidate: Values::of(binding, &binding.candidate, &binding.routes.candidate),
+        }
+    }
+}
 
 impl Values {
-    /// The values of the baseline or the candidate.
-    pub(super) fn of(binding: &Binding, workload: &str, destination: &Destination) -> Self {
+    fn of(binding: &Binding, version: &VersionBinding, destination: &Destination) -> Self {
         let host = destination.host.clone().unwrap_or_default();
-        Self(vec![
+        let built_in = [
+            ("name", version.name.clone()),
+            ("workload", version.workload.clone()),
             ("workloadNamespace", binding.namespace.clone()),
-            ("workload", workload.to_owned()),
             ("hosts", hosts(&host, &binding.namespace)),
             ("host", host),
             ("subset", destination.subset.clone().unwrap_or_default()),
-        ])
+        ];
+        // The first one of a name counts: a version's own variables shadow nothing.
+        let own = version.variables.iter().cloned();
+        Self(built_in.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own).collect())
     }
 
-    /// Fills a selector in. Every placeholder stands inside a double-quoted PromQL string.
-    pub(super) fn fill(&self, selector: &str) -> String {
-        // The longest names first, so that `$workloadNamespace` is not taken for `$workload`.
-        self.0.iter().fold(selector.to_owned(), |text, (name, value)| text.replace(&format!("${name}"), &escape(value)))
+    /// Checks a selector and fills it in.
+    pub(super) fn fill(&self, selector: &str) -> Result<String, SelectorError> {
+        let mut out = String::new();
+        let mut text = Reader { rest: selector.trim() };
+        let refuse = |rest: &str| SelectorError::NotPlain { selector: excerpt(selector), rest: excerpt(rest) };
+        let name = text.word(true);
+        out.push_str(name);
+        if text.eat("{").is_some() {
+            out.push('{');
+            while text.eat("}").is_none() {
+                let (label, from) = (text.word(false), text.rest);
+                let operator = ["=~", "!~", "!=", "="].into_iter().find_map(|o| text.eat(o));
+                let (Some(operator), false) = (operator, label.is_empty()) else { return Err(refuse(from)) };
+                let (quote, content) = text.string().ok_or_else(|| refuse(text.rest))?;
+                out.push_str(label);
+                out.push_str(operator);
+                out.push('"');
+                self.substitute(quote, content, &mut out)?;
+                out.push_str("\",");
+                if text.eat(",").is_none() && !text.rest.starts_with('}') {
+                    return Err(refuse(text.rest));
+                }
+            }
+            out.push('}');
+        }
+        if out.is_empty() || !text.rest.is_empty() {
+            return Err(refuse(text.rest));
+        }
+        Ok(out)
+    }
+
+    /// Copies a string's content for double quotes, with the placeholders' values.
+    fn substitute(&self, quote: char, content: &str, out: &mut String) -> Result<(), SelectorError> {
+        let mut text = content.chars();
+        while let Some(c) = text.next() {
+            match c {
+                '$' => {
+                    let rest = text.as_str();
+                    let name = Reader { rest }.word(false);
+                    if name.is_empty() {
+                        // The end of a regular expression.
+                        out.push('$');
+                        continue;
+                    }
+                    let value = self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value);
+                    out.push_str(&escape(value.ok_or_else(|| self.unknown(name))?));
+                    text = rest.get(name.len()..).unwrap_or_default().chars();
+                }
+                '\\' if quote != '`' => match text.next() {
+                    Some('\'') => out.push('\''),
+                    // Not an escape of PromQL; and a backslash must not reach into a value.
+                    Some('$') | None => {
+                        return Err(SelectorError::NotPlain { selector: excerpt(content), rest: "\\$".into() });
+                    }
+                    Some(escaped) => out.extend(['\\', escaped]),
+                },
+                other => out.push_str(&escape(other.encode_utf8(&mut [0; 4]))),
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, name: &str) -> SelectorError {
+        let known: Vec<String> = self.0.iter().filter(|(n, _)| n != "hosts").map(|(n, _)| format!("`${n}`")).collect();
+        SelectorError::Unknown { name: excerpt(name), known: known.join(", ") }
+    }
+}
+
+/// Text that is still to be read; white space between the words is skipped.
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    /// A name; colons are allowed in a metric's.
+    fn word(&mut self, colons: bool) -> &'a str {
+        let allowed = |(i, c): (usize, char)| {
+            c.is_ascii_alphabetic() || c == '_' || colons && c == ':' || i > 0 && c.is_ascii_digit()
+        };
+        let end = self.rest.char_indices().find(|&c| !allowed(c)).map_or(self.rest.len(), |(i, _)| i);
+        self.take(end)
+    }
+
+    fn eat(&mut self, token: &'static str) -> Option<&'static str> {
+        self.rest.starts_with(token).then(|| {
+            self.take(token.len());
+            token
+        })
+    }
+
+    /// A quoted string: its quote and what is between.
+    fn string(&mut self) -> Option<(char, &'a str)> {
+        let quote = self.rest.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
+        let content = self.rest.get(1..)?;
+        let mut escaped = false;
+        let end = content.char_indices().find_map(|(i, c)| {
+            let ends = c == quote && !escaped;
+            escaped = c == '\\' && !escaped && quote != '`';
+            ends.then_some(i)
+        })?;
+        self.take(end + 2);
+        Some((quote, content.get(..end)?))
+    }
+
+    fn take(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at_checked(bytes).unwrap_or((self.rest, ""));
+        self.rest = rest.trim_start();
+        taken
     }
 }
 
 /// A value inside a double-quoted PromQL string.
 fn escape(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(MOST_TEXT).collect()
 }
 
 /// A regular expression of the names under which a service's host is reported; without a host, any.
@@ -45,18 +204,78 @@ fn hosts(host: &str, namespace: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
-    #[test]
-    fn values_cannot_leave_their_string() {
-        let values = Values(vec![("workload", r#"a"} or x{b="\"#.into())]);
-        assert_eq!(values.fill(r#"m{w="$workload"}"#), r#"m{w="a\"} or x{b=\"\\"}"#);
+    fn values(pairs: &[(&str, &str)]) -> Values {
+        Values(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect())
     }
 
     #[test]
-    fn long_names_win_over_their_beginnings() {
-        let values = Values(vec![("workloadNamespace", "ns".into()), ("workload", "w".into())]);
-        assert_eq!(values.fill("$workloadNamespace/$workload/$other"), "ns/w/$other");
+    fn values_cannot_leave_their_string() {
+        let hostile = values(&[("workload", "a\"} or x{b='`\\\n")]);
+        let filled = r#"m{w="a\"} or x{b='`\\\n",}"#;
+        for selector in [r#"m{w="$workload"}"#, "m{w='$workload'}", "m{w=`$workload`}"] {
+            assert_eq!(hostile.fill(selector).unwrap(), filled, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_the_whole_name() {
+        let values = values(&[("workload", "w"), ("workloadNamespace", "ns")]);
+        let filled = values.fill(r#"{a="$workloadNamespace/$workload-x",b=~"end$|$"}"#).unwrap();
+        assert_eq!(filled, r#"{a="ns/w-x",b=~"end$|$",}"#);
+        let error = values.fill(r#"m{a="$work"}"#).unwrap_err().to_string();
+        assert!(error.contains("`$work`") && error.contains("`$workloadNamespace`"), "{error}");
+    }
+
+    #[test]
+    fn a_backslash_reaches_into_no_value() {
+        let hostile = values(&[("v", "\"} or x{a=\"")]);
+        assert!(hostile.fill(r#"m{a="\$v"}"#).is_err());
+        assert_eq!(hostile.fill(r#"m{a='\"} or x{a="'}"#).unwrap(), r#"m{a="\"} or x{a=\"",}"#);
+        assert_eq!(hostile.fill(r#"m{a="\\$v"}"#).unwrap(), r#"m{a="\\\"} or x{a=\"",}"#);
+    }
+
+    #[test]
+    fn strings_keep_their_meaning_in_other_quotes() {
+        let table = [
+            (r#"m{a='it\'s "x"\\'}"#, r#"m{a="it's \"x\"\\",}"#),
+            (r#"m{a=`\d"`}"#, r#"m{a="\\d\"",}"#),
+            (r#" m { a != "}" , } "#, r#"m{a!="}",}"#),
+            ("job:rate:sum", "job:rate:sum"),
+        ];
+        for (written, filled) in table {
+            assert_eq!(values(&[]).fill(written).unwrap(), filled, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_plain_selector_is_refused_where_it_begins() {
+        let table = [
+            ("rate(m[1m])", "(m[1m])"),
+            (r#"m{a="b"}[5m]"#, "[5m]"),
+            (r#"m{a="b"} offset 5m"#, "offset 5m"),
+            ("m @ 12", "@ 12"),
+            ("m # all", "# all"),
+            ("m{$workload=\"x\"}", "$workload=\"x\"}"),
+            (r#"m{a=$workload}"#, "$workload}"),
+            (r#"m{a="b"#, "\"b"),
+            (r#"m{a="b" c="d"}"#, "c=\"d\"}"),
+            ("m{a}", "}"),
+            ("m{", ""),
+            ("{}x", "x"),
+            ("", ""),
+            ("1m", "1m"),
+            ("sum by (a) (m)", "by (a) (m)"),
+        ];
+        for (selector, at) in table {
+            match values(&[("workload", "w")]).fill(selector) {
+                Err(SelectorError::NotPlain { rest, .. }) => assert_eq!(rest, at, "{selector}"),
+                other => assert_eq!(format!("{other:?}"), "", "{selector}"),
+            }
+        }
     }
 
     #[test]
