@@ -17,5 +17,6 @@ pub mod engine;
 pub mod gitops;
 pub mod live;
 pub mod server;
+pub mod simulate;
 pub mod telemetry;
 pub mod turn;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use jiff::{SignedDuration, Timestamp};
+use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
 
@@ -68,7 +69,7 @@ impl World {
             workloads: Some(Ok(Workloads { baseline: workload(1), candidate: workload(self.ready) })),
             reading,
             history: q.history.map(|_| {
-                let quiet = |i: usize| Tally { requests: 500.0, bad: f64::from(u8::from(i % 2 == 0)) };
+                let quiet = |i: usize| Tally { requests: 500.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
                 vec![Ok((0..360).map(quiet).collect())]
             }),
             ..Observation::default()
@@ -111,7 +112,6 @@ fn a_good_candidate_is_promoted_after_its_soak() {
     let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
     let mut now: Timestamp = T0.parse().unwrap();
     let phases = run(&plan, &mut world, &mut progress, &mut now, 1000);
-    use Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
     assert_eq!(phases, [Queued, Preparing, Shifting, Deciding, Promoting, Completed]);
     let decision = progress.decision.unwrap();
     assert_eq!((decision.outcome, decision.reason, decision.weight), (Outcome::Promote, Reason::Proven, 50));

@@ -54,7 +54,8 @@ fn violations(text: &str) -> Vec<String> {
 
 /// The path of a `use` line.
 fn imported(line: &str) -> Option<String> {
-    let line = line.trim().strip_prefix("pub ").unwrap_or(line.trim());
+    let line = line.trim();
+    let line = line.strip_prefix("pub ").unwrap_or(line);
     line.strip_prefix("use ").map(|path| path.trim().to_owned())
 }
 

@@ -78,7 +78,7 @@ async fn follow(trial: &Trial<'_>, load: &Load) -> anyhow::Result<Seen> {
 /// Compares the client's split during one hold with its weight.
 fn hold(seen: &mut Seen, load: &Load, weight: u64, since: Instant) {
     // What is under way when a weight changes may still go the old way; a request takes some tens of milliseconds.
-    let counts = load.between(since + Duration::from_millis(100), Instant::now() - Duration::from_millis(300));
+    let counts = load.between(since + Duration::from_millis(100), Duration::from_millis(300));
     let to_candidate = counts.by_version.get("v2").copied().unwrap_or(0);
     let (n, p) = (counts.sent as f64, weight as f64 / 100.0);
     if counts.sent >= 500 {
@@ -210,7 +210,7 @@ impl Clock {
 async fn the_loop_runs_on_real_parts() {
     let stack = Stack::start("e2e").unwrap();
     println!("  the stack started in {:.1} s", stack.endpoints.seconds);
-    let controller = stack.controller(Path::new(env!("CARGO_BIN_EXE_reiter8"))).await.unwrap();
+    let controller = stack.controller(Path::new(env!("CARGO_BIN_EXE_reiter8"))).unwrap();
     for (name, result) in [("good", good(&stack).await), ("bad", bad(&stack).await)] {
         if let Err(error) = result {
             panic!("{name}: {error:#}\nthe controller's log ends with:\n{}", end(&controller.log()));

@@ -3,6 +3,9 @@
 //! Owns arguments, help and exit codes; each command is a module of its own that does the work.
 
 pub mod crds;
+mod demo;
+pub mod simulate;
+mod style;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(RunArgs),
+    Demo(demo::DemoArgs),
+    Simulate(simulate::SimulateArgs),
+    /// Print the definitions of Experiment, Metric and Repository
     Crds(crds::Crds),
 }
 
@@ -30,6 +36,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(args) => on_runtime(run(args)),
+        Command::Demo(args) => on_runtime(demo::demo(args)),
+        Command::Simulate(args) => on_runtime(simulate::simulate(args)),
         Command::Crds(args) => args.run().map_err(Into::into),
     };
     match done {

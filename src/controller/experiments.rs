@@ -137,7 +137,7 @@ async fn reconcile(
 ) -> Result<Action, Unfinished> {
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     let began = Instant::now();
-    let result = one(&context, &experiments, &namespace, &name).await;
+    let result = Box::pin(one(&context, &experiments, &namespace, &name)).await;
     context.metrics.turn(began.elapsed().as_secs_f64());
     count(&context, &experiments);
     match result {
@@ -241,7 +241,9 @@ async fn turns(
     for _ in 0..TURNS {
         let Step { progress: next, effects, wake, .. } =
             turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
-        effects.iter().for_each(|e| context.metrics.effect(e.as_str()));
+        for effect in &effects {
+            context.metrics.effect(effect.as_str());
+        }
         if let (None, Some(decision)) = (&progress.decision, &next.decision) {
             context.metrics.outcome(decision.reason.as_str());
         }

@@ -44,8 +44,11 @@ pub struct Progress {
     pub intervals: u32,
     /// Intervals in a row without a request to the candidate.
     pub silent: u32,
-    /// Intervals in a row that the metrics source did not answer.
+    /// Times in a row that the metrics source did not answer.
     pub blind: u32,
+    /// When it last did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Timestamp>,
     /// Requests per second of both versions together, last seen.
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.

@@ -20,7 +20,9 @@ const QUIET: u32 = 5;
 pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Window> {
     let from = progress.looked?;
     let to = now - plan.analysis.lag;
-    (to >= from + plan.analysis.interval).then_some(Window { from, to })
+    // A source that does not answer is not asked more often than one that does.
+    let patient = progress.unanswered.is_none_or(|t| now >= t + plan.analysis.interval);
+    (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
 }
 
 /// Requests per second before the experiment, from the baseline's history; 0 if it is unknown.
@@ -74,7 +76,8 @@ impl Turn<'_> {
         if reading.pairs.iter().any(Result::is_err) {
             // The interval stays open: what arrives later lands in a longer one, and nothing is lost.
             self.progress.blind += 1;
-            return self.again(self.plan.analysis.interval);
+            self.progress.unanswered = Some(self.now);
+            return;
         }
         let pairs: Vec<Pair> =
             reading.pairs.iter().map(|p| p.as_ref().ok().copied().flatten().unwrap_or_default()).collect();
@@ -90,6 +93,7 @@ impl Turn<'_> {
         let silent = pairs.iter().all(|p| p.candidate.requests <= 0.0);
         self.progress.silent = if silent { self.progress.silent + 1 } else { 0 };
         self.progress.blind = 0;
+        self.progress.unanswered = None;
         self.progress.looked = Some(reading.window.to);
         self.progress.intervals += 1;
         if !silent {
@@ -174,8 +178,7 @@ impl Turn<'_> {
         let a = &self.plan.analysis;
         if let Some(looked) = self.progress.looked {
             let next = looked + a.interval + a.lag;
-            // A source that does not answer is not asked more often than one that does.
-            self.at(if next <= self.now { self.now + a.interval } else { next });
+            self.at(self.progress.unanswered.map_or(next, |t| next.max(t + a.interval)));
         }
         if let (Phase::Deciding, Some(applied)) = (self.progress.phase, self.progress.applied) {
             let soaked = applied + a.soak;

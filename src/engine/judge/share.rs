@@ -35,7 +35,7 @@ pub struct ShareTest {
     /// Largest acceptable share of bad requests, strictly between 0 and 1.
     #[serde(with = "exact")]
     pub limit: f64,
-    /// Dispersion φ, at least 1: that many bad requests count as one (see [`super::dispersion`]).
+    /// Dispersion φ, at least 1: that many bad requests count as one (see [`super::dispersion()`]).
     #[serde(with = "exact")]
     pub phi: f64,
     /// Whether the count part takes part in Fail; without history its φ would be a guess.

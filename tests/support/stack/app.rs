@@ -45,7 +45,7 @@ enum Command {
 }
 
 fn default_dir() -> PathBuf {
-    let user = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("procfs"));
+    let user = std::fs::metadata("/proc/self").map_or(0, |own| std::os::unix::fs::MetadataExt::uid(&own));
     PathBuf::from(format!("/var/tmp/reiter8-stack-{user}"))
 }
 

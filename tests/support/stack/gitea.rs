@@ -122,7 +122,7 @@ fn base64(text: &str) -> String {
     for chunk in text.as_bytes().chunks(3) {
         let n = chunk.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
         for i in 0..4 {
-            let digit = DIGITS[(n >> (18 - 6 * i) & 63) as usize];
+            let digit = DIGITS.get((n >> (18 - 6 * i) & 63) as usize).copied().unwrap_or(b'=');
             out.push(if i <= chunk.len() { char::from(digit) } else { '=' });
         }
     }

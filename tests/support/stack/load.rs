@@ -72,10 +72,10 @@ impl Load {
         count(&self.answers.lock().unwrap_or_else(PoisonError::into_inner), moment, self.began)
     }
 
-    /// What was sent between two moments, as far as it is answered.
-    pub fn between(&self, from: Instant, to: Instant) -> Counts {
+    /// What was sent from a moment on, but for the last `short` time, whose answers may still be under way.
+    pub fn between(&self, from: Instant, short: Duration) -> Counts {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let within: Vec<Answer> = answers.iter().filter(|a| a.at < to).cloned().collect();
+        let within: Vec<Answer> = answers.iter().filter(|a| a.at.elapsed() > short).cloned().collect();
         count(&within, from, self.began)
     }
 

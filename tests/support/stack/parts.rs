@@ -4,6 +4,7 @@
 //! of Argo CD, which has no flag for it). Data are thrown away with the folder.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -351,7 +352,6 @@ impl Site {
         let process = Process::spawn(&self.dir, name, port, command)?;
         let mut note = serde_json::to_vec(&process)?;
         note.push(b'\n');
-        use std::io::Write as _;
         fs::OpenOptions::new().create(true).append(true).open(self.dir.join("processes"))?.write_all(&note)?;
         Ok(process)
     }

@@ -77,7 +77,7 @@ impl Stack {
     }
 
     /// Installs the controller's manifests and runs it as the service account that they make.
-    pub async fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
+    pub fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
         // There is no image to run: the process below stands for the Deployment's pod.
         let manifests: Vec<&str> = CONTROLLER.split("\n---\n").filter(|d| !d.contains("kind: Deployment")).collect();
         self.kubectl(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))?;
@@ -87,6 +87,11 @@ impl Stack {
         let kubeconfig = self.site.dir.join("reiter8.kubeconfig");
         parts::kubeconfig(&kubeconfig, &self.endpoints.server, &self.endpoints.certificate_authority, token.trim())?;
         Controller::start(self, binary, &kubeconfig)
+    }
+
+    /// Another replica of the controller.
+    pub fn replica(&self, binary: &Path) -> anyhow::Result<Controller> {
+        Controller::start(self, binary, &self.site.dir.join("reiter8.kubeconfig"))
     }
 
     /// The weights that Envoy has for a virtual host, by subset.
@@ -137,7 +142,15 @@ impl Controller {
         let mut command = Command::new(binary);
         command
             .env("KUBECONFIG", kubeconfig)
-            .args(["run", "--log-format", "text", "--allow-http-host", "127.0.0.1"])
+            .args([
+                "run",
+                "--log-format",
+                "text",
+                "--allow-http-host",
+                "127.0.0.1",
+                "--identity",
+                &format!("replica-{port}"),
+            ])
             .args(["--prometheus-url", &stack.endpoints.prometheus_url, "--listen", &format!("127.0.0.1:{port}")]);
         let process = Process::spawn(&stack.site.dir, "reiter8", port, &mut command)?;
         process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
@@ -149,6 +162,12 @@ impl Controller {
         let began = Instant::now();
         self.process.stop(Duration::from_secs(30));
         began.elapsed()
+    }
+
+    /// Dies at once, as in a crash.
+    pub fn kill(&self) {
+        self.process.signal("-KILL");
+        self.process.stop(Duration::ZERO);
     }
 
     pub fn log(&self) -> String {
@@ -214,6 +233,22 @@ impl<'a> Trial<'a> {
                 Ok(sent.is_ok_and(|a| a.status().is_success()).then_some(()))
             })
             .await?;
+        Ok(trial)
+    }
+
+    /// The baseline, the candidate and the routing without Git, Argo CD or an experiment; both are ready.
+    pub async fn plain(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        let e = &stack.endpoints;
+        let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
+        let reviewer = Gitea::new(&e.gitea_url, &e.reviewer_token, namespace);
+        let host = format!("{namespace}.example.com");
+        let trial = Self { stack, client: stack.client().await?, namespace: namespace.into(), reviewer, host, forge };
+        stack.kubectl(&["create", "namespace", namespace], None)?;
+        for manifest in [trial.manifest(BASELINE, "0"), trial.manifest(CANDIDATE, "0"), trial.routing()] {
+            stack.kubectl(&["apply", "-f", "-"], Some(&manifest))?;
+        }
+        let wait = ["wait", "--for=condition=Available", "deployment", "--all", "-n", namespace, "--timeout=60s"];
+        stack.kubectl(&wait, None)?;
         Ok(trial)
     }
 

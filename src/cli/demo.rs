@@ -1,0 +1,200 @@
+//! `reiter8 demo`: the whole story on this machine, for a good candidate and a bad one.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+
+use super::style::{bar, clock, diff, for_people, paint};
+use crate::api::{Quantity, Unit};
+use crate::engine::Outcome;
+use crate::simulate::{Behaviour, Event, Scenario, Story, play};
+
+/// Pause after each line for people, so that the story can be read; both stories stay below fifteen seconds.
+const PACE: Duration = Duration::from_millis(60);
+
+/// Tell the whole story on this machine: no cluster, no network, nothing installed
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "The experiment, its evidence, the edits, commits, pushes and pull requests are real; traffic, \
+    metrics and\nworkloads are simulated under a virtual clock.\n\n\
+    Exit codes: 0 both stories came to an end and the repository is in order, 1 one of them did not.\n\n\
+    Examples:\n  reiter8 demo\n  reiter8 demo --keep /tmp/demo && git -C /tmp/demo/good.git log --graph main\n  \
+    reiter8 demo --seed 7 --candidate-errors 5%,0.1% -o json"
+)]
+pub(super) struct DemoArgs {
+    /// Seed of all chance
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Shares of bad requests of the good and of the bad candidate
+    #[arg(long, value_delimiter = ',', num_args = 1..=2, default_values = ["0.1%", "5%"], value_name = "SHARE")]
+    candidate_errors: Vec<String>,
+    /// Keep the repositories in this folder, as NAME.git
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// `json` prints one document instead of the story
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["json", "text"], default_value = "text")]
+    output: String,
+    /// Do not pause for people
+    #[arg(long)]
+    fast: bool,
+}
+
+/// The document of `-o json`.
+#[derive(Serialize)]
+struct Document {
+    scenarios: Vec<Told>,
+}
+
+/// One story in the document.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    name: &'static str,
+    outcome: &'static str,
+    seconds_to_decision: i64,
+    bad_requests: u64,
+    final_weights: Weights,
+    commits: Vec<String>,
+    files_before: Vec<String>,
+    files_after: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Weights {
+    baseline: u8,
+    candidate: u8,
+}
+
+/// Runs the demo.
+pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
+    let temporary = tempfile::tempdir().context("failed to make a temporary folder")?;
+    let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let teller = Teller { aloud: args.output == "text", colours: for_people(), pace: for_people() && !args.fast };
+    let mut scenarios = vec![];
+    let shares = [args.candidate_errors.first(), args.candidate_errors.last()];
+    for (name, share) in ["good", "bad"].into_iter().zip(shares.into_iter().flatten()) {
+        let path = folder.join(format!("{name}.git"));
+        ensure!(!path.exists(), "{} is there already; remove it, or name another folder for --keep", path.display());
+        let errors = Quantity::from(share.as_str());
+        errors.value(Unit::Share).with_context(|| format!("--candidate-errors {share}"))?;
+        let candidate = Behaviour { errors, ..Behaviour::default() };
+        let scenario = Scenario { seed: args.seed, candidate, ..Scenario::default() };
+        teller.title(name, share);
+        let story = play(&scenario, &path, |event| teller.event(event)).await?;
+        teller.requests(&story);
+        scenarios.push(told(name, &story)?);
+        teller.end(&story, args.keep.is_some().then_some(&path));
+    }
+    if args.output == "json" {
+        println!("{}", serde_json::to_string_pretty(&Document { scenarios })?);
+    }
+    Ok(())
+}
+
+/// Checks that a story came to its end, and sums it up.
+fn told(name: &'static str, story: &Story) -> anyhow::Result<Told> {
+    let Some(outcome) = story.outcome else { bail!("the {name} story ended without a verdict") };
+    let names = |files: &[(String, String)]| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    ensure!(story.removed, "the {name} story's experiment was not removed");
+    ensure!(names(&story.before) == names(&story.after), "the {name} story's directory has other files than before");
+    // Counts of requests are whole and small.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let bad_requests = story.bad_requests.round() as u64;
+    Ok(Told {
+        name,
+        outcome: outcome.as_str(),
+        seconds_to_decision: story.seconds_to_decision.unwrap_or(0),
+        bad_requests,
+        final_weights: Weights { baseline: 100 - story.candidate_weight, candidate: story.candidate_weight },
+        commits: story.commits.clone(),
+        files_before: names(&story.before),
+        files_after: names(&story.after),
+    })
+}
+
+/// Tells the story on the terminal.
+struct Teller {
+    aloud: bool,
+    colours: bool,
+    pace: bool,
+}
+
+impl Teller {
+    fn say(&self, line: &str) {
+        if !self.aloud {
+            return;
+        }
+        // A reader who left (a closed pipe) is no reason to fail half-way.
+        let _ = writeln!(std::io::stdout(), "{line}");
+        if self.pace {
+            std::thread::sleep(PACE);
+        }
+    }
+
+    fn title(&self, name: &str, share: &str) {
+        let title = format!("The {name} candidate: {share} of its requests fail; the limit is 1 %");
+        self.say(&format!("\n{}", paint(&title, 1, self.colours)));
+        self.say("CI commits the candidate and its Experiment; the GitOps tool syncs them.\n");
+        self.say("  time   candidate                    requests   bad   Fail evidence   Pass evidence");
+    }
+
+    fn event(&self, event: &Event) {
+        let at = clock(event.at);
+        if event.what == "evidence" {
+            let (fail, pass) = (
+                format!("{:.2} of {:.0}", event.fail.0.min(9999.0), event.fail.1),
+                format!("{:.2} of {:.0}", event.pass.0.min(9999.0), event.pass.1),
+            );
+            let weight = bar(event.weight);
+            self.say(&format!(
+                "  {at:>5}  {} {:>3} %  {:>8.0} {:>5.0}   {fail:<14}  {pass}",
+                paint(&weight, 36, self.colours),
+                event.weight,
+                event.requests,
+                event.bad
+            ));
+        } else if !event.what.starts_with("Waiting") {
+            self.say(&format!("  {at:>5}  {}", paint(&event.what, 1, self.colours)));
+        }
+    }
+
+    fn requests(&self, story: &Story) {
+        for request in &story.requests {
+            let heading = format!("Pull request #{}: {}", request.number, request.title);
+            self.say(&format!("\n  {}", paint(&heading, 1, self.colours)));
+            let ended = request.ended.map_or_else(String::new, |e| format!(", {} at {}", request.outcome, clock(e)));
+            self.say(&format!("  from {}, opened at {}{ended}", request.branch, clock(request.opened)));
+            for line in diff(&request.diff, self.colours).lines() {
+                self.say(line);
+            }
+        }
+    }
+
+    fn end(&self, story: &Story, kept: Option<&PathBuf>) {
+        let (word, colour) = match story.outcome {
+            Some(Outcome::Promote) => ("promoted", 32),
+            Some(Outcome::Discard) => ("discarded", 31),
+            None => ("undecided", 33),
+        };
+        let seconds = story.seconds_to_decision.unwrap_or(0);
+        self.say(&format!(
+            "\n  The candidate was {} {seconds} s after its first request; it answered {:.0} requests badly.",
+            paint(word, colour, self.colours),
+            story.bad_requests
+        ));
+        let changed: Vec<&str> =
+            story.before.iter().filter(|file| !story.after.contains(file)).map(|(path, _)| path.as_str()).collect();
+        let shape = if changed.is_empty() {
+            "every byte of them as before".into()
+        } else {
+            format!("changed: {}", changed.join(", "))
+        };
+        self.say(&format!("  The repository has the files it had before the experiment; {shape}."));
+        if let Some(path) = kept {
+            self.say(&format!("  git -C {} log --graph main", path.display()));
+        }
+    }
+}

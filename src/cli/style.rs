@@ -1,0 +1,35 @@
+//! Colours and bars for people at a terminal; plain text for everybody else.
+
+use std::io::IsTerminal as _;
+
+/// Whether standard output is read by a person who did not decline colours.
+pub(super) fn for_people() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Text in one of ANSI's colours: 31 red, 32 green, 36 cyan, 1 bold, 2 dim.
+pub(super) fn paint(text: &str, colour: u8, wanted: bool) -> String {
+    if wanted { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// A bar of twenty cells for a percentage.
+pub(super) fn bar(percent: u8) -> String {
+    let full = usize::from(percent).div_ceil(5).min(20);
+    format!("{}{}", "█".repeat(full), "·".repeat(20 - full))
+}
+
+/// Seconds as `m:ss`.
+pub(super) fn clock(seconds: i64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// A unified diff with its lines coloured.
+pub(super) fn diff(text: &str, wanted: bool) -> String {
+    let line = |line: &str| match line.as_bytes().first() {
+        Some(b'+') if !line.starts_with("+++") => paint(line, 32, wanted),
+        Some(b'-') if !line.starts_with("---") => paint(line, 31, wanted),
+        Some(b'@') => paint(line, 36, wanted),
+        _ => line.to_owned(),
+    };
+    text.lines().map(|l| format!("    {}\n", line(l))).collect()
+}

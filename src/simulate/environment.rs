@@ -1,0 +1,95 @@
+//! The temporary environment repository: a baseline, then the commit that starts the experiment.
+
+use std::path::Path;
+
+use git2::build::TreeUpdateBuilder;
+use git2::{FileMode, Oid, Repository, Signature, Time};
+
+use super::SimulateError;
+
+/// The service's directory.
+pub(super) const APP: &str = "apps/productpage";
+/// The branch that is synced.
+pub(super) const BRANCH: &str = "main";
+/// The candidate's manifest, the experiment's, and the load generator's come with the experiment and go with it.
+const CANDIDATE: &str = include_str!("../../samples/bookinfo/productpage-candidate.yaml");
+const BASELINE: &str = include_str!("../../samples/bookinfo/productpage.yaml");
+const ROUTING: &str = include_str!("../../samples/bookinfo/routing.yaml");
+/// The sample experiment.
+pub(super) const EXPERIMENT: &str = include_str!("../../samples/bookinfo/experiment.yaml");
+
+/// Makes the bare repository with the baseline alone.
+pub(super) fn create(folder: &Path, time: i64) -> Result<Repository, SimulateError> {
+    let repository = Repository::init_bare(folder)?;
+    repository.set_head(&format!("refs/heads/{BRANCH}"))?;
+    commit(&repository, "The product page", time, &[("productpage.yaml", BASELINE), ("routing.yaml", ROUTING)])?;
+    Ok(repository)
+}
+
+/// What CI commits to start an experiment.
+pub(super) fn start(repository: &Repository, experiment: &str, time: i64) -> Result<Oid, SimulateError> {
+    let files = [("productpage-candidate.yaml", CANDIDATE), ("experiment.yaml", experiment)];
+    commit(repository, "Try the next product page", time, &files)
+}
+
+fn commit(repository: &Repository, message: &str, time: i64, files: &[(&str, &str)]) -> Result<Oid, SimulateError> {
+    let name = format!("refs/heads/{BRANCH}");
+    let parent = repository.find_reference(&name).and_then(|r| r.peel_to_commit()).ok();
+    let empty = repository.treebuilder(None)?.write()?;
+    let base = match &parent {
+        Some(parent) => parent.tree()?,
+        None => repository.find_tree(empty)?,
+    };
+    let mut update = TreeUpdateBuilder::new();
+    for (file, text) in files {
+        update.upsert(format!("{APP}/{file}"), repository.blob(text.as_bytes())?, FileMode::Blob);
+    }
+    let tree = repository.find_tree(update.create_updated(repository, &base)?)?;
+    let signature = Signature::new("CI", "ci@example.com", &Time::new(time, 0))?;
+    let parents: Vec<_> = parent.iter().collect();
+    Ok(repository.commit(Some(&name), &signature, &signature, message, &tree, &parents)?)
+}
+
+/// Id and first line of each commit on the branch, the oldest first.
+pub(super) fn commits(repository: &Repository) -> Result<Vec<String>, SimulateError> {
+    let mut walk = repository.revwalk()?;
+    walk.push_ref(&format!("refs/heads/{BRANCH}"))?;
+    walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::TIME | git2::Sort::REVERSE)?;
+    walk.map(|id| {
+        let id = id?;
+        let commit = repository.find_commit(id)?;
+        Ok(format!("{id} {}", commit.summary()?.unwrap_or_default()))
+    })
+    .collect()
+}
+
+/// Every file of the branch, sorted, with its text.
+pub(super) fn files(repository: &Repository) -> Result<Vec<(String, String)>, SimulateError> {
+    let tree = repository.find_reference(&format!("refs/heads/{BRANCH}"))?.peel_to_tree()?;
+    let mut found = vec![];
+    tree.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
+        if let (Ok(name), Ok(object)) = (entry.name(), entry.to_object(repository))
+            && let Some(blob) = object.as_blob()
+        {
+            found.push((format!("{folder}{name}"), String::from_utf8_lossy(blob.content()).into_owned()));
+        }
+        git2::TreeWalkResult::Ok
+    })?;
+    found.sort();
+    Ok(found)
+}
+
+/// What a branch changes on the base, as a unified diff.
+pub(super) fn diff(repository: &Repository, base: &str, head: &str) -> Result<String, SimulateError> {
+    let tree = |id: &str| repository.find_commit(Oid::from_str(id)?)?.tree();
+    let diff = repository.diff_tree_to_tree(Some(&tree(base)?), Some(&tree(head)?), None)?;
+    let mut text = String::new();
+    diff.print(git2::DiffFormat::Patch, |_, _, line| {
+        if matches!(line.origin(), '+' | '-' | ' ') {
+            text.push(line.origin());
+        }
+        text.push_str(&String::from_utf8_lossy(line.content()));
+        true
+    })?;
+    Ok(text)
+}

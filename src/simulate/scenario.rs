@@ -1,0 +1,222 @@
+//! What happens to an experiment in the embedded world: traffic, faults and people, read from YAML.
+//!
+//! ```yaml
+//! seed: 7                     # default 1; the only source of chance
+//! rps: 50                     # requests per second, default 50
+//! baseline:  {errors: 0.1%}   # share of bad requests, default 0.1 %
+//! candidate: {errors: 0.1%, from: [{at: 10m, errors: 5%}]}   # `from`: another share from then on
+//! outages:   [{from: 2m, to: 4m}]        # the metrics source does not answer
+//! notReady:  [{from: 3m, to: 4m}]        # the candidate has no ready replica
+//! edits:     [{at: 90s, candidate: 30}]  # somebody changes the weights
+//! reviewer:  {promote: merge, cleanUp: merge, after: 30s}    # merge | close | ignore
+//! experiment: {analysis: {deadline: 20m}}   # laid over the sample's spec
+//! until: 4h                   # the simulation ends then, default 6h
+//! ```
+//!
+//! Times count from the commit that starts the experiment.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::api::{Quantity, Span, Unit};
+
+/// A scenario, as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Scenario {
+    /// Seed of every chance.
+    pub seed: u64,
+    /// Requests per second.
+    pub rps: f64,
+    /// The baseline's behaviour.
+    pub baseline: Behaviour,
+    /// The candidate's behaviour.
+    pub candidate: Behaviour,
+    /// When the metrics source does not answer.
+    pub outages: Vec<Between>,
+    /// When the candidate has no ready replica.
+    pub not_ready: Vec<Between>,
+    /// When somebody else changes the weights.
+    pub edits: Vec<Edit>,
+    /// What reviewers do.
+    pub reviewer: Reviewer,
+    /// Laid over the sample's `spec`.
+    pub experiment: serde_json::Value,
+    /// When the simulation ends at the latest.
+    pub until: Span,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            rps: 50.0,
+            baseline: Behaviour::default(),
+            candidate: Behaviour::default(),
+            outages: vec![],
+            not_ready: vec![],
+            edits: vec![],
+            reviewer: Reviewer::default(),
+            experiment: serde_json::Value::Null,
+            until: Span::new("6h"),
+        }
+    }
+}
+
+/// How a version answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Behaviour {
+    /// Share of bad requests.
+    pub errors: Quantity,
+    /// Other shares, from later on.
+    pub from: Vec<Later>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self { errors: Quantity::from("0.1%"), from: vec![] }
+    }
+}
+
+/// Another share of bad requests from a time on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Later {
+    /// From when.
+    pub at: Span,
+    /// The share.
+    pub errors: Quantity,
+}
+
+/// A span of time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Between {
+    /// Its start.
+    pub from: Span,
+    /// Its end.
+    pub to: Span,
+}
+
+/// Somebody sets the candidate's weight.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// When.
+    pub at: Span,
+    /// To what, percent.
+    pub candidate: u8,
+}
+
+/// What reviewers do with requests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Reviewer {
+    /// With the promote request.
+    pub promote: Review,
+    /// With the clean-up request.
+    pub clean_up: Review,
+    /// How long after it was opened.
+    pub after: Span,
+}
+
+impl Default for Reviewer {
+    fn default() -> Self {
+        Self { promote: Review::Merge, clean_up: Review::Merge, after: Span::new("30s") }
+    }
+}
+
+/// What a reviewer does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Review {
+    /// Merges it.
+    Merge,
+    /// Closes it unmerged.
+    Close,
+    /// Leaves it.
+    Ignore,
+}
+
+/// Why a scenario cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not YAML of the expected shape.
+    #[error("failed to read the scenario")]
+    Unreadable(#[source] Box<serde_saphyr::Error>),
+    /// A value is not what its field takes.
+    #[error("failed to read `{field}`: {problem}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Scenario {
+    /// Reads a scenario and checks every value.
+    pub fn read(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_saphyr::from_str(text).map_err(|e| ScenarioError::Unreadable(Box::new(e)))?;
+        scenario.timeline()?;
+        if !(scenario.rps > 0.0 && scenario.rps <= 10_000.0) {
+            let problem = format!("{} is not between 0 and 10000 requests per second", scenario.rps);
+            return Err(ScenarioError::Invalid { field: "rps", problem });
+        }
+        Ok(scenario)
+    }
+
+    /// The scenario in seconds and shares.
+    pub fn timeline(&self) -> Result<Timeline, ScenarioError> {
+        let spans = |spans: &[Between], field| {
+            spans.iter().map(|s| Ok((seconds(&s.from, field)?, seconds(&s.to, field)?))).collect::<Result<Vec<_>, _>>()
+        };
+        let edits = self.edits.iter().map(|e| Ok((seconds(&e.at, "edits[].at")?, e.candidate.min(100))));
+        Ok(Timeline {
+            baseline: shares(&self.baseline, "baseline.errors")?,
+            candidate: shares(&self.candidate, "candidate.errors")?,
+            outages: spans(&self.outages, "outages")?,
+            not_ready: spans(&self.not_ready, "notReady")?,
+            edits: edits.collect::<Result<_, _>>()?,
+            review_after: seconds(&self.reviewer.after, "reviewer.after")?,
+            until: seconds(&self.until, "until")?,
+        })
+    }
+}
+
+/// A scenario in numbers; times are seconds after the start.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// The baseline's shares, each from a time on.
+    pub baseline: Vec<(i64, f64)>,
+    /// The candidate's shares, each from a time on.
+    pub candidate: Vec<(i64, f64)>,
+    /// When the metrics source does not answer.
+    pub outages: Vec<(i64, i64)>,
+    /// When the candidate has no ready replica.
+    pub not_ready: Vec<(i64, i64)>,
+    /// Foreign weights.
+    pub edits: Vec<(i64, u8)>,
+    /// How long a request waits for its reviewer.
+    pub review_after: i64,
+    /// The end.
+    pub until: i64,
+}
+
+fn shares(behaviour: &Behaviour, field: &'static str) -> Result<Vec<(i64, f64)>, ScenarioError> {
+    let share =
+        |q: &Quantity| q.value(Unit::Share).map_err(|e| ScenarioError::Invalid { field, problem: e.to_string() });
+    let mut all = vec![(i64::MIN, share(&behaviour.errors)?)];
+    for later in &behaviour.from {
+        all.push((seconds(&later.at, field)?, share(&later.errors)?));
+    }
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all)
+}
+
+fn seconds(span: &Span, field: &'static str) -> Result<i64, ScenarioError> {
+    let duration: Duration = span.duration().map_err(|e| ScenarioError::Invalid { field, problem: e.to_string() })?;
+    Ok(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,241 @@
+//! The embedded world: the same questions and effects as the real one, answered by models under a virtual clock.
+//!
+//! Git is no model: edits, commits, pushes and per-ref results are those of [`WriteBack`] on a bare repository.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use git2::Repository;
+use jiff::Timestamp;
+
+use super::cluster::Cluster;
+use super::environment;
+use super::scenario::{Review, Scenario, Timeline};
+use super::traffic::Traffic;
+use super::{Request, SimulateError};
+use crate::engine::{
+    Effect, Lock, Observation, Plan, Questions, Reading, Seen, Stage, Unavailable, Workload, Workloads,
+};
+use crate::gitops::WriteBack;
+use crate::gitops::forge::{LocalForge, PullState};
+use crate::gitops::repository::Author;
+use crate::turn::World;
+
+/// How long the syncing loop takes to notice a commit, seconds.
+const SYNC: i64 = 5;
+
+/// Everything that moves by itself.
+struct State {
+    cluster: Cluster,
+    traffic: Traffic,
+    timeline: Timeline,
+    /// Foreign edits that were made.
+    edited: usize,
+    locked: bool,
+    /// Seconds after the start.
+    second: i64,
+    checked: i64,
+    requests: Vec<Request>,
+}
+
+/// The embedded world.
+pub(super) struct Simulated {
+    state: Mutex<State>,
+    repository: Mutex<Repository>,
+    forge: LocalForge,
+    scenario: Scenario,
+    start: Timestamp,
+    write_back: WriteBack,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Simulated {
+    pub(super) fn new(
+        scenario: &Scenario,
+        folder: &Path,
+        repository: Repository,
+        start: Timestamp,
+        write_back: WriteBack,
+    ) -> Result<Self, SimulateError> {
+        let timeline = scenario.timeline()?;
+        let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
+        Ok(Self {
+            state: Mutex::new(State {
+                cluster: Cluster::default(),
+                traffic,
+                timeline,
+                edited: 0,
+                locked: false,
+                second: 0,
+                checked: i64::MIN,
+                requests: vec![],
+            }),
+            repository: Mutex::new(repository),
+            forge: LocalForge::new(folder),
+            scenario: scenario.clone(),
+            start,
+            write_back,
+        })
+    }
+
+    /// Lets time pass: traffic flows, people act, the syncing loop looks at the repository.
+    pub(super) fn advance(&self, now: Timestamp) -> Result<(), SimulateError> {
+        let mut state = held(&self.state);
+        let second = now.as_second() - self.start.as_second();
+        let (weight, timeline) = (state.cluster.weight, state.timeline.clone());
+        state.traffic.advance(second, weight, &timeline);
+        state.second = second;
+        while let Some((_, weight)) = timeline.edits.get(state.edited).filter(|(at, _)| *at <= second) {
+            state.cluster.weight = *weight;
+            state.edited += 1;
+        }
+        if second < state.checked.saturating_add(SYNC) {
+            return Ok(());
+        }
+        state.checked = second;
+        self.review(&mut state, second)?;
+        let repository = held(&self.repository);
+        let head = repository.refname_to_id(&format!("refs/heads/{}", environment::BRANCH))?.to_string();
+        if state.cluster.synced.as_deref() != Some(&head) {
+            let files = environment::files(&repository)?;
+            state.cluster.sync(&files, second, now)?;
+            // A held experiment keeps the sync open.
+            let held_up = state.cluster.experiment.as_ref().is_some_and(|e| e.metadata.deletion_timestamp.is_some());
+            state.cluster.synced = (!held_up).then_some(head);
+        }
+        Ok(())
+    }
+
+    /// Reviewers notice new requests, and act on those that have waited long enough.
+    fn review(&self, state: &mut State, second: i64) -> Result<(), SimulateError> {
+        let reviewer = &self.scenario.reviewer;
+        for pull in self.forge.list()? {
+            let number = pull.pull.number;
+            if !state.requests.iter().any(|r| r.number == number) {
+                let repository = held(&self.repository);
+                let base = repository.refname_to_id(&format!("refs/heads/{}", environment::BRANCH))?.to_string();
+                let head = pull.pull.head.as_ref().map(ToString::to_string).unwrap_or_default();
+                let diff = environment::diff(&repository, &base, &head)?;
+                let clean_up = pull.pull.head_branch.contains(&format!("-{}-", Stage::CleanUp.as_str().to_lowercase()));
+                state.requests.push(Request {
+                    number,
+                    title: pull.title.clone(),
+                    branch: pull.pull.head_branch.clone(),
+                    body: pull.body.clone(),
+                    diff,
+                    opened: second,
+                    ended: None,
+                    outcome: "open".into(),
+                    clean_up,
+                });
+            }
+            let Some(request) = state.requests.iter_mut().find(|r| r.number == number) else { continue };
+            let due = pull.pull.state == PullState::Open && second >= request.opened + state.timeline.review_after;
+            match if request.clean_up { reviewer.clean_up } else { reviewer.promote } {
+                Review::Merge if due => {
+                    let author = Author { name: "A reviewer".into(), email: "reviewer@example.com".into() };
+                    self.forge.merge(number, &author, self.start.as_second() + second)?;
+                    (request.ended, request.outcome) = (Some(second), "merged".into());
+                }
+                Review::Close if due => {
+                    self.forge.close(number)?;
+                    (request.ended, request.outcome) = (Some(second), "closed".into());
+                }
+                Review::Merge | Review::Close | Review::Ignore => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The experiment in the cluster.
+    pub(super) fn experiment(&self) -> Option<crate::api::Experiment> {
+        held(&self.state).cluster.experiment.clone()
+    }
+
+    /// The requests so far.
+    pub(super) fn requests(&self) -> Vec<Request> {
+        held(&self.state).requests.clone()
+    }
+
+    /// Bad requests that the candidate answered so far.
+    pub(super) fn bad_requests(&self) -> f64 {
+        held(&self.state).traffic.bad_requests()
+    }
+
+    /// The candidate's weight in the routes.
+    pub(super) fn weight(&self) -> u8 {
+        held(&self.state).cluster.weight
+    }
+
+    /// Whether the syncing loop has nothing left to do.
+    pub(super) fn settled(&self) -> bool {
+        held(&self.state).cluster.synced.is_some()
+    }
+
+    fn reading(&self, state: &State, window: crate::engine::Window, criteria: usize) -> Reading {
+        let within = |spans: &[(i64, i64)]| spans.iter().any(|(from, to)| (*from..*to).contains(&state.second));
+        let start = self.start.as_second();
+        let pair = || -> Seen<Option<crate::engine::Pair>> {
+            if within(&state.timeline.outages) {
+                return Err(Unavailable::new("MetricsUnavailable", "the metrics source does not answer"));
+            }
+            Ok(Some(state.traffic.pair(window.from.as_second() - start, window.to.as_second() - start)))
+        };
+        Reading { window, pairs: (0..criteria).map(|_| pair()).collect() }
+    }
+}
+
+impl World for Simulated {
+    async fn observe(&self, plan: &Plan, questions: &Questions) -> Observation {
+        let mut seen = {
+            let state = held(&self.state);
+            let ready = |name: &str| state.cluster.workload(name, state.second);
+            let mut candidate = ready(&plan.candidate.workload);
+            if state.timeline.not_ready.iter().any(|(from, to)| (*from..*to).contains(&state.second)) {
+                candidate = Workload { ready: 0, ..candidate };
+            }
+            let history = questions.history.map(|window| {
+                let one = state.traffic.history(window, questions.history_step, self.start.as_second());
+                plan.criteria.iter().map(|_| Ok(one.clone())).collect()
+            });
+            Observation {
+                lock: Some(Ok(if state.locked { Lock::Mine } else { Lock::Free })),
+                routes: Some(Ok(state.cluster.routes())),
+                workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
+                reading: questions.window.map(|window| self.reading(&state, window, plan.criteria.len())),
+                history,
+                ..Observation::default()
+            }
+        };
+        if questions.preflight {
+            seen.preflight = Some(self.write_back.preflight().await);
+        }
+        if let Some(question) = &questions.stage {
+            seen.stage = Some(self.write_back.stage(question).await);
+        }
+        if let Some(commit) = &questions.rollout {
+            seen.rollout = Some(self.write_back.expected(commit).await.and_then(|template| {
+                let state = held(&self.state);
+                let live = state.cluster.deployment(&plan.baseline.workload, state.second);
+                let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
+                live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
+            }));
+        }
+        seen
+    }
+
+    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+        match effect {
+            Effect::Claim => held(&self.state).locked = true,
+            Effect::Release => held(&self.state).locked = false,
+            Effect::Route(candidate) => held(&self.state).cluster.weight = *candidate,
+            Effect::Push { request, base, commit } => self.write_back.push(request, base, commit).await?,
+            Effect::Open { request, base } => self.write_back.open(request, base).await?,
+            Effect::Forget => held(&self.state).cluster.forget(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Every file in `tests/scenarios` is a test: its timeline is compared with the golden one beside it.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test scenarios` writes the golden timelines anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+use reiter8::cli::simulate::timeline;
+use reiter8::engine::Outcome;
+use reiter8::simulate::{Scenario, Story, play};
+
+async fn story(file: &Path) -> Story {
+    let scenario = Scenario::read(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    play(&scenario, &folder.path().join("environment.git"), |_| {}).await.unwrap()
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn every_scenario_has_its_golden_timeline() {
+    let files = scenarios();
+    assert!(files.len() >= 12, "{files:?}");
+    let mut wrong = vec![];
+    for file in files {
+        let (told, golden) = (timeline(&story(&file).await), file.with_extension("timeline"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &told).unwrap();
+        }
+        let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
+        if told != wanted {
+            let differs = told.lines().zip(wanted.lines()).find(|(a, b)| a != b);
+            wrong.push(format!(
+                "{}: {differs:?} ({} and {} lines)",
+                file.display(),
+                told.lines().count(),
+                wanted.lines().count()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What each scenario is about, said beside its golden file, so that an update of all goldens cannot hide a change.
+#[tokio::test]
+async fn every_scenario_ends_as_it_should() {
+    let table = [
+        ("good", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
+        ("broken", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
+        ("late-onset", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
+        ("outage", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("not-ready", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("never-ready", Some(Outcome::Discard), Some("CandidateNotReady"), 0, true, 1),
+        ("rejected", Some(Outcome::Discard), Some("RejectedInReview"), 0, true, 2),
+        ("undecided", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
+        ("hold", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
+        ("steps", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("edited", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("waiting", Some(Outcome::Promote), Some("Proven"), 50, false, 1),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    assert_eq!(table.len(), scenarios().len(), "a scenario is missing in the table");
+    for (name, outcome, reason, weight, removed, requests) in table {
+        let story = story(&folder.join(name).with_extension("yaml")).await;
+        assert_eq!((story.outcome, story.reason), (outcome, reason), "{name}");
+        assert_eq!(
+            (story.candidate_weight, story.removed, story.requests.len()),
+            (weight, removed, requests),
+            "{name}"
+        );
+        if removed {
+            let paths = |files: &[(String, String)]| files.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>();
+            assert_eq!(paths(&story.before), paths(&story.after), "{name}: the files are those of before");
+        }
+        if removed && outcome == Some(Outcome::Discard) {
+            assert_eq!(story.before, story.after, "{name}: a discard changes no byte");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_scenario_names_its_field() {
+    for (text, needle) in [
+        ("candidate: {errors: 7 bananas}", "candidate.errors"),
+        ("until: soon", "until"),
+        ("rps: -3", "rps"),
+        ("speed: 3", "speed"),
+        ("reviewer: {promote: maybe}", "maybe"),
+    ] {
+        let error = Scenario::read(text).unwrap_err();
+        let said =
+            format!("{error} {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+        assert!(said.contains(needle), "{text}: {said}");
+    }
+}
