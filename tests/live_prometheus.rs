@@ -1,0 +1,382 @@
+//! The metrics adapter against a real Prometheus whose samples are written beforehand, so that nothing has to be
+//! waited for; and against servers that answer as Prometheus never should.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use jiff::Timestamp;
+use reiter8::engine::judge::Tally;
+use reiter8::engine::{Pair, Unavailable, Window};
+use reiter8::live::{
+    Binding, Counts, Destination, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, builtin,
+};
+use serde_json::json;
+
+/// When the written samples begin, seconds; a round number long ago.
+const BEGIN: i64 = 1_700_000_000;
+/// Seconds between two samples.
+const SCRAPE: i64 = 15;
+/// The interval that is looked at begins here, seconds after the begin, and takes a minute.
+const LOOK: i64 = 7200;
+/// When the experiments began, seconds after the begin.
+const BEGAN: i64 = 6900;
+/// Patience with the start of a process.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Samples of counters, in the format that promtool reads.
+#[derive(Default)]
+struct Samples(String);
+
+impl Samples {
+    /// A series from one second to another; its value is a function of the second.
+    fn series(&mut self, labels: &str, seconds: std::ops::RangeInclusive<i64>, value: impl Fn(i64) -> f64) {
+        for second in seconds.clone().filter(|s| (s - seconds.start()) % SCRAPE == 0) {
+            writeln!(self.0, "istio_requests_total{{{labels}}} {} {}", value(second), BEGIN + second).unwrap();
+        }
+    }
+
+    /// Requests to a workload, as the proxy before it reports them.
+    fn workload(&mut self, name: &str, more: &str, seconds: std::ops::RangeInclusive<i64>, value: impl Fn(i64) -> f64) {
+        let labels = format!(
+            r#"reporter="source",destination_workload="{name}",destination_workload_namespace="shop",destination_service_namespace="shop",{more}"#
+        );
+        self.series(&labels, seconds, value);
+    }
+
+    /// A Prometheus that holds them.
+    async fn served(self) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("samples");
+        std::fs::write(&text, format!("# TYPE istio_requests counter\n{}# EOF\n", self.0)).unwrap();
+        let data = dir.path().join("data");
+        let made = Command::new("promtool")
+            .args(["tsdb", "create-blocks-from", "openmetrics"])
+            .args([&text, &data])
+            .output()
+            .expect("promtool is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = dir.path().join("prometheus.yml");
+        std::fs::write(&config, "{}").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg("--storage.tsdb.retention.time=100y")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus is installed");
+        let mut server = Server { child, url: format!("http://127.0.0.1:{port}"), _dir: dir };
+        server.ready().await;
+        server
+    }
+}
+
+/// A Prometheus process; it ends with the test.
+struct Server {
+    child: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    async fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let url = format!("{}/-/ready", self.url);
+        while !reqwest::get(&url).await.is_ok_and(|r| r.status().is_success()) {
+            assert!(self.child.try_wait().unwrap().is_none(), "prometheus ended before it was ready");
+            assert!(Instant::now() < deadline, "prometheus is not ready after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn client(&self) -> Prometheus {
+        Prometheus::new(&self.url).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(BEGIN + second).unwrap()
+}
+
+fn interval() -> Window {
+    Window { from: at(LOOK), to: at(LOOK + 60) }
+}
+
+/// An experiment that compares two workloads of the service `app`.
+fn versions(baseline: &str, candidate: &str) -> Versions {
+    let version = |name: &str, workload: &str| VersionBinding {
+        name: name.into(),
+        workload: workload.into(),
+        variables: vec![("codes".into(), "5..".into())],
+    };
+    let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
+    Versions::of(&Binding {
+        namespace: "shop".into(),
+        name: "trial".into(),
+        uid: "u".into(),
+        created: at(BEGAN),
+        target: "shop/app".into(),
+        routes: RouteBinding {
+            virtual_service: "app".into(),
+            routes: vec![],
+            baseline: to("stable"),
+            candidate: to("next"),
+        },
+        baseline: version("stable", baseline),
+        candidate: version("candidate", candidate),
+        metrics: vec![],
+    })
+}
+
+async fn ask(prometheus: &Prometheus, query: &ShareQuery, candidate: &str) -> Result<Option<Counts>, Unavailable> {
+    prometheus.counts(query, &versions("stable", candidate), interval(), at(BEGAN)).await
+}
+
+fn error_rate() -> ShareQuery {
+    builtin::share("istio/error-rate").unwrap()
+}
+
+fn tally(requests: f64, bad: f64) -> Tally {
+    Tally { requests, bad }
+}
+
+/// One workload for each thing that may happen to its series around the interval.
+fn lives() -> Samples {
+    const OK: &str = r#"response_code="200",grpc_response_status="0",pod="a""#;
+    const BAD: &str = r#"response_code="503",pod="a""#;
+    let end = LOOK + 300;
+    let mut s = Samples::default();
+    s.workload("stable", OK, 0..=end, |t| 10.0 * t as f64);
+    s.workload("steady", OK, 0..=end, |t| 10.0 * t as f64);
+    s.workload("steady", BAD, 0..=end, |t| t as f64);
+    s.workload("never-bad", OK, 0..=end, |t| 2.0 * t as f64);
+    // Two proxies report; one restarts within the interval and counts anew.
+    s.workload("restarted", OK, 0..=end, |t| if t <= LOOK + 30 { 5000.0 } else { 7.0 });
+    s.workload("restarted", r#"response_code="200",pod="b""#, 0..=end, |t| t as f64);
+    // First seen within the experiment: all of it is new.
+    s.workload("fresh", OK, LOOK + 15..=end, |t| 100.0 + t as f64 - (LOOK + 60) as f64);
+    // Was there before the experiment, was away at the interval's start, is back.
+    s.workload("returning", OK, 0..=BEGAN - 600, |_| 50.0);
+    s.workload("returning", OK, LOOK + 15..=end, |_| 60.0);
+    // The same with its bad requests only: the total is known, their number is not.
+    s.workload("half-known", OK, 0..=end, |t| t as f64);
+    s.workload("half-known", BAD, 0..=BEGAN - 600, |_| 5.0);
+    s.workload("half-known", BAD, LOOK + 15..=end, |_| 9.0);
+    // Gone shortly before the interval's end: its last sample still counts; gone for long: nothing does.
+    s.workload("vanishing", OK, 0..=LOOK + 30, |t| t as f64);
+    s.workload("vanished", OK, 0..=LOOK - 400, |t| t as f64);
+    s.workload("not-a-number", OK, 0..=end, |t| if t == LOOK + 60 { f64::NAN } else { t as f64 });
+    // HTTP 200 with a status in the trailers: UNAVAILABLE blames the server, NOT_FOUND the caller; code 0 is no answer.
+    s.workload("grpc", r#"response_code="200",grpc_response_status="14""#, 0..=end, |t| t as f64);
+    s.workload("grpc", r#"response_code="200",grpc_response_status="5""#, 0..=end, |t| t as f64);
+    s.workload("grpc", r#"response_code="0",grpc_response_status="14""#, 0..=end, |t| t as f64);
+    s
+}
+
+#[tokio::test]
+async fn counts_are_raw_differences_whatever_happened_to_a_series() {
+    let server = lives().served().await;
+    let prometheus = server.client();
+    let table = [
+        ("steady", Some(tally(660.0, 60.0))),
+        ("never-bad", Some(tally(120.0, 0.0))),
+        ("unheard-of", Some(tally(0.0, 0.0))),
+        ("restarted", Some(tally(67.0, 0.0))),
+        ("fresh", Some(tally(100.0, 0.0))),
+        ("returning", None),
+        ("half-known", None),
+        ("vanishing", Some(tally(30.0, 0.0))),
+        ("vanished", Some(tally(0.0, 0.0))),
+        ("not-a-number", None),
+        ("grpc", Some(tally(180.0, 120.0))),
+    ];
+    for (candidate, expected) in table {
+        let counts = ask(&prometheus, &error_rate(), candidate).await.unwrap();
+        assert_eq!(counts.map(|c| c.candidate), expected, "{candidate}");
+        assert!(counts.is_none_or(|c| c.baseline == tally(600.0, 0.0)), "{candidate}: {counts:?}");
+    }
+    // The next interval of a series that came back is known again.
+    let next = Window { from: at(LOOK + 60), to: at(LOOK + 120) };
+    let back = prometheus.counts(&error_rate(), &versions("stable", "returning"), next, at(BEGAN)).await.unwrap();
+    assert_eq!(back.map(|c| c.candidate), Some(tally(0.0, 0.0)));
+}
+
+#[tokio::test]
+async fn own_selectors_have_the_versions_placeholders_and_their_mistakes_are_the_users() {
+    let server = lives().served().await;
+    let prometheus = server.client();
+    let total = r#"istio_requests_total{destination_workload='$workload', destination_workload_namespace="$workloadNamespace"}"#;
+    let own =
+        ShareQuery::share(r#"istio_requests_total{destination_workload="$workload",response_code=~`$codes`}"#, total);
+    assert_eq!(ask(&prometheus, &own, "steady").await.unwrap().unwrap().candidate, tally(660.0, 60.0));
+    // Two counters that differ in nothing but their name are two series.
+    let named =
+        ShareQuery::share(r#"none{a="b"}"#, r#"{__name__=~"istio_requests_total|x",destination_workload="steady"}"#);
+    assert_eq!(ask(&prometheus, &named, "steady").await.unwrap().unwrap().candidate, tally(660.0, 0.0));
+    let table = [
+        (r#"m{a=~"("}"#, "error parsing regexp"),
+        (r#"{a=~".*"}"#, "at least one non-empty matcher"),
+        (r#"m{a="$elapsed"}"#, "`$workloadNamespace`"),
+        ("rate(m[1m])", "(m[1m])"),
+    ];
+    for (selector, why) in table {
+        let error = ask(&prometheus, &ShareQuery::share(selector, total), "steady").await.unwrap_err();
+        assert_eq!(error.reason, "InvalidQuery", "{selector}: {error}");
+        assert!(error.message.contains(why), "{selector}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn requests_without_an_endpoint_are_the_candidates_while_the_baseline_is_available() {
+    let mut samples = lives();
+    let lost = |workload: &str, service: &str, namespace: &str| {
+        format!(
+            r#"reporter="source",destination_workload="{workload}",destination_service="{service}",destination_service_namespace="{namespace}",response_code="503",response_flags="UH""#
+        )
+    };
+    samples.series(&lost("", "app.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 7.0);
+    samples.series(&lost("unknown", "app", "shop"), 0..=LOOK + 300, |t| t as f64 / 15.0);
+    // Another service's, and another namespace's.
+    samples.series(&lost("", "other.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 100.0);
+    samples.series(&lost("", "app.bank.svc.cluster.local", "bank"), LOOK + 15..=LOOK + 300, |_| 100.0);
+    let server = samples.served().await;
+    let counts = ask(&server.client(), &error_rate(), "unheard-of").await.unwrap().unwrap();
+    assert_eq!(counts, Counts { baseline: tally(600.0, 0.0), candidate: tally(0.0, 0.0), unreached: 11.0 });
+    let seen = |counts: Counts, ready| counts.pair(ready).candidate;
+    let (all_bad, silent) =
+        (Counts { baseline: tally(9.0, 9.0), ..counts }, Counts { baseline: tally(0.0, 0.0), ..counts });
+    let table = [
+        (counts, Some(true), 11.0),
+        (counts, None, 11.0),
+        // The baseline is down: nobody can say whose they were.
+        (counts, Some(false), 0.0),
+        (all_bad, Some(true), 0.0),
+        // A baseline that is ready and gets no traffic at all is not the one that failed.
+        (silent, Some(true), 11.0),
+        (silent, None, 0.0),
+    ];
+    for (counts, ready, lost) in table {
+        assert_eq!(seen(counts, ready), tally(lost, lost), "{counts:?} {ready:?}");
+        assert_eq!(counts.pair(ready), Pair { baseline: counts.baseline, candidate: tally(lost, lost) });
+    }
+}
+
+#[tokio::test]
+async fn history_is_the_same_differences_step_by_step() {
+    let mut samples = Samples::default();
+    let ok = r#"response_code="200""#;
+    // Ten a second, nothing in the third minute, a restart after the fifth.
+    let total = |t: i64| match t {
+        ..=120 => 10.0 * t as f64,
+        ..=180 => 1200.0,
+        ..=300 => 1200.0 + 10.0 * (t - 180) as f64,
+        _ => 10.0 * (t - 300) as f64,
+    };
+    samples.workload("stable", ok, 0..=480, total);
+    samples.workload("stable", r#"response_code="500""#, 0..=480, |t| if t >= 60 { 3.0 } else { 0.0 });
+    let server = samples.served().await;
+    let (prometheus, versions) = (server.client(), versions("stable", "x"));
+    let span = Window { from: at(0), to: at(480) };
+    let history = prometheus.history(&error_rate(), &versions.baseline, span, 60.0).await.unwrap();
+    let seen: Vec<(f64, f64)> = history.iter().map(|t| (t.requests, t.bad)).collect();
+    let minute = (600.0, 0.0);
+    assert_eq!(seen, [(603.0, 3.0), minute, (0.0, 0.0), minute, minute, minute, minute, minute]);
+    // Far more steps than Prometheus answers: they are made longer, and no request is lost or counted twice.
+    let days = Window { from: at(0), to: at(2 * 86_400) };
+    let history = prometheus.history(&error_rate(), &versions.baseline, days, 1.0).await.unwrap();
+    let (requests, bad) = history.iter().fold((0.0, 0.0), |(r, b), t| (r + t.requests, b + t.bad));
+    assert!((requests - 4203.0).abs() < 1e-6 && (bad - 3.0).abs() < 1e-6, "{requests} {bad}");
+    let none = prometheus.history(&error_rate(), &versions.candidate, span, 60.0).await.unwrap();
+    assert_eq!(none, []);
+}
+
+/// A server that gives every request the same answer.
+async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = axum::Router::new().fallback(move || std::future::ready(answer()));
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    address
+}
+
+async fn failing(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Unavailable {
+    let address = answering(answer).await;
+    let prometheus = Prometheus::new(&format!("http://{address}")).unwrap();
+    ask(&prometheus, &error_rate(), "x").await.unwrap_err()
+}
+
+fn says(error: &Unavailable, reason: &str, what: &str) {
+    assert!(error.reason == reason && error.message.contains(what), "{error:?} is not {reason}: … {what} …");
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_is_no_mistake_of_the_user() {
+    let busy = json!({"status": "error", "errorType": "timeout", "error": "query timed out in expression evaluation"});
+    says(
+        &failing(move || (StatusCode::SERVICE_UNAVAILABLE, axum::Json(busy.clone())).into_response()).await,
+        "MetricsUnavailable",
+        "query timed out",
+    );
+    // A proxy's own refusal says nothing about the query.
+    says(&failing(|| (StatusCode::BAD_REQUEST, "no such host").into_response()).await, "MetricsUnavailable", "400");
+    says(&failing(|| "<html>log in</html>".into_response()).await, "MetricsUnavailable", "--prometheus-url");
+    let text = json!({"status": "success", "data": {"resultType": "string", "result": [1, "x"]}});
+    says(&failing(move || axum::Json(text.clone()).into_response()).await, "MetricsUnavailable", "--prometheus-url");
+    // Deeper than any answer is.
+    says(&failing(|| "[".repeat(1 << 20).into_response()).await, "MetricsUnavailable", "--prometheus-url");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Prometheus::new(&format!("http://{closed}")).unwrap();
+    says(&ask(&nobody, &error_rate(), "x").await.unwrap_err(), "MetricsUnavailable", "refused");
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let elsewhere = answering(|| panic!("the redirect was followed")).await;
+    let error = failing(move || Redirect::temporary(&format!("http://{elsewhere}/")).into_response()).await;
+    says(&error, "MetricsUnavailable", "307");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let endless = || {
+        let chunk = Bytes::from(vec![b' '; 1 << 16]);
+        Body::from_stream(futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()))).into_response()
+    };
+    says(&failing(endless).await, "TooManySeries", "bytes");
+    let series: Vec<_> = (0..10_001).map(|i| json!({"metric": {"i": i.to_string()}, "value": [1, "1"]})).collect();
+    let many = json!({"status": "success", "data": {"resultType": "vector", "result": series}});
+    says(&failing(move || axum::Json(many.clone()).into_response()).await, "TooManySeries", "10001 series");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_not_awaited() {
+    // One server is silent from the start, the other one after the first bytes of its answer.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = Prometheus::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let stalling = answering(|| {
+        let first = futures::stream::once(std::future::ready(Ok::<_, std::io::Error>(Bytes::from("{"))));
+        Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending())).into_response()
+    });
+    let stalled = Prometheus::new(&format!("http://{}", stalling.await)).unwrap();
+    let (query, began) = (error_rate(), Instant::now());
+    let (first, second) = futures::join!(ask(&mute, &query, "x"), ask(&stalled, &query, "x"));
+    says(&first.unwrap_err(), "MetricsUnavailable", "timed out");
+    says(&second.unwrap_err(), "MetricsUnavailable", "timed out");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
