@@ -260,7 +260,7 @@ mod tests {
             ("m @ 12", "@ 12"),
             ("m # all", "# all"),
             ("m{$workload=\"x\"}", "$workload=\"x\"}"),
-            (r#"m{a=$workload}"#, "$workload}"),
+            ("m{a=$workload}", "$workload}"),
             (r#"m{a="b"#, "\"b"),
             (r#"m{a="b" c="d"}"#, "c=\"d\"}"),
             ("m{a}", "}"),
