@@ -184,7 +184,7 @@ fn lives() -> Samples {
     s.workload("not-a-number", OK, 0..=end, |t| if t == LOOK + 60 { f64::NAN } else { t as f64 });
     // HTTP 200 with a status in the trailers: UNAVAILABLE blames the server, NOT_FOUND the caller; code 0 is no answer.
     s.workload("grpc", r#"response_code="200",grpc_response_status="14""#, 0..=end, |t| t as f64);
-    s.workload("grpc", r#"response_code="200",grpc_response_status="5""#, 0..=end, |t| t as f64);
+    s.workload("grpc", r#"response_code="200",grpc_response_status="5""#, 0..=end, |t| 2.0 * t as f64);
     s.workload("grpc", r#"response_code="0",grpc_response_status="14""#, 0..=end, |t| t as f64);
     s
 }
@@ -204,7 +204,7 @@ async fn counts_are_raw_differences_whatever_happened_to_a_series() {
         ("vanishing", Some(tally(30.0, 0.0))),
         ("vanished", Some(tally(0.0, 0.0))),
         ("not-a-number", None),
-        ("grpc", Some(tally(180.0, 120.0))),
+        ("grpc", Some(tally(240.0, 120.0))),
     ];
     for (candidate, expected) in table {
         let counts = ask(&prometheus, &error_rate(), candidate).await.unwrap();
@@ -219,16 +219,22 @@ async fn counts_are_raw_differences_whatever_happened_to_a_series() {
 
 #[tokio::test]
 async fn own_selectors_have_the_versions_placeholders_and_their_mistakes_are_the_users() {
-    let server = lives().served().await;
+    let mut samples = lives();
+    for (name, factor) in [("first", 1), ("second", 2)] {
+        writeln!(samples.0, "# TYPE {name} counter").unwrap();
+        for second in (0..=LOOK + 300).step_by(15) {
+            writeln!(samples.0, "{name}_total {} {}", factor * second, BEGIN + second).unwrap();
+        }
+    }
+    let server = samples.served().await;
     let prometheus = server.client();
     let total = r#"istio_requests_total{destination_workload='$workload', destination_workload_namespace="$workloadNamespace"}"#;
     let own =
         ShareQuery::share(r#"istio_requests_total{destination_workload="$workload",response_code=~`$codes`}"#, total);
     assert_eq!(ask(&prometheus, &own, "steady").await.unwrap().unwrap().candidate, tally(660.0, 60.0));
     // Two counters that differ in nothing but their name are two series.
-    let named =
-        ShareQuery::share(r#"none{a="b"}"#, r#"{__name__=~"istio_requests_total|x",destination_workload="steady"}"#);
-    assert_eq!(ask(&prometheus, &named, "steady").await.unwrap().unwrap().candidate, tally(660.0, 0.0));
+    let named = ShareQuery::share(r#"none{a="b"}"#, r#"{__name__=~"first_total|second_total"}"#);
+    assert_eq!(ask(&prometheus, &named, "steady").await.unwrap().unwrap().candidate, tally(180.0, 0.0));
     let table = [
         (r#"m{a=~"("}"#, "error parsing regexp"),
         (r#"{a=~".*"}"#, "at least one non-empty matcher"),

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
 use super::binding::Binding;
-use crate::engine::{Lock, Seen, Unavailable};
+use super::call::call;
+use crate::api::Experiment;
+use crate::engine::{Lock, Phase, Seen, Unavailable};
 
 /// Annotations that tell people what a Lease is for.
 const TARGET: &str = "iter8.tools/target";
@@ -38,6 +40,7 @@ pub struct Contender {
 
 /// The Lease of one experiment's target.
 pub(super) struct TargetLock {
+    client: Client,
     api: Api<Lease>,
     name: String,
 }
@@ -46,26 +49,27 @@ impl TargetLock {
     pub(super) fn new(client: Client, namespace: &str, target: &str) -> Self {
         let hash = Sha256::digest(target);
         let digits: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Self { api: Api::namespaced(client, namespace), name: format!("reiter8-target-{digits}") }
+        let api = Api::namespaced(client.clone(), namespace);
+        Self { client, api, name: format!("reiter8-target-{digits}") }
     }
 
     /// Who holds the target.
     pub(super) async fn read(&self, me: &Binding, contenders: &[Contender]) -> Seen<Lock> {
-        let lease = self.api.get_opt(&self.name).await.map_err(|e| self.unavailable("read", &e))?;
-        Ok(judge(lease.as_ref().and_then(holder), me, contenders))
+        let lease = self.get().await?;
+        self.judge(lease.as_ref(), me, contenders).await
     }
 
     /// Takes the target; a Lease whose holder is gone or done is taken over.
     pub(super) async fn claim(&self, me: &Binding, contenders: &[Contender]) -> Result<(), Unavailable> {
-        let found = self.api.get_opt(&self.name).await.map_err(|e| self.unavailable("read", &e))?;
-        let mut lease = found.clone().unwrap_or_default();
-        match judge(found.as_ref().and_then(holder), me, contenders) {
+        let found = self.get().await?;
+        match self.judge(found.as_ref(), me, contenders).await? {
             Lock::Mine => return Ok(()),
             Lock::Free => {}
             Lock::Taken(by) => {
                 return Err(Unavailable::new("Conflict", format!("experiment {by} took the target first")));
             }
         }
+        let mut lease = found.clone().unwrap_or_default();
         lease.metadata.name = Some(self.name.clone());
         lease.metadata.annotations = Some(BTreeMap::from([
             (TARGET.to_owned(), me.target.clone()),
@@ -74,37 +78,58 @@ impl TargetLock {
         lease.spec = Some(LeaseSpec { holder_identity: Some(me.uid.clone()), ..LeaseSpec::default() });
         let params = PostParams::default();
         // Both are fenced: a create meets an existing name, a replace another resourceVersion.
+        let doing = format!("claim Lease {}", self.name);
         let written = match found {
-            None => self.api.create(&params, &lease).await,
-            Some(_) => self.api.replace(&self.name, &params, &lease).await,
+            None => call(&doing, self.api.create(&params, &lease)).await?,
+            Some(_) => call(&doing, self.api.replace(&self.name, &params, &lease)).await?,
         };
-        written.map(|_| ()).map_err(|e| self.unavailable("claim", &e))
+        written
+            .map(|_| ())
+            .ok_or_else(|| Unavailable::new("Conflict", format!("Lease {} was just released", self.name)))
     }
 
     /// Gives the target back, if this experiment holds it.
     pub(super) async fn release(&self, me: &Binding) -> Result<(), Unavailable> {
-        let Some(lease) = self.api.get_opt(&self.name).await.map_err(|e| self.unavailable("read", &e))? else {
-            return Ok(());
-        };
-        if holder(&lease) != Some(me.uid.as_str()) {
-            return Ok(());
-        }
+        let Some(lease) = self.get().await?.filter(|l| holder(l) == Some(me.uid.as_str())) else { return Ok(()) };
         let preconditions = Preconditions { resource_version: lease.resource_version(), uid: lease.uid() };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match self.api.delete(&self.name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(self.unavailable("release", &error)),
-        }
+        // One that is gone is released as well.
+        call(&format!("release Lease {}", self.name), self.api.delete(&self.name, &params)).await.map(|_| ())
     }
 
-    fn unavailable(&self, verb: &str, error: &kube::Error) -> Unavailable {
-        let reason = match error {
-            kube::Error::Api(status) if status.is_forbidden() => "Forbidden",
-            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => "Conflict",
-            _ => "ApiUnavailable",
+    async fn get(&self) -> Seen<Option<Lease>> {
+        call(&format!("read Lease {}", self.name), self.api.get(&self.name)).await
+    }
+
+    /// Whose the target is. A holder that is not among the contenders is looked up: the list may be behind, or not know
+    /// it because it cannot be read.
+    async fn judge(&self, lease: Option<&Lease>, me: &Binding, contenders: &[Contender]) -> Seen<Lock> {
+        let holds = match lease.and_then(|lease| Some((lease, holder(lease)?))) {
+            None => None,
+            Some((_, uid)) if uid == me.uid => return Ok(Lock::Mine),
+            Some((lease, uid)) => match contenders.iter().find(|c| c.uid == uid) {
+                Some(known) => (!known.completed).then(|| format!("{}/{}", known.namespace, known.name)),
+                None => self.look_up(lease, uid).await?,
+            },
         };
-        Unavailable::new(reason, format!("failed to {verb} Lease {}: {error}", self.name))
+        Ok(holds.map_or_else(|| queue(me, contenders), Lock::Taken))
+    }
+
+    /// The name of a Lease's holder, unless it is gone or done.
+    async fn look_up(&self, lease: &Lease, uid: &str) -> Seen<Option<String>> {
+        let full = lease.annotations().get(EXPERIMENT).cloned().unwrap_or_default();
+        let Some((namespace, name)) = full.split_once('/').filter(|(_, name)| !name.contains('/')) else {
+            return Ok(None);
+        };
+        // Untyped: an experiment that this release cannot read holds its target all the same.
+        let resource = ApiResource::erase::<Experiment>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let found = call(&format!("read experiment {full}"), api.get(name)).await?;
+        let active = |e: &DynamicObject| {
+            let phase = e.data.pointer("/status/phase").and_then(serde_json::Value::as_str);
+            e.uid().as_deref() == Some(uid) && phase != Some(Phase::Completed.as_str())
+        };
+        Ok(found.filter(active).map(|_| full))
     }
 }
 
@@ -112,20 +137,14 @@ fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|h| !h.is_empty())
 }
 
-/// Whose the target is, from the Lease's holder and everybody who wants it.
-fn judge(holder: Option<&str>, me: &Binding, contenders: &[Contender]) -> Lock {
-    if holder == Some(me.uid.as_str()) {
-        return Lock::Mine;
-    }
-    let waiting = |c: &&Contender| !c.completed && c.target == me.target && c.uid != me.uid;
-    let full = |c: &Contender| format!("{}/{}", c.namespace, c.name);
-    let others = contenders.iter().filter(waiting);
-    if let Some(active) = holder.and_then(|h| others.clone().find(|c| c.uid == h)) {
-        return Lock::Taken(full(active));
-    }
+/// Whose turn it is when nobody holds the target.
+fn queue(me: &Binding, contenders: &[Contender]) -> Lock {
     let mine = (me.created, me.uid.as_str());
-    let older = others.filter(|c| (c.created, c.uid.as_str()) < mine);
-    older.min_by_key(|c| (c.created, c.uid.clone())).map_or(Lock::Free, |c| Lock::Taken(full(c)))
+    let older =
+        contenders.iter().filter(|c| !c.completed && c.target == me.target && (c.created, c.uid.as_str()) < mine);
+    older
+        .min_by_key(|c| (c.created, c.uid.as_str()))
+        .map_or(Lock::Free, |c| Lock::Taken(format!("{}/{}", c.namespace, c.name)))
 }
 
 #[cfg(test)]
@@ -170,21 +189,15 @@ mod tests {
     #[test]
     fn the_queue_is_by_age_then_uid() {
         let table = [
-            (Some("u5"), vec![], Lock::Mine),
-            (None, vec![], Lock::Free),
-            (None, vec![contender("u1", 40, false, "ns/app")], Lock::Taken("ns/n-u1".into())),
-            (None, vec![contender("u9", 60, false, "ns/app")], Lock::Free),
-            (None, vec![contender("u4", 50, false, "ns/app")], Lock::Taken("ns/n-u4".into())),
-            (None, vec![contender("u6", 50, false, "ns/app")], Lock::Free),
-            (None, vec![contender("u1", 40, true, "ns/app"), contender("u2", 40, false, "ns/other")], Lock::Free),
-            // A younger one that holds it is not pushed aside.
-            (Some("u9"), vec![contender("u9", 60, false, "ns/app")], Lock::Taken("ns/n-u9".into())),
-            // A holder that completed, or is gone.
-            (Some("u9"), vec![contender("u9", 60, true, "ns/app")], Lock::Free),
-            (Some("gone"), vec![], Lock::Free),
+            (vec![], Lock::Free),
+            (vec![contender("u1", 40, false, "ns/app")], Lock::Taken("ns/n-u1".into())),
+            (vec![contender("u9", 60, false, "ns/app")], Lock::Free),
+            (vec![contender("u4", 50, false, "ns/app")], Lock::Taken("ns/n-u4".into())),
+            (vec![contender("u5", 50, false, "ns/app"), contender("u6", 50, false, "ns/app")], Lock::Free),
+            (vec![contender("u1", 40, true, "ns/app"), contender("u2", 40, false, "ns/other")], Lock::Free),
         ];
-        for (i, (holder, contenders, lock)) in table.into_iter().enumerate() {
-            assert_eq!(judge(holder, &me(), &contenders), lock, "row {i}");
+        for (i, (contenders, lock)) in table.into_iter().enumerate() {
+            assert_eq!(queue(&me(), &contenders), lock, "row {i}");
         }
     }
 }

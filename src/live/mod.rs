@@ -5,6 +5,7 @@
 
 mod binding;
 pub mod builtin;
+mod call;
 mod lock;
 mod prometheus;
 mod query;
@@ -31,6 +32,7 @@ use crate::engine::{
 };
 use crate::gitops::WriteBack;
 use crate::turn::World;
+use call::call;
 use lock::TargetLock;
 use routes::RouteTable;
 use workloads::Deployments;
@@ -122,22 +124,19 @@ impl Live {
     /// Takes our finalizer off, and no other.
     async fn forget(&self) -> Result<(), Unavailable> {
         let name = &self.binding.name;
-        let failed = |error: kube::Error| match &error {
-            kube::Error::Api(status) if status.is_conflict() || status.code == 422 => {
-                Unavailable::new("Conflict", "the experiment was changed meanwhile")
-            }
-            other => Unavailable::new("ApiUnavailable", format!("failed to release the experiment: {other}")),
+        let Some(experiment) = call("read the experiment", self.experiments.get(name)).await? else { return Ok(()) };
+        let ours = experiment.uid().as_deref() == Some(self.binding.uid.as_str());
+        let Some(index) = experiment.finalizers().iter().position(|f| f == FINALIZER).filter(|_| ours) else {
+            return Ok(());
         };
-        let Some(experiment) = self.experiments.get_opt(name).await.map_err(failed)? else { return Ok(()) };
-        let Some(index) = experiment.finalizers().iter().position(|f| f == FINALIZER) else { return Ok(()) };
         let path = format!("/metadata/finalizers/{index}");
         let operations = json!([{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]);
         let patch: json_patch::Patch = serde_json::from_value(operations)
             .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
-        match self.experiments.patch(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            other => other.map(|_| ()).map_err(failed),
-        }
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+        let request = self.experiments.patch(name, &params, &patch);
+        // One that is gone needs no more.
+        call("release the experiment", request).await.map(|_| ())
     }
 
     fn writer(&self) -> Result<&WriteBack, Unavailable> {

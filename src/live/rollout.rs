@@ -15,7 +15,7 @@ const ITEM_KEYS: [&str; 6] = ["name", "containerPort", "mountPath", "devicePath"
 pub fn rollout(live: &Deployment, template: &Value) -> Rollout {
     let spec = live.spec.as_ref();
     let running = spec.and_then(|s| serde_json::to_value(&s.template).ok()).unwrap_or(Value::Null);
-    let applied = covers(&running, template);
+    let applied = covers(&running, template, Place::Plain);
     let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
     let status = live.status.clone().unwrap_or_default();
     let observed = status.observed_generation.unwrap_or(0) >= live.metadata.generation.unwrap_or(0);
@@ -26,28 +26,58 @@ pub fn rollout(live: &Deployment, template: &Value) -> Rollout {
     Rollout { applied, complete, detail }
 }
 
+/// What a value is by its place: only quantities may be written in several ways. Elsewhere `1.10` is not `1.1`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Anything else.
+    Plain,
+    /// `resources`: what it limits and requests are quantities.
+    Resources,
+    /// A quantity, or a map or list of them.
+    Quantities,
+    /// Labels and annotations, whose keys say nothing about their values.
+    Words,
+}
+
+impl Place {
+    /// The place of a field in an object at this place.
+    fn of(self, field: &str) -> Self {
+        match (self, field) {
+            (Self::Words | Self::Quantities, _) => self,
+            (Self::Plain, "labels" | "annotations" | "nodeSelector" | "matchLabels") => Self::Words,
+            (Self::Plain, "resources") => Self::Resources,
+            (Self::Resources, "limits" | "requests") => Self::Quantities,
+            (Self::Plain, "sizeLimit" | "divisor" | "overhead") => Self::Quantities,
+            (Self::Plain | Self::Resources, _) => Self::Plain,
+        }
+    }
+}
+
 /// Whether everything the manifest says holds in the live object, which may say more (defaults, injected parts).
-fn covers(live: &Value, manifest: &Value) -> bool {
+fn covers(live: &Value, manifest: &Value, place: Place) -> bool {
     match (live, manifest) {
         (_, Value::Null) => true,
         (Value::Object(live), Value::Object(manifest)) => {
-            manifest.iter().all(|(key, value)| covers(live.get(key).unwrap_or(&Value::Null), value))
+            manifest.iter().all(|(key, value)| covers(live.get(key).unwrap_or(&Value::Null), value, place.of(key)))
         }
-        (Value::Array(live), Value::Array(manifest)) => covers_list(live, manifest),
+        (Value::Array(live), Value::Array(manifest)) => covers_list(live, manifest, place),
         // A map or list that the API server drops because it is empty.
-        (Value::Null, Value::Object(manifest)) => manifest.values().all(|v| covers(&Value::Null, v)),
+        (Value::Null, Value::Object(manifest)) => manifest.values().all(|v| covers(&Value::Null, v, place)),
         (Value::Null, Value::Array(manifest)) => manifest.is_empty(),
-        (live, manifest) => live == manifest || same_quantity(live, manifest),
+        (live, manifest) => live == manifest || place == Place::Quantities && same_quantity(live, manifest),
     }
 }
 
 /// Items are paired by their key, else by position.
-fn covers_list(live: &[Value], manifest: &[Value]) -> bool {
+fn covers_list(live: &[Value], manifest: &[Value], place: Place) -> bool {
     let key =
         ITEM_KEYS.iter().find(|key| !manifest.is_empty() && manifest.iter().all(|item| item.get(**key).is_some()));
     match key {
-        Some(key) => manifest.iter().all(|item| live.iter().any(|l| l.get(*key) == item.get(*key) && covers(l, item))),
-        None => live.len() == manifest.len() && live.iter().zip(manifest).all(|(l, m)| covers(l, m)),
+        Some(key) => {
+            let same = |l: &Value, item: &Value| l.get(*key) == item.get(*key) && covers(l, item, place);
+            manifest.iter().all(|item| live.iter().any(|l| same(l, item)))
+        }
+        None => live.len() == manifest.len() && live.iter().zip(manifest).all(|(l, m)| covers(l, m, place)),
     }
 }
 
@@ -106,28 +136,40 @@ mod tests {
         let live = json!({"spec": {"restartPolicy": "Always", "containers": [
             {"name": "proxy", "image": "p:1"},
             {"name": "app", "image": "a:2", "imagePullPolicy": "Always", "env": [{"name": "X", "value": "1"}, {"name": "Y"}]}]}});
-        assert!(covers(&live, &manifest));
+        assert!(covers(&live, &manifest, Place::Plain));
         let old =
             json!({"spec": {"containers": [{"name": "app", "image": "a:1", "env": [{"name": "X", "value": "1"}]}]}});
-        assert!(!covers(&old, &manifest));
-        assert!(!covers(&json!({}), &manifest));
+        assert!(!covers(&old, &manifest, Place::Plain));
+        assert!(!covers(&json!({}), &manifest, Place::Plain));
     }
 
     #[test]
-    fn quantities_are_numbers_however_they_are_written() {
+    fn quantities_are_numbers_however_they_are_written_and_nothing_else_is() {
+        let container =
+            |cpu: &Value| json!({"spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": cpu}}}]}});
+        let same = |live: Value, written: Value| covers(&container(&live), &container(&written), Place::Plain);
         for (live, written) in [(json!("500m"), json!("0.5")), (json!("1Gi"), json!("1024Mi")), (json!("2"), json!(2))]
         {
-            assert!(covers(&live, &written), "{live} {written}");
+            assert!(same(live.clone(), written.clone()), "{live} {written}");
         }
-        assert!(!covers(&json!("500m"), &json!("0.6")));
-        assert!(!covers(&json!("a:1"), &json!("a:2")));
+        assert!(!same(json!("500m"), json!("0.6")));
+        assert!(!same(json!("inf"), json!("nan")));
+        let elsewhere = [
+            |v: &str| json!({"metadata": {"labels": {"version": v, "sizeLimit": v}}}),
+            |v: &str| json!({"metadata": {"annotations": {"resources": v}}}),
+            |v: &str| json!({"spec": {"containers": [{"name": "app", "env": [{"name": "limits", "value": v}]}]}}),
+            |v: &str| json!({"spec": {"containers": [{"name": "app", "args": [v], "image": v}]}}),
+        ];
+        for place in elsewhere {
+            assert!(!covers(&place("1.1"), &place("1.10"), Place::Plain), "{}", place("1.10"));
+        }
     }
 
     #[test]
     fn lists_without_keys_are_compared_in_order() {
-        assert!(covers(&json!(["a", "b"]), &json!(["a", "b"])));
-        assert!(!covers(&json!(["b", "a"]), &json!(["a", "b"])));
-        assert!(!covers(&json!(["a", "b"]), &json!(["a"])));
+        assert!(covers(&json!(["a", "b"]), &json!(["a", "b"]), Place::Plain));
+        assert!(!covers(&json!(["b", "a"]), &json!(["a", "b"]), Place::Plain));
+        assert!(!covers(&json!(["a", "b"]), &json!(["a"]), Place::Plain));
     }
 
     #[test]

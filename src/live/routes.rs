@@ -8,6 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::binding::{Destination, RouteBinding};
+use super::call::call;
 use crate::engine::{Routes, Seen, Unavailable};
 
 /// The resource of Istio's routes.
@@ -28,6 +29,16 @@ pub(super) struct RouteTable {
     binding: RouteBinding,
 }
 
+/// What routes that disagree are reported as: neither any wanted split nor home, so that they are repaired together.
+const DISAGREEING: Routes = Routes { baseline: u8::MAX, candidate: u8::MAX };
+
+/// The routes that were found.
+struct Found {
+    places: Vec<Place>,
+    /// What else was meant, and is not there.
+    missing: Option<String>,
+}
+
 /// Where one http route keeps the two weights.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
@@ -42,63 +53,61 @@ impl RouteTable {
     }
 
     /// The weights that all routes carry.
+    ///
+    /// Errors besides those of a call: `RouteNotFound` (nothing of what was meant is there), `RouteIncomplete` (a part
+    /// of it is; that part can still be written).
     pub(super) async fn read(&self) -> Seen<Routes> {
         let object = self.get().await?;
-        let places = places(&object, &self.binding, &self.namespace)?;
+        let Found { places, missing } = self.find(&object)?;
+        if let Some(missing) = missing {
+            return Err(Unavailable::new("RouteIncomplete", missing));
+        }
         let mut splits = places.iter().map(|place| split(&object, place));
-        let first = splits.next().unwrap_or(Routes { baseline: 0, candidate: 0 });
-        // Routes that disagree equal no wanted split, so that they are repaired together.
-        Ok(if splits.all(|s| s == first) { first } else { Routes { baseline: 0, candidate: 0 } })
+        let first = splits.next().unwrap_or(DISAGREEING);
+        Ok(if splits.all(|s| s == first) { first } else { DISAGREEING })
     }
 
-    /// Gives the candidate its weight and the baseline the rest, in all routes at once.
+    /// Gives the candidate its weight and the baseline the rest, in all routes at once. Routes that are missing hinder
+    /// nothing: a rollback is not to wait for them.
     pub(super) async fn write(&self, candidate: u8) -> Result<(), Unavailable> {
         let object = self.get().await?;
-        let places = places(&object, &self.binding, &self.namespace)?;
+        let places = self.find(&object)?.places;
         let operations = operations(&object, &places, candidate);
         let patch: json_patch::Patch = serde_json::from_value(operations)
             .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
         let params = PatchParams { field_manager: Some("reiter8".into()), ..PatchParams::default() };
-        let name = &self.binding.virtual_service;
-        match self.api.patch(name, &params, &Patch::Json::<()>(patch)).await {
-            Ok(_) => Ok(()),
-            // 409: the object moved on; 422: a test failed. Both mean: look again.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => Err(Unavailable::new(
-                "Conflict",
-                format!("VirtualService {name} changed meanwhile: {}", status.message),
-            )),
-            Err(error) => Err(self.unavailable("write", &error)),
-        }
+        let patch = Patch::Json::<()>(patch);
+        let request = self.api.patch(&self.binding.virtual_service, &params, &patch);
+        call(&format!("write {}", self.full_name()), request).await?.ok_or_else(|| self.absent()).map(|_| ())
     }
 
     async fn get(&self) -> Seen<DynamicObject> {
-        match self.api.get_opt(&self.binding.virtual_service).await {
-            Ok(Some(object)) => Ok(object),
-            Ok(None) => {
-                let message =
-                    format!("VirtualService {}/{} was not found", self.namespace, self.binding.virtual_service);
-                Err(Unavailable::new("RouteNotFound", message))
-            }
-            Err(error) => Err(self.unavailable("read", &error)),
+        let request = self.api.get(&self.binding.virtual_service);
+        call(&format!("read {}", self.full_name()), request).await?.ok_or_else(|| self.absent())
+    }
+
+    fn find(&self, object: &DynamicObject) -> Seen<Found> {
+        let found = find(object, &self.binding, &self.namespace);
+        let missing = found.missing.as_ref().map(|what| format!("{}: {what}", self.full_name()));
+        match missing {
+            Some(missing) if found.places.is_empty() => Err(Unavailable::new("RouteNotFound", missing)),
+            missing => Ok(Found { missing, ..found }),
         }
     }
 
-    fn unavailable(&self, verb: &str, error: &kube::Error) -> Unavailable {
-        let reason = match error {
-            kube::Error::Api(status) if status.is_forbidden() => "Forbidden",
-            _ => "ApiUnavailable",
-        };
-        let name = &self.binding.virtual_service;
-        Unavailable::new(reason, format!("failed to {verb} VirtualService {}/{name}: {error}", self.namespace))
+    fn absent(&self) -> Unavailable {
+        Unavailable::new("RouteNotFound", format!("{} was not found", self.full_name()))
+    }
+
+    fn full_name(&self) -> String {
+        format!("VirtualService {}/{}", self.namespace, self.binding.virtual_service)
     }
 }
 
 /// Finds the two destinations in every route that is meant.
-fn places(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Seen<Vec<Place>> {
-    let not_found =
-        |what: String| Unavailable::new("RouteNotFound", format!("VirtualService {}: {what}", object.name_any()));
+fn find(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Found {
     let http = object.data.pointer("/spec/http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut found = vec![];
+    let (mut places, mut absent) = (vec![], None);
     for (route, entry) in http.iter().enumerate() {
         let name = entry.get("name").and_then(Value::as_str).unwrap_or_default();
         if !binding.routes.is_empty() && !binding.routes.iter().any(|r| r == name) {
@@ -106,21 +115,21 @@ fn places(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Se
         }
         let at = |wanted: &Destination| destinations(entry).iter().position(|d| matches(d, wanted, namespace));
         match (at(&binding.baseline), at(&binding.candidate)) {
-            (Some(baseline), Some(candidate)) => found.push(Place { route, baseline, candidate }),
-            // Without names, routes that lead elsewhere are not meant.
-            _ if binding.routes.is_empty() => {}
-            (Some(_), None) => return Err(not_found(missing(name, &binding.candidate, entry))),
-            (None, _) => return Err(not_found(missing(name, &binding.baseline, entry))),
+            (Some(baseline), Some(candidate)) => places.push(Place { route, baseline, candidate }),
+            // Without names, routes that lead elsewhere are not meant; but the only one is.
+            _ if binding.routes.is_empty() && http.len() > 1 => {}
+            (Some(_), None) => absent = Some(missing(name, &binding.candidate, entry)),
+            (None, _) => absent = Some(missing(name, &binding.baseline, entry)),
         }
     }
     let names: Vec<&str> = http.iter().filter_map(|e| e.get("name").and_then(Value::as_str)).collect();
-    if let Some(absent) = binding.routes.iter().find(|r| !names.contains(&r.as_str())) {
-        return Err(not_found(format!("no http route is named `{absent}`; there are: {}", names.join(", "))));
+    if let Some(unknown) = binding.routes.iter().find(|r| !names.contains(&r.as_str())) {
+        absent = Some(format!("no http route is named `{unknown}`; there are: {}", names.join(", ")));
     }
-    if found.is_empty() {
-        return Err(not_found("no http route leads to both destinations; name the route and its subsets".into()));
+    if places.is_empty() && absent.is_none() {
+        absent = Some("no http route leads to both destinations; name the route and its subsets".into());
     }
-    Ok(found)
+    Found { places, missing: absent }
 }
 
 fn missing(route: &str, wanted: &Destination, entry: &Value) -> String {
@@ -174,7 +183,7 @@ fn operations(object: &DynamicObject, places: &[Place], candidate: u8) -> Value 
     let mut operations =
         vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version()})];
     for place in places {
-        for (index, weight) in [(place.baseline, 100 - candidate), (place.candidate, candidate)] {
+        for (index, weight) in [(place.baseline, 100_u8.saturating_sub(candidate)), (place.candidate, candidate)] {
             let path = format!("/spec/http/{}/route/{index}", place.route);
             let seen = object.data.pointer(&format!("{path}/destination"));
             operations.push(json!({"op": "test", "path": format!("{path}/destination"), "value": seen}));
@@ -215,7 +224,7 @@ mod tests {
     #[test]
     fn destinations_are_found_by_name_wherever_they_stand() {
         let web = object(&json!([{"name": "other"}, {"name": "main", "route": two("next", "stable")}]));
-        let found = places(&web, &binding(&["main"]), "ns").unwrap();
+        let found = find(&web, &binding(&["main"]), "ns").places;
         assert_eq!(found, [Place { route: 1, baseline: 1, candidate: 0 }]);
         assert_eq!(split(&web, &found[0]), Routes { baseline: 10, candidate: 90 });
     }
@@ -223,23 +232,33 @@ mod tests {
     #[test]
     fn without_names_every_route_to_both_is_meant_and_no_other() {
         let web = object(&json!([{"route": two("stable", "next")}, {"route": [{"destination": {"host": "app"}}]}]));
-        assert_eq!(places(&web, &binding(&[]), "ns").unwrap().len(), 1);
+        let found = find(&web, &binding(&[]), "ns");
+        assert_eq!((found.places.len(), found.missing), (1, None));
     }
 
     #[test]
     fn what_is_missing_is_named_together_with_what_is_there() {
         let web = object(&json!([{"name": "main", "route": two("stable", "old")}]));
-        let error = places(&web, &binding(&["main"]), "ns").unwrap_err();
-        assert_eq!(error.reason, "RouteNotFound");
-        assert!(error.message.contains("subset `next`") && error.message.contains("old"), "{}", error.message);
-        let error = places(&web, &binding(&["mian"]), "ns").unwrap_err();
-        assert!(error.message.contains("`mian`; there are: main"), "{}", error.message);
+        let missing = |routes: &[&str]| find(&web, &binding(routes), "ns").missing.unwrap();
+        for routes in [&["main"][..], &[]] {
+            let text = missing(routes);
+            assert!(text.contains("subset `next`") && text.contains("old"), "{text}");
+        }
+        assert!(missing(&["mian"]).contains("`mian`; there are: main"));
+    }
+
+    #[test]
+    fn what_is_left_of_several_routes_is_found() {
+        let web = object(&json!([{"name": "main", "route": two("stable", "next")}]));
+        let found = find(&web, &binding(&["main", "gone"]), "ns");
+        assert_eq!(found.places.len(), 1);
+        assert!(found.missing.unwrap().contains("`gone`"));
     }
 
     #[test]
     fn the_patch_tests_what_it_saw_and_sets_two_numbers() {
         let web = object(&json!([{"name": "main", "timeout": "3s", "route": two("stable", "next")}]));
-        let found = places(&web, &binding(&["main"]), "ns").unwrap();
+        let found = find(&web, &binding(&["main"]), "ns").places;
         let patch = operations(&web, &found, 25);
         assert_eq!(patch[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
         let sets: Vec<_> = patch.as_array().unwrap().iter().filter(|o| o["op"] == "add").collect();

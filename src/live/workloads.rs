@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 
+use super::call::call;
 use crate::engine::{Rollout, Seen, Unavailable, Workload, Workloads};
 
 /// The Deployments of one experiment.
@@ -32,13 +33,7 @@ impl Deployments {
     }
 
     async fn get(&self, name: &str) -> Seen<Option<Deployment>> {
-        self.api.get_opt(name).await.map_err(|error| {
-            let reason = match &error {
-                kube::Error::Api(status) if status.is_forbidden() => "Forbidden",
-                _ => "ApiUnavailable",
-            };
-            Unavailable::new(reason, format!("failed to read Deployment {name}: {error}"))
-        })
+        call(&format!("read Deployment {name}"), self.api.get(name)).await
     }
 }
 

@@ -1,0 +1,42 @@
+//! One call to the API server: bounded in time, its failure named.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+use crate::engine::{Seen, Unavailable};
+
+/// Longest wait for an answer: the API server gives up on its own storage before.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits for an answer; `None` if there is no such object. `doing` completes "failed to …".
+///
+/// Errors: `Conflict` (somebody else was faster), `Forbidden`, `Refused` (the API server or an admission webhook does
+/// not accept the object), `ApiUnavailable`.
+pub(super) async fn call<T>(doing: &str, request: impl Future<Output = Result<T, kube::Error>>) -> Seen<Option<T>> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Err(_) => Err(Unavailable::new(
+            "ApiUnavailable",
+            format!("failed to {doing}: the API server gave no answer within {} s", TIMEOUT.as_secs()),
+        )),
+        Ok(Ok(answer)) => Ok(Some(answer)),
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+        Ok(Err(error)) => Err(Unavailable::new(reason(&error), format!("failed to {doing}: {error}"))),
+    }
+}
+
+fn reason(error: &kube::Error) -> &'static str {
+    let kube::Error::Api(status) = error else { return "ApiUnavailable" };
+    match status.code {
+        401 | 403 => "Forbidden",
+        409 => "Conflict",
+        422 if failed_test(status) => "Conflict",
+        400 | 422 => "Refused",
+        _ => "ApiUnavailable",
+    }
+}
+
+/// A JSON patch whose test failed is answered as an invalid object is, but for the list of what is invalid.
+fn failed_test(status: &Status) -> bool {
+    status.details.as_ref().is_none_or(|details| details.causes.is_empty())
+}
