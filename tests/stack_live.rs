@@ -166,6 +166,7 @@ fn virtual_service() -> DynamicObject {
 async fn on_a_real_api_server() {
     let cluster = Cluster::start().await.unwrap();
     weights_are_written_together_and_nothing_else(&cluster).await;
+    who_is_late_sees_a_conflict(&cluster).await;
     a_rollback_does_not_wait_for_a_route_that_is_gone(&cluster).await;
     one_experiment_holds_the_target(&cluster).await;
     only_our_finalizer_goes(&cluster).await;
@@ -191,6 +192,27 @@ async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
     // Again is harmless, and not even a write.
     live.perform(&Effect::Route(25)).await.unwrap();
     assert_eq!(routes.get("app").await.unwrap().resource_version(), written.resource_version());
+}
+
+async fn who_is_late_sees_a_conflict(cluster: &Cluster) {
+    let live = cluster.live("me", "u1", vec![]);
+    let writes: Vec<Effect> = (1..=12).map(Effect::Route).collect();
+    let results = futures::future::join_all(writes.iter().map(|write| live.perform(write))).await;
+    let lost: Vec<&Unavailable> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    assert!(!lost.is_empty() && lost.len() < results.len(), "{} of {} lost", lost.len(), results.len());
+    assert!(lost.iter().all(|u| u.reason == "Conflict"), "{lost:?}");
+    let (baseline, candidate) = weights(&live).await.unwrap();
+    assert_eq!(baseline, 100 - candidate);
+    // What sets a failed test apart from an object that is refused for good, although both are answered alike.
+    let patch = async |operation: Value| {
+        let patch: json_patch::Patch = serde_json::from_value(json!([operation])).unwrap();
+        let patched = cluster.routes().patch("app", &PatchParams::default(), &Patch::Json::<()>(patch)).await;
+        let Err(kube::Error::Api(status)) = patched else { panic!("{patched:?}") };
+        (status.code, status.details.is_some_and(|d| !d.causes.is_empty()))
+    };
+    assert_eq!(patch(json!({"op": "test", "path": "/metadata/resourceVersion", "value": "1"})).await, (422, false));
+    let wrong = json!({"op": "add", "path": "/spec/http/1/route/0/weight", "value": "many"});
+    assert_eq!(patch(wrong).await, (422, true));
 }
 
 async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
