@@ -182,7 +182,7 @@ impl World {
         if die % 5 == 4 {
             self.head += 1;
         }
-        if die % 3 == 0 {
+        if die.is_multiple_of(3) {
             let head = self.base();
             let promote = |branch: &str| branch.contains("-promote-");
             if let Some((branch, pull)) = self.pulls.iter_mut().find(|(_, p)| p.state == PullState::Open) {
@@ -230,7 +230,7 @@ proptest! {
         let (mut world, mut progress) = (World { ready: 1, ..World::default() }, Progress::default());
         let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         for round in 0..4000 {
-            let die = chance.dice[round % chance.dice.len()].wrapping_add((round / chance.dice.len()) as u8);
+            let die = chance.dice[round % chance.dice.len()].wrapping_add(u8::try_from(round / chance.dice.len() % 256).unwrap());
             let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting);
             world.happen(die, &chance, running);
             // At one instant and in one world, a few turns settle everything: what follows wants nothing.

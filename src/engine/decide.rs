@@ -4,6 +4,7 @@
 //! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks.
 
 use super::judge;
+use super::observation::Workload;
 use super::phases::Turn;
 use super::plan::OnUndecided;
 use super::progress::{Decision, Outcome, Phase, Reason};
@@ -97,7 +98,12 @@ impl Turn<'_> {
     pub(super) fn decide(&mut self, outcome: Outcome, reason: Reason, sentence: String) {
         let rows: Vec<Row> = report::rows(self.plan, &self.progress);
         let (at, weight) = (self.now, self.progress.weight);
-        self.progress.decision = Some(Decision { outcome, reason, sentence, at, weight, rows });
+        let (baseline_images, candidate_images) = match &self.seen.workloads {
+            Some(Ok(w)) => (images(&w.baseline), images(&w.candidate)),
+            Some(Err(_)) | None => (vec![], vec![]),
+        };
+        let decision = Decision { outcome, reason, sentence, at, weight, rows, baseline_images, candidate_images };
+        self.progress.decision = Some(decision);
         match outcome {
             Outcome::Promote => self.enter(Phase::Promoting),
             Outcome::Discard => {
@@ -106,6 +112,10 @@ impl Turn<'_> {
             }
         }
     }
+}
+
+fn images(workload: &Workload) -> Vec<String> {
+    workload.images.values().cloned().collect()
 }
 
 /// A share as a percentage with no more digits than it needs.

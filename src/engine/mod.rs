@@ -29,7 +29,7 @@ pub use plan::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, R
 pub use progress::{
     Decision, Evidence, Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState, StageWork, Waiting,
 };
-pub use report::{Report, Row, Verdict, rows};
+pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.

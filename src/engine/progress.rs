@@ -182,6 +182,10 @@ pub struct Decision {
     pub weight: u8,
     /// Each criterion as it stood.
     pub rows: Vec<Row>,
+    /// What the baseline ran, container images.
+    pub baseline_images: Vec<String>,
+    /// What the candidate ran, container images.
+    pub candidate_images: Vec<String>,
 }
 
 /// One request of the write-back.
@@ -199,6 +203,14 @@ impl Stage {
         match self {
             Self::Promote => "Promote",
             Self::CleanUp => "CleanUp",
+        }
+    }
+
+    /// The word used in branch names and trailers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::CleanUp => "cleanup",
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::judge;
-use super::plan::Plan;
+use super::plan::{Plan, Version};
 use super::progress::{Decision, Outcome, Progress, Reason};
 
 /// One criterion as it stands.
@@ -58,6 +58,17 @@ impl Verdict {
     }
 }
 
+/// A version and what it ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its name in the experiment.
+    pub name: String,
+    /// Its workload's name.
+    pub workload: String,
+    /// Its container images.
+    pub images: Vec<String>,
+}
+
 /// What is told to reviewers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -69,10 +80,10 @@ pub struct Report {
     pub uid: String,
     /// What it is about.
     pub target: String,
-    /// Name of the version that serves users today.
-    pub baseline: String,
-    /// Name of the version on trial.
-    pub candidate: String,
+    /// The version that serves users today.
+    pub baseline: Running,
+    /// The version on trial.
+    pub candidate: Running,
     /// What is done.
     pub outcome: Outcome,
     /// Why.
@@ -98,8 +109,8 @@ impl Report {
             name: plan.identity.name.clone(),
             uid: plan.identity.uid.clone(),
             target: plan.identity.target.clone(),
-            baseline: plan.baseline.name.clone(),
-            candidate: plan.candidate.name.clone(),
+            baseline: running(&plan.baseline, &decision.baseline_images),
+            candidate: running(&plan.candidate, &decision.candidate_images),
             outcome: decision.outcome,
             reason: decision.reason,
             sentence: decision.sentence.clone(),
@@ -109,6 +120,10 @@ impl Report {
             rows: decision.rows.clone(),
         }
     }
+}
+
+fn running(version: &Version, images: &[String]) -> Running {
+    Running { name: version.name.clone(), workload: version.workload.clone(), images: images.to_vec() }
 }
 
 /// Each criterion as it stands, in the plan's order.

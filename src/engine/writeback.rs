@@ -57,7 +57,7 @@ pub fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
     let key = key(&plan.identity.uid, decision.outcome, stage);
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
-    let tail = format!("-{}-{key}", stage.as_str().to_lowercase());
+    let tail = format!("-{}-{key}", stage.word());
     branch.truncate(LONGEST_BRANCH - tail.len());
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
@@ -314,5 +314,23 @@ impl Turn<'_> {
             stage.since = now;
             self.progress.waiting = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_again_and_another_for_everything_else() {
+        let first = key("uid", Outcome::Promote, Stage::Promote);
+        assert_eq!(first, key("uid", Outcome::Promote, Stage::Promote));
+        assert!(first.len() == 10 && first.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{first}");
+        let others = [
+            key("uid2", Outcome::Promote, Stage::Promote),
+            key("uid", Outcome::Discard, Stage::Promote),
+            key("uid", Outcome::Promote, Stage::CleanUp),
+        ];
+        assert!(others.iter().all(|other| *other != first), "{others:?}");
     }
 }

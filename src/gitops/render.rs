@@ -1,4 +1,4 @@
-//! Texts for people: title and body of a request, commit message, branch name and key.
+//! Texts for people: title and body of a request, commit message.
 //!
 //! Pure: a [`Report`] in, text out, so a restart renders the same text again. Everything that comes from a resource or a file is
 //! hostile: outside of code spans only plain words appear, inside of them nothing can end the span or the table's row. Such
@@ -8,56 +8,14 @@ mod text;
 
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
-
 use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
+use crate::engine::{Outcome, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
-/// Longest branch name, in bytes.
-const MAX_BRANCH: usize = 100;
-
-/// Which of the two requests this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Bring the candidate's content into the baseline.
-    Promote,
-    /// Remove the experiment's files.
-    CleanUp,
-}
-
-impl Stage {
-    /// The stage in branch names and trailers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::CleanUp => "cleanup",
-        }
-    }
-}
-
-/// What is done with the candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It becomes the baseline.
-    Promote,
-    /// It goes.
-    Discard,
-}
-
-/// A version and what it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Its name in the experiment.
-    pub name: String,
-    /// Its workload's name.
-    pub workload: String,
-    /// Its container images.
-    pub images: Vec<String>,
-}
 
 /// One criterion, as decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,9 +58,9 @@ pub struct Report {
     /// Why, in one word.
     pub reason: String,
     /// The version that was there.
-    pub baseline: Version,
+    pub baseline: Running,
     /// The version that was tried.
-    pub candidate: Version,
+    pub candidate: Running,
     /// The criteria, in the experiment's order.
     pub criteria: Vec<Criterion>,
     /// The candidate's part of the traffic at the decision, in percent.
@@ -113,37 +71,10 @@ pub struct Report {
     pub files: Vec<(&'static str, String)>,
     /// The fields that change.
     pub fields: Vec<FieldChange>,
-    /// The request's key, from [`key`].
+    /// The request's key.
     pub key: String,
     /// The commit that the change was computed on.
     pub base: CommitId,
-}
-
-/// The key of one request of one attempt: ten characters that the same decision always gives again.
-pub fn key(uid: &str, outcome: Outcome, stage: Stage, attempt: u32) -> String {
-    let outcome = match outcome {
-        Outcome::Promote => "promote",
-        Outcome::Discard => "discard",
-    };
-    let digest = Sha256::digest(format!("{uid}|{outcome}|{}|{attempt}", stage.as_str()));
-    // Base 32 of RFC 4648 in lower case: five bits at a time, safe in branch names.
-    let bits = digest.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-    (0..10).filter_map(|index| char::from_digit((bits >> (59 - 5 * index) & 31) as u32, 32)).map(base32).collect()
-}
-
-/// From the digits of `char::from_digit` (0-9a-v) to the alphabet of RFC 4648 (a-z2-7).
-fn base32(digit: char) -> char {
-    const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz234567";
-    digit.to_digit(32).and_then(|value| ALPHABET.chars().nth(value as usize)).unwrap_or('a')
-}
-
-/// The branch of a request; the names are for people, the key makes it unique.
-pub fn branch_name(namespace: &str, name: &str, stage: Stage, key: &str) -> String {
-    let words = format!("{}-{}", plain(namespace), plain(name)).replace(['/', '.'], "-");
-    let tail = format!("-{}-{key}", stage.as_str());
-    let room = MAX_BRANCH.saturating_sub("iter8/".len() + tail.len());
-    let words: String = words.chars().take(room).collect();
-    format!("iter8/{}{tail}", words.trim_end_matches('-'))
 }
 
 /// The request's title and the commit's first line.
@@ -167,7 +98,7 @@ pub fn commit_message(report: &Report) -> String {
         plain(&report.namespace),
         plain(&report.name),
         plain(&report.uid),
-        report.stage.as_str(),
+        report.stage.word(),
         plain(&report.key),
         report.base,
     )
@@ -192,7 +123,7 @@ pub fn body(report: &Report) -> String {
         plain(&report.namespace),
         plain(&report.name),
         plain(&report.uid),
-        report.stage.as_str(),
+        report.stage.word(),
         plain(&report.key),
         report.base
     );
@@ -216,7 +147,7 @@ fn verdict(report: &Report) -> String {
 }
 
 fn versions(report: &Report) -> String {
-    let row = |role: &str, version: &Version| {
+    let row = |role: &str, version: &Running| {
         let images: Vec<_> = version.images.iter().take(MAX_ROWS).map(|image| cell(image)).collect();
         format!("| {role} | {} | {} | {} |\n", cell(&version.name), cell(&version.workload), images.join(" "))
     };

@@ -270,23 +270,16 @@ fn commit_of(
 /// What is told about a request.
 fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
     let told = &request.report;
-    let version = |name: &str| render::Version { name: name.to_owned(), workload: String::new(), images: vec![] };
     Report {
         namespace: told.namespace.clone(),
         name: told.name.clone(),
         uid: told.uid.clone(),
         target: told.target.clone(),
-        stage: match request.stage {
-            Stage::Promote => render::Stage::Promote,
-            Stage::CleanUp => render::Stage::CleanUp,
-        },
-        outcome: match told.outcome {
-            engine::Outcome::Promote => render::Outcome::Promote,
-            engine::Outcome::Discard => render::Outcome::Discard,
-        },
+        stage: request.stage,
+        outcome: told.outcome,
         reason: told.reason.as_str().to_owned(),
-        baseline: version(&told.baseline),
-        candidate: version(&told.candidate),
+        baseline: told.baseline.clone(),
+        candidate: told.candidate.clone(),
         criteria: told.rows.iter().map(criterion).collect(),
         weight: told.weight,
         duration_seconds: u64::try_from(told.seconds).unwrap_or(0),

@@ -119,7 +119,7 @@ impl Simulated {
                 let base = repository.refname_to_id(&format!("refs/heads/{}", environment::BRANCH))?.to_string();
                 let head = pull.pull.head.as_ref().map(ToString::to_string).unwrap_or_default();
                 let diff = environment::diff(&repository, &base, &head)?;
-                let clean_up = pull.pull.head_branch.contains(&format!("-{}-", Stage::CleanUp.as_str().to_lowercase()));
+                let clean_up = pull.pull.head_branch.contains(&format!("-{}-", Stage::CleanUp.word()));
                 state.requests.push(Request {
                     number,
                     title: pull.title.clone(),
