@@ -70,7 +70,9 @@ fn repository_name(experiment: &Experiment) -> Option<(String, String)> {
 
 /// Whether an experiment shifts weights in this VirtualService.
 pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObject) -> bool {
-    let named = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    let written = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    // `name` or `namespace/name`; another namespace than the experiment's is refused.
+    let named = written.map(|w| w.rsplit('/').next().unwrap_or(w));
     experiment.namespace() == object.namespace() && named == object.metadata.name.as_deref()
 }
 

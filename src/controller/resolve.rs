@@ -132,8 +132,8 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             target: spec.target.clone(),
         },
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
-        baseline: version(baseline, "spec.versionInfo.baseline.workload")?,
-        candidate: version(candidate, "spec.versionInfo.candidates[0].workload")?,
+        baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
+        candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
         criteria,
@@ -146,7 +146,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         uid: plan.identity.uid.clone(),
         created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         target: plan.identity.target.clone(),
-        routes: routes(spec, baseline, candidate)?,
+        routes: routes(spec, &plan.identity.namespace, baseline, candidate)?,
         baseline: placeholders(baseline, &plan.baseline),
         candidate: placeholders(candidate, &plan.candidate),
         metrics,
@@ -165,12 +165,36 @@ fn unsupported(field: &'static str, instead: &str) -> Refusal {
     Refusal::NotSupported { field, instead: instead.into() }
 }
 
-fn version(version: &spec::Version, field: &'static str) -> Result<Version, Refusal> {
+fn version(version: &spec::Version, namespace: &str, field: &'static str) -> Result<Version, Refusal> {
     let workload = version.workload.as_ref().ok_or_else(|| Refusal::Invalid {
         field,
         problem: format!("version `{}` has no workload; write `workload: {{name: DEPLOYMENT}}`", version.name),
     })?;
-    Ok(Version { name: version.name.clone(), workload: workload.name.clone() })
+    let written =
+        workload.namespace.as_ref().map_or_else(|| workload.name.clone(), |n| format!("{n}/{}", workload.name));
+    Ok(Version { name: version.name.clone(), workload: object_name(&written, namespace, field)? })
+}
+
+/// The name of an object in the experiment's namespace, written as `name` or `namespace/name`.
+///
+/// The text becomes a part of a path on the API server, so that nothing but a name may pass.
+fn object_name(written: &str, namespace: &str, field: &'static str) -> Result<String, Refusal> {
+    let name = match written.split_once('/') {
+        None => written,
+        Some((own, name)) if own == namespace => name,
+        Some(_) => {
+            let instead =
+                format!("`{written}` is outside the experiment's namespace; write an object of `{namespace}`");
+            return Err(unsupported(field, &instead));
+        }
+    };
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    if name.len() > 253 || !name.chars().all(allowed) || !ends(name.chars().next()) || !ends(name.chars().last()) {
+        let problem = format!("`{name}` is no name of an object; write lower-case letters, digits, `-` and `.`");
+        return Err(Refusal::Invalid { field, problem });
+    }
+    Ok(name.to_owned())
 }
 
 fn analysis(a: &spec::Analysis) -> Result<Analysis, Refusal> {
@@ -298,6 +322,7 @@ fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
 
 fn routes(
     spec: &spec::ExperimentSpec,
+    namespace: &str,
     baseline: &spec::Version,
     candidate: &spec::Version,
 ) -> Result<RouteBinding, Refusal> {
@@ -330,7 +355,7 @@ fn routes(
         return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
     }
     Ok(RouteBinding {
-        virtual_service: traffic.virtual_service.clone(),
+        virtual_service: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,
         routes: traffic.routes.clone(),
         baseline,
         candidate,
@@ -404,4 +429,20 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_name_in_the_own_namespace_becomes_a_part_of_a_path() {
+        let name = |written: &str| object_name(written, "shop", "spec.traffic.virtualService").map_err(|e| e.reason());
+        assert_eq!(name("app-1.x"), Ok("app-1.x".into()));
+        assert_eq!(name("shop/app"), Ok("app".into()));
+        assert_eq!(name("bank/app"), Err("NotSupported"));
+        for hostile in ["", "shop/", "shop/../bank", "shop/a/b", "..", "a?x=1", "a b", "App", "-a"] {
+            assert_eq!(name(hostile), Err("InvalidExperiment"), "{hostile}");
+        }
+    }
 }

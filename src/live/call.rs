@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kube::core::Status;
 
 use crate::engine::{Seen, Unavailable};
@@ -13,16 +14,23 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Errors: `Conflict` (somebody else was faster), `Forbidden`, `Refused` (the API server or an admission webhook does
 /// not accept the object), `ApiUnavailable`.
-pub(super) async fn call<T>(doing: &str, request: impl Future<Output = Result<T, kube::Error>>) -> Seen<Option<T>> {
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Err(_) => Err(Unavailable::new(
-            "ApiUnavailable",
-            format!("failed to {doing}: the API server gave no answer within {} s", TIMEOUT.as_secs()),
-        )),
-        Ok(Ok(answer)) => Ok(Some(answer)),
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-        Ok(Err(error)) => Err(Unavailable::new(reason(&error), format!("failed to {doing}: {error}"))),
-    }
+///
+/// Boxed, because a request's future is large and turns hold many of them.
+pub(super) fn call<'a, T>(
+    doing: &'a str,
+    request: impl Future<Output = Result<T, kube::Error>> + Send + 'a,
+) -> BoxFuture<'a, Seen<Option<T>>> {
+    Box::pin(async move {
+        match tokio::time::timeout(TIMEOUT, request).await {
+            Err(_) => Err(Unavailable::new(
+                "ApiUnavailable",
+                format!("failed to {doing}: the API server gave no answer within {} s", TIMEOUT.as_secs()),
+            )),
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
+            Ok(Err(error)) => Err(Unavailable::new(reason(&error), format!("failed to {doing}: {error}"))),
+        }
+    })
 }
 
 fn reason(error: &kube::Error) -> &'static str {

@@ -1,0 +1,300 @@
+//! The live world's reads and writes against a real kube-apiserver: weights, the target's Lease, the finalizer.
+//!
+//! Needs the parts that `hack/parts/build` makes; only etcd and kube-apiserver are started.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/stack/mod.rs"]
+mod stack;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use reiter8::api::Experiment;
+use reiter8::engine::{
+    Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Unavailable, Version,
+};
+use reiter8::live::{Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding};
+use reiter8::turn::World;
+use serde_json::{Value, json};
+use stack::Site;
+use stack::parts::{self, Kube};
+
+const NAMESPACE: &str = "default";
+
+/// An API server that knows our kinds and Istio's; it ends with the test.
+struct Cluster {
+    site: Site,
+    client: Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> anyhow::Result<Self> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let dir = tempfile::tempdir()?;
+        let site = Site { dir: dir.path().join("stack"), bin: stack::binaries(), node: std::env::current_exe()? };
+        std::fs::create_dir_all(&site.dir)?;
+        let started = Self::kube(&site).await;
+        if started.is_err() {
+            let _ = stack::down(&site.dir);
+        }
+        Ok(Self { client: started?, site, _dir: dir })
+    }
+
+    async fn kube(site: &Site) -> anyhow::Result<Client> {
+        let kube = parts::kube(site)?;
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+        let istio = site.bin.join("istio-crds.yaml");
+        let apply = |kube: &Kube, file: &str| parts::kubectl(site, kube, &["apply", "--server-side", "-f", file], None);
+        apply(&kube, crds)?;
+        apply(&kube, &istio.display().to_string())?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+        parts::kubectl(site, &kube, &wait, None)?;
+        let file = kube::config::Kubeconfig::read_from(&kube.kubeconfig)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    fn routes(&self) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: "networking.istio.io".into(),
+            version: "v1".into(),
+            api_version: "networking.istio.io/v1".into(),
+            kind: "VirtualService".into(),
+            plural: "virtualservices".into(),
+        };
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+    }
+
+    fn experiments(&self) -> Api<Experiment> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The world of an experiment on the target `default/app`.
+    fn live(&self, name: &str, uid: &str, contenders: Vec<Contender>) -> Live {
+        let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
+        let version = |workload: &str| VersionBinding { workload: workload.into(), ..VersionBinding::default() };
+        let binding = Binding {
+            namespace: NAMESPACE.into(),
+            name: name.into(),
+            uid: uid.into(),
+            created: Timestamp::from_second(100).unwrap(),
+            target: "default/app".into(),
+            routes: RouteBinding {
+                virtual_service: "app".into(),
+                routes: vec!["first".into(), "second".into()],
+                baseline: to("stable"),
+                candidate: to("next"),
+            },
+            baseline: version("app"),
+            candidate: version("app-next"),
+            metrics: vec![],
+        };
+        let prometheus = Prometheus::new("http://127.0.0.1:9").unwrap();
+        Live::new(self.client.clone(), prometheus, NAMESPACE, binding, None, contenders)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = stack::down(&self.site.dir);
+    }
+}
+
+/// A plan, of which the live world needs nothing.
+fn plan() -> Plan {
+    let version = |name: &str| Version { name: name.into(), workload: name.into() };
+    let zero = SignedDuration::ZERO;
+    Plan {
+        identity: Identity {
+            namespace: NAMESPACE.into(),
+            name: "x".into(),
+            uid: "x".into(),
+            target: "default/app".into(),
+        },
+        deleting: None,
+        baseline: version("app"),
+        candidate: version("app-next"),
+        ramp: Ramp::Steps(vec![]),
+        cap: 50,
+        criteria: vec![],
+        analysis: Analysis {
+            false_rollback: 0.05,
+            false_promotion: 0.05,
+            interval: SignedDuration::from_secs(1),
+            lag: zero,
+            warm_up: zero,
+            soak: zero,
+            deadline: zero,
+            hard_deadline: zero,
+            on_undecided: OnUndecided::Hold,
+        },
+        gitops: None,
+    }
+}
+
+async fn seen(live: &Live) -> Observation {
+    live.observe(&plan(), &Questions::default()).await
+}
+
+async fn weights(live: &Live) -> Result<(u8, u8), Unavailable> {
+    seen(live).await.routes.unwrap().map(|Routes { baseline, candidate }| (baseline, candidate))
+}
+
+async fn lock(live: &Live) -> Lock {
+    seen(live).await.lock.unwrap().unwrap()
+}
+
+/// Two routes to both versions, between routes of others, with fields of others.
+fn virtual_service() -> DynamicObject {
+    let to = |subset: &str, port: u16| json!({"host": "app.default.svc.cluster.local", "subset": subset, "port": {"number": port}});
+    serde_json::from_value(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "app"},
+        "spec": {"hosts": ["app"], "http": [
+            {"name": "foreign", "route": [{"destination": to("stable", 1), "weight": 30}, {"destination": to("next", 1), "weight": 70}]},
+            {"name": "first", "retries": {"attempts": 0}, "timeout": "3s",
+             "route": [{"destination": to("next", 80), "headers": {"request": {"set": {"x": "1"}}}, "weight": 0},
+                       {"destination": to("stable", 80), "weight": 100}]},
+            {"name": "second", "route": [{"destination": {"host": "app", "subset": "stable"}}, {"destination": {"host": "app.default", "subset": "next"}}]},
+        ]}
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn on_a_real_api_server() {
+    let cluster = Cluster::start().await.unwrap();
+    weights_are_written_together_and_nothing_else(&cluster).await;
+    who_is_late_sees_a_conflict(&cluster).await;
+    a_rollback_does_not_wait_for_a_route_that_is_gone(&cluster).await;
+    Box::pin(one_experiment_holds_the_target(&cluster)).await;
+    only_our_finalizer_goes(&cluster).await;
+}
+
+async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
+    let (routes, live) = (cluster.routes(), cluster.live("me", "u1", vec![]));
+    let absent = weights(&live).await.unwrap_err();
+    assert_eq!(absent.reason, "RouteNotFound", "{absent}");
+    assert!(live.perform(&Effect::Route(0)).await.is_err());
+    routes.create(&PostParams::default(), &virtual_service()).await.unwrap();
+    // One route has its weights, the other one none: neither at home nor anywhere else.
+    assert_eq!(weights(&live).await.unwrap(), (255, 255));
+    live.perform(&Effect::Route(25)).await.unwrap();
+    assert_eq!(weights(&live).await.unwrap(), (75, 25));
+    let mut expected = virtual_service().data;
+    for (path, weight) in [("1/route/0", 25), ("1/route/1", 75), ("2/route/0", 75), ("2/route/1", 25)] {
+        expected.pointer_mut(&format!("/spec/http/{path}")).unwrap()["weight"] = json!(weight);
+    }
+    let written = routes.get("app").await.unwrap();
+    assert_eq!(written.data["spec"], expected["spec"]);
+    assert!(written.managed_fields().iter().any(|f| f.manager.as_deref() == Some("reiter8")));
+    // Again is harmless, and not even a write.
+    live.perform(&Effect::Route(25)).await.unwrap();
+    assert_eq!(routes.get("app").await.unwrap().resource_version(), written.resource_version());
+}
+
+async fn who_is_late_sees_a_conflict(cluster: &Cluster) {
+    let live = cluster.live("me", "u1", vec![]);
+    let writes: Vec<Effect> = (1..=12).map(Effect::Route).collect();
+    let results = futures::future::join_all(writes.iter().map(|write| live.perform(write))).await;
+    let lost: Vec<&Unavailable> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    assert!(!lost.is_empty() && lost.len() < results.len(), "{} of {} lost", lost.len(), results.len());
+    assert!(lost.iter().all(|u| u.reason == "Conflict"), "{lost:?}");
+    let (baseline, candidate) = weights(&live).await.unwrap();
+    assert_eq!(baseline, 100 - candidate);
+    // What sets a failed test apart from an object that is refused for good, although both are answered alike.
+    let patch = async |operation: Value| {
+        let patch: json_patch::Patch = serde_json::from_value(json!([operation])).unwrap();
+        let patched = cluster.routes().patch("app", &PatchParams::default(), &Patch::Json::<()>(patch)).await;
+        let Err(kube::Error::Api(status)) = patched else { panic!("{patched:?}") };
+        (status.code, status.details.is_some_and(|d| !d.causes.is_empty()))
+    };
+    assert_eq!(patch(json!({"op": "test", "path": "/metadata/resourceVersion", "value": "1"})).await, (422, false));
+    let wrong = json!({"op": "add", "path": "/spec/http/1/route/0/weight", "value": "many"});
+    assert_eq!(patch(wrong).await, (422, true));
+}
+
+async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
+    let (routes, live) = (cluster.routes(), cluster.live("me", "u1", vec![]));
+    let remove: json_patch::Patch = serde_json::from_value(json!([{"op": "remove", "path": "/spec/http/2"}])).unwrap();
+    routes.patch("app", &PatchParams::default(), &Patch::Json::<()>(remove)).await.unwrap();
+    let missing = weights(&live).await.unwrap_err();
+    assert!(missing.reason == "RouteIncomplete" && missing.message.contains("`second`"), "{missing}");
+    live.perform(&Effect::Route(0)).await.unwrap();
+    let left = routes.get("app").await.unwrap().data;
+    assert_eq!(left.pointer("/spec/http/1/route/0/weight"), Some(&json!(0)));
+    assert_eq!(left.pointer("/spec/http/1/route/1/weight"), Some(&json!(100)));
+}
+
+fn contender(experiment: &Experiment, completed: bool) -> Contender {
+    Contender {
+        namespace: NAMESPACE.into(),
+        name: experiment.name_any(),
+        uid: experiment.uid().unwrap(),
+        created: Timestamp::from_second(200).unwrap(),
+        completed,
+        target: "default/app".into(),
+    }
+}
+
+async fn experiment(cluster: &Cluster, name: &str, finalizers: Value) -> Experiment {
+    let version = |name: &str| json!({"name": name, "workload": {"name": name}, "destination": {"subset": name}});
+    let experiment = serde_json::from_value(json!({
+        "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment", "metadata": {"name": name, "finalizers": finalizers},
+        "spec": {
+            "target": "default/app",
+            "strategy": {"testingPattern": "Canary"},
+            "versionInfo": {"baseline": version("stable"), "candidates": [version("next")]},
+            "traffic": {"virtualService": "app"},
+            "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]},
+        },
+    }));
+    cluster.experiments().create(&PostParams::default(), &experiment.unwrap()).await.unwrap()
+}
+
+async fn one_experiment_holds_the_target(cluster: &Cluster) {
+    let other = experiment(cluster, "other", json!([])).await;
+    let (known, done) = (vec![contender(&other, false)], vec![contender(&other, true)]);
+    let uid = other.uid().unwrap();
+    let me = |contenders: &[Contender]| cluster.live("me", "u1", contenders.to_vec());
+    let holder = cluster.live("other", &uid, vec![]);
+    assert_eq!(lock(&me(&known)).await, Lock::Free);
+    holder.perform(&Effect::Claim).await.unwrap();
+    holder.perform(&Effect::Claim).await.unwrap();
+    assert_eq!(lock(&holder).await, Lock::Mine);
+    let taken = Lock::Taken("default/other".into());
+    assert_eq!(lock(&me(&known)).await, taken);
+    // A list that does not know the holder yet makes nobody the next.
+    assert_eq!(lock(&me(&[])).await, taken);
+    assert_eq!(me(&[]).perform(&Effect::Claim).await.unwrap_err().reason, "Conflict");
+    // Who does not hold it releases nothing.
+    me(&known).perform(&Effect::Release).await.unwrap();
+    assert_eq!(lock(&holder).await, Lock::Mine);
+    // A holder that is done gives way; both claim, one wins.
+    assert_eq!(lock(&me(&done)).await, Lock::Free);
+    let (me_too, third) = (me(&done), cluster.live("third", "u3", done.clone()));
+    let (first, second) = futures::join!(me_too.perform(&Effect::Claim), third.perform(&Effect::Claim));
+    let lost: Vec<_> = [first, second].into_iter().filter_map(Result::err).map(|u| u.reason).collect();
+    assert_eq!(lost, ["Conflict"]);
+    // Whoever won does not exist: the Lease of an experiment that is gone is free.
+    assert_eq!(lock(&holder).await, Lock::Free);
+    holder.perform(&Effect::Claim).await.unwrap();
+    holder.perform(&Effect::Release).await.unwrap();
+    holder.perform(&Effect::Release).await.unwrap();
+    assert_eq!(lock(&me(&done)).await, Lock::Free);
+}
+
+async fn only_our_finalizer_goes(cluster: &Cluster) {
+    let held = experiment(cluster, "held", json!(["example.com/first", FINALIZER, "example.com/last"])).await;
+    let uid = held.uid().unwrap();
+    let finalizers = || async { cluster.experiments().get("held").await.unwrap().finalizers().to_vec() };
+    // An experiment of the same name that came later is another one.
+    cluster.live("held", "another", vec![]).perform(&Effect::Forget).await.unwrap();
+    assert_eq!(finalizers().await.len(), 3);
+    let live = cluster.live("held", &uid, vec![]);
+    live.perform(&Effect::Forget).await.unwrap();
+    live.perform(&Effect::Forget).await.unwrap();
+    assert_eq!(finalizers().await, ["example.com/first", "example.com/last"]);
+    cluster.live("nobody", "u9", vec![]).perform(&Effect::Forget).await.unwrap();
+}
