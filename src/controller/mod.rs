@@ -7,6 +7,7 @@
 mod experiments;
 mod ledger;
 mod references;
+mod refusal;
 pub mod resolve;
 pub mod run;
 mod status;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use kube::Client;
 use kube_runtime::events::{Recorder, Reporter};
+
+pub use refusal::Refusal;
 
 use crate::engine::Phase;
 use crate::live::Prometheus;

@@ -1,7 +1,7 @@
 //! From what was written to what can be carried out: parse, don't validate.
 //!
 //! Pure. Takes an `Experiment` and the objects it refers to; gives the engine's plan and the addresses that a world
-//! needs, or a refusal that names the field, the value and the remedy. Called by the controller, the demo and `check`.
+//! needs, or a refusal that names the field, the value and the remedy. Called by the controller and the embedded world.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::refusal::Refusal;
 use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields};
-use crate::api::{Experiment, InvalidField, Metric, MetricKind, Repository, Unit};
+use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
@@ -46,69 +47,6 @@ pub struct Resolved {
     pub binding: Binding,
     /// Where the outcome is written.
     pub write: Option<WriteTarget>,
-}
-
-/// Why an experiment cannot be carried out as it is written.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// A value that its field does not take.
-    #[error("{field}: {problem}")]
-    Invalid {
-        /// Path of the field.
-        field: &'static str,
-        /// What is wrong and what to write instead.
-        problem: String,
-    },
-    /// A field or combination that this release does not carry out.
-    #[error("{field}: not yet supported; {instead}")]
-    NotSupported {
-        /// Path of the field.
-        field: &'static str,
-        /// What to write instead.
-        instead: String,
-    },
-    /// An object that is referred to and does not exist.
-    #[error("{field}: {kind} {name} was not found; create it or correct the name")]
-    Missing {
-        /// Path of the field.
-        field: &'static str,
-        /// Kind of the object.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// The repository's owner does not allow this use.
-    #[error("spec.gitops.{field}: {problem}")]
-    NotAllowed {
-        /// Path of the field below `spec.gitops`.
-        field: &'static str,
-        /// What is not allowed, and by what.
-        problem: String,
-    },
-}
-
-impl Refusal {
-    /// The reason in conditions, Events, metrics and logs.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Invalid { .. } => "InvalidExperiment",
-            Self::NotSupported { .. } => "NotSupported",
-            Self::Missing { kind: "Metric", .. } => "MetricNotFound",
-            Self::Missing { .. } => "RepositoryNotFound",
-            Self::NotAllowed { .. } => "NotAllowed",
-        }
-    }
-
-    /// Whether another object may appear or change and make the experiment possible.
-    pub fn may_heal(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::NotAllowed { .. })
-    }
-}
-
-impl From<InvalidField> for Refusal {
-    fn from(error: InvalidField) -> Self {
-        Self::Invalid { field: error.field, problem: error.source.to_string() }
-    }
 }
 
 /// Resolves an experiment.

@@ -4,7 +4,7 @@
 
 use kube::ResourceExt;
 
-use super::resolve::Refusal;
+use super::refusal::Refusal;
 use crate::api::Experiment;
 use crate::api::experiment::{DeploymentPattern, TestingPattern, WeightsWhileWaiting};
 use crate::live::builtin;

@@ -17,7 +17,7 @@ use serde::Serialize;
 pub use run::{Event, play};
 pub use scenario::{Behaviour, Review, Reviewer, Scenario, ScenarioError};
 
-use crate::controller::resolve::Refusal;
+use crate::controller::Refusal;
 use crate::engine::{Outcome, Unavailable};
 use crate::gitops::forge::ForgeError;
 

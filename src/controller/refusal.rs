@@ -1,0 +1,66 @@
+//! Why an experiment cannot be carried out as it is written: the field, the value and the remedy.
+
+use crate::api::InvalidField;
+
+/// Why an experiment cannot be carried out as it is written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A value that its field does not take.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// Path of the field.
+        field: &'static str,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// A field or combination that this release does not carry out.
+    #[error("{field}: not yet supported; {instead}")]
+    NotSupported {
+        /// Path of the field.
+        field: &'static str,
+        /// What to write instead.
+        instead: String,
+    },
+    /// An object that is referred to and does not exist.
+    #[error("{field}: {kind} {name} was not found; create it or correct the name")]
+    Missing {
+        /// Path of the field.
+        field: &'static str,
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The repository's owner does not allow this use.
+    #[error("spec.gitops.{field}: {problem}")]
+    NotAllowed {
+        /// Path of the field below `spec.gitops`.
+        field: &'static str,
+        /// What is not allowed, and by what.
+        problem: String,
+    },
+}
+
+impl Refusal {
+    /// The reason in conditions, Events, metrics and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "InvalidExperiment",
+            Self::NotSupported { .. } => "NotSupported",
+            Self::Missing { kind: "Metric", .. } => "MetricNotFound",
+            Self::Missing { .. } => "RepositoryNotFound",
+            Self::NotAllowed { .. } => "NotAllowed",
+        }
+    }
+
+    /// Whether another object may appear or change and make the experiment possible.
+    pub fn may_heal(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::NotAllowed { .. })
+    }
+}
+
+impl From<InvalidField> for Refusal {
+    fn from(error: InvalidField) -> Self {
+        Self::Invalid { field: error.field, problem: error.source.to_string() }
+    }
+}
