@@ -97,6 +97,9 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
             "250ms",
         ),
         ("/spec/traffic/mode", json!("Delegate"), "NotSupported", "InPlace"),
+        ("/spec/duration", json!({"intervalSeconds": 10}), "NotSupported", "spec.analysis.interval"),
+        ("/spec/criteria/requestCount", json!("mine"), "NotSupported", "istio/request-count"),
+        ("/spec/target", json!("elsewhere/productpage"), "InvalidExperiment", "shop/NAME"),
         (
             "/spec/gitops",
             json!({"repository": "platform/env", "path": "apps/x", "promote": {"from": "a.yaml", "to": "b.yaml"}}),
@@ -117,7 +120,7 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
         anyhow::ensure!(said.contains(needle), "{path} = {value}: {said}");
         stack.kubectl(&["delete", "experiment", "wrong", "-n", "shop", "--timeout=20s"], None)?;
     }
-    println!("  8 impossible experiments say why, and can be deleted");
+    println!("  11 impossible experiments say why, and can be deleted");
     Ok(())
 }
 

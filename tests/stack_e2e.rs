@@ -113,7 +113,7 @@ async fn good(stack: &Stack) -> anyhow::Result<()> {
     let (files, baseline) = (trial.forge.files().await?, trial.forge.file(&format!("{APP}/productpage.yaml")).await?);
     let load = Load::start(stack.gateway(), &trial.host, RPS);
     let mut clock = Clock::new("good");
-    trial.start(&Candidate { error_rate: "0" }).await?;
+    trial.start(&Candidate { error_rate: "0".into() }).await?;
     trial.until("the experiment to be synced", LONG, async || Ok(status(&trial).await)).await?;
     clock.lap("committed → synced");
     let seen = follow(&trial, &load).await?;
@@ -155,7 +155,7 @@ async fn bad(stack: &Stack) -> anyhow::Result<()> {
     let (files, baseline) = (trial.forge.files().await?, trial.forge.file(&format!("{APP}/productpage.yaml")).await?);
     let load = Load::start(stack.gateway(), &trial.host, RPS);
     let mut clock = Clock::new("bad");
-    trial.start(&Candidate { error_rate: "0.05" }).await?;
+    trial.start(&Candidate { error_rate: "0.05".into() }).await?;
     trial.until("the experiment to be synced", LONG, async || Ok(status(&trial).await)).await?;
     clock.lap("committed → synced");
     let seen = follow(&trial, &load).await?;

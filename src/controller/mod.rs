@@ -10,6 +10,7 @@ mod references;
 pub mod resolve;
 pub mod run;
 mod status;
+mod support;
 
 use std::sync::Arc;
 

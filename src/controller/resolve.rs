@@ -9,9 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::experiment::{
-    self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields, TestingPattern,
-};
+use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields};
 use crate::api::{Experiment, InvalidField, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
 use crate::gitops::WriteTarget;
@@ -116,9 +114,7 @@ impl From<InvalidField> for Refusal {
 /// Resolves an experiment.
 pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved, Refusal> {
     let spec = &experiment.spec;
-    if spec.strategy.testing_pattern != TestingPattern::Canary {
-        return Err(unsupported("spec.strategy.testingPattern", "write `Canary`"));
-    }
+    super::support::check(experiment)?;
     let namespace = experiment.namespace().unwrap_or_default();
     let candidate = spec.version_info.candidates.first().ok_or_else(|| Refusal::Invalid {
         field: "spec.versionInfo.candidates",

@@ -8,20 +8,26 @@ use super::binding::ShareQuery;
 /// gRPC statuses that blame the server: UNKNOWN, `DEADLINE_EXCEEDED`, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
 const GRPC_SERVER_ERRORS: &str = "2|4|12|13|14|15";
 
+/// Requests to one version.
+const VERSION: &str =
+    r#"reporter="source",destination_workload="$workload",destination_workload_namespace="$workloadNamespace""#;
+
+/// The series of the built-in metric of this name, if it counts requests.
+pub fn count(metric: &str) -> Option<String> {
+    (metric == "istio/request-count").then(|| format!("istio_requests_total{{{VERSION}}}"))
+}
+
 /// The built-in metric of this name, if it is a share of requests.
 pub fn share(metric: &str) -> Option<ShareQuery> {
-    let version =
-        r#"reporter="source",destination_workload="$workload",destination_workload_namespace="$workloadNamespace""#;
-    let total = format!("istio_requests_total{{{version}}}");
     match metric {
         "istio/error-rate" => Some(ShareQuery {
             bad: vec![
-                format!(r#"istio_requests_total{{{version},response_code=~"5..|0"}}"#),
+                format!(r#"istio_requests_total{{{VERSION},response_code=~"5..|0"}}"#),
                 format!(
-                    r#"istio_requests_total{{{version},response_code!~"5..|0",grpc_response_status=~"{GRPC_SERVER_ERRORS}"}}"#
+                    r#"istio_requests_total{{{VERSION},response_code!~"5..|0",grpc_response_status=~"{GRPC_SERVER_ERRORS}"}}"#
                 ),
             ],
-            total,
+            total: count("istio/request-count")?,
             unreached: Some(
                 r#"istio_requests_total{reporter="source",destination_workload=~"|unknown",destination_service_namespace="$workloadNamespace",destination_service=~"$hosts"}"#
                     .to_owned(),

@@ -79,16 +79,36 @@ impl Live {
         }
     }
 
+    /// The placeholders' values; a host that the experiment does not name is the route's own.
+    async fn versions(&self) -> Seen<Versions> {
+        let mut binding = self.binding.clone();
+        let (baseline, candidate) = (&mut binding.routes.baseline.host, &mut binding.routes.candidate.host);
+        if baseline.is_none() || candidate.is_none() {
+            let hosts = self.routes.hosts().await?;
+            baseline.get_or_insert(hosts.0);
+            candidate.get_or_insert(hosts.1);
+        }
+        Ok(Versions::of(&binding))
+    }
+
     /// What the counters say of an interval, for each criterion.
     async fn counts(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Counts>>>)> {
-        let (window, versions) = (window?, Versions::of(&self.binding));
+        let window = window?;
+        let versions = match self.versions().await {
+            Ok(versions) => versions,
+            Err(u) => return Some((window, vec![Err(u); self.binding.metrics.len()])),
+        };
         let began = self.binding.created;
         let queries = self.binding.metrics.iter().map(|query| self.prometheus.counts(query, &versions, window, began));
         Some((window, futures::future::join_all(queries).await))
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {
-        let (window, versions) = (questions.history?, Versions::of(&self.binding));
+        let window = questions.history?;
+        let versions = match self.versions().await {
+            Ok(versions) => versions,
+            Err(u) => return Some(vec![Err(u); self.binding.metrics.len()]),
+        };
         let step = questions.history_step;
         let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, &versions.baseline, window, step));
         Some(futures::future::join_all(queries).await)

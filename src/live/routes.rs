@@ -67,6 +67,18 @@ impl RouteTable {
         Ok(if splits.all(|s| s == first) { first } else { DISAGREEING })
     }
 
+    /// The hosts of the baseline's and the candidate's destinations, as the first route writes them.
+    pub(super) async fn hosts(&self) -> Seen<(String, String)> {
+        let object = self.get().await?;
+        let Found { places, .. } = self.find(&object)?;
+        let host = |route: usize, index: usize| {
+            let path = format!("/spec/http/{route}/route/{index}/destination/host");
+            object.data.pointer(&path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let place = places.first().ok_or_else(|| self.absent())?;
+        Ok((host(place.route, place.baseline), host(place.route, place.candidate)))
+    }
+
     /// Gives the candidate its weight and the baseline the rest, in all routes at once. Routes that are missing hinder
     /// nothing: a rollback is not to wait for them.
     pub(super) async fn write(&self, candidate: u8) -> Result<(), Unavailable> {

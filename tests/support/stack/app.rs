@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::stack::load::Load;
+use crate::stack::trial::{Candidate, Stack, Trial};
 use crate::stack::{self, Endpoints, Site, node, pod};
 
 /// Real kube-apiserver, istiod, Envoy, Prometheus, Gitea and Argo CD as plain processes
@@ -32,6 +34,15 @@ enum Command {
         /// `json` prints one document
         #[arg(short, long)]
         output: Option<String>,
+    },
+    /// Run Reiter8 on the stack and start the sample experiment there, as CI would
+    Sample {
+        /// Share of the candidate's requests that fail
+        #[arg(long, default_value = "0")]
+        errors: String,
+        /// Requests per second that are sent through the gateway until Ctrl-C
+        #[arg(long, default_value_t = 50)]
+        rps: u32,
     },
     /// Be the node (started by `up`)
     #[command(hide = true)]
@@ -63,6 +74,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Status { output } => status(&cli.dir, output.as_deref() == Some("json")),
+        Command::Sample { errors, rps } => runtime()?.block_on(sample(cli.dir, &errors, rps)),
         Command::Node { kubeconfig } => runtime()?.block_on(async move {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
@@ -93,7 +105,7 @@ fn reach(site: &Site, e: &Endpoints) -> String {
          Gitea       {}  users bot and reviewer, password only-for-tests; tokens in {dir}/stack.json\n\
          Argo CD     Applications in namespace argocd\n\
          Reiter8     {root}/target/debug/reiter8 run --prometheus-url {} --allow-http-host 127.0.0.1 --listen 127.0.0.1:8080\n\
-         Sample      samples/README.md\n\
+         Sample      hack/stack sample; with a bad candidate: hack/stack sample --errors 0.05\n\
          Stop it     hack/stack down\n",
         e.seconds,
         e.kubeconfig.display(),
@@ -105,6 +117,46 @@ fn reach(site: &Site, e: &Endpoints) -> String {
         port = e.gateway_port,
         dir = site.dir.display(),
     )
+}
+
+/// Everything of the loop but the reviewer, who is the reader: prints where to merge, and what the status says.
+async fn sample(dir: PathBuf, errors: &str, rps: u32) -> anyhow::Result<()> {
+    let endpoints = stack::endpoints(&dir)?;
+    let site = Site { dir, bin: stack::binaries(), node: std::env::current_exe()? };
+    // Stopped by `hack/stack down`, like everything else.
+    let stack = std::mem::ManuallyDrop::new(Stack { site, endpoints });
+    let binary = std::env::current_exe()?.with_file_name("../reiter8");
+    let _controller = std::mem::ManuallyDrop::new(stack.controller(&binary)?);
+    let trial = Trial::new(&stack, "bookinfo").await?;
+    let load = Load::start(stack.gateway(), &trial.host, rps);
+    trial.start(&Candidate { error_rate: errors.to_owned() }).await?;
+    println!(
+        "CI committed a candidate and its Experiment to {}\n\
+         sign in there as reviewer, password only-for-tests, and merge the requests that Reiter8 opens; Ctrl-C ends this",
+        trial.forge.clone_url()
+    );
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => break,
+            () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+        }
+        let status = trial.get().await?.and_then(|e| e.status).unwrap_or_default();
+        let weights: Vec<String> = status.weights.iter().map(|w| format!("{} {} %", w.name, w.value)).collect();
+        let now = format!(
+            "{:<10} {}  {}",
+            status.phase.unwrap_or_default(),
+            weights.join(", "),
+            status.message.unwrap_or_default()
+        );
+        if now != said {
+            println!("{now}");
+            said = now;
+        }
+    }
+    let counts = load.stop().await;
+    println!("{} requests sent, {} failed", counts.sent, counts.failed());
+    Ok(())
 }
 
 fn status(dir: &std::path::Path, json: bool) -> anyhow::Result<()> {

@@ -81,7 +81,7 @@ impl Stack {
         // There is no image to run: the process below stands for the Deployment's pod.
         let manifests: Vec<&str> = CONTROLLER.split("\n---\n").filter(|d| !d.contains("kind: Deployment")).collect();
         self.kubectl(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))?;
-        self.kubectl(&["create", "namespace", "platform"], None)?;
+        self.kubectl(&["apply", "-f", "-"], Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: platform}\n"))?;
         self.kubectl(&["apply", "-f", "-"], Some(ACCESS))?;
         let token = self.kubectl(&["create", "token", "reiter8", "-n", "reiter8-system", "--duration=4h"], None)?;
         let kubeconfig = self.site.dir.join("reiter8.kubeconfig");
@@ -183,7 +183,7 @@ impl Drop for Controller {
 
 /// What differs between trials.
 pub struct Candidate {
-    pub error_rate: &'static str,
+    pub error_rate: String,
 }
 
 /// A service with its repository and its Application.
@@ -302,7 +302,7 @@ spec:
     /// What CI does: one commit with the candidate and the experiment.
     pub async fn start(&self, candidate: &Candidate) -> anyhow::Result<()> {
         let files = [
-            (format!("{APP}/productpage-candidate.yaml"), Some(self.manifest(CANDIDATE, candidate.error_rate))),
+            (format!("{APP}/productpage-candidate.yaml"), Some(self.manifest(CANDIDATE, &candidate.error_rate))),
             (format!("{APP}/experiment.yaml"), Some(self.experiment(NAME))),
         ];
         self.commit("Try the next product page", &files).await

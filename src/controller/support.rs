@@ -1,0 +1,80 @@
+//! What the schema accepts and this release does not carry out: refused by name, never ignored.
+//!
+//! Pure; called by [`super::resolve`]. A field leaves this list when it is carried out.
+
+use kube::ResourceExt;
+
+use super::resolve::Refusal;
+use crate::api::Experiment;
+use crate::api::experiment::{DeploymentPattern, TestingPattern, WeightsWhileWaiting};
+use crate::live::builtin;
+
+/// Refuses an experiment that asks for something that would not happen.
+pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
+    let spec = &experiment.spec;
+    let (strategy, criteria) = (&spec.strategy, &spec.criteria);
+    let namespace = experiment.namespace().unwrap_or_default();
+    if !spec.target.starts_with(&format!("{namespace}/")) {
+        let problem = format!("`{}` is not in the experiment's namespace; write `{namespace}/NAME`", spec.target);
+        return Err(Refusal::Invalid { field: "spec.target", problem });
+    }
+    let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
+    let versions = || std::iter::once(&spec.version_info.baseline).chain(&spec.version_info.candidates);
+    let objectives = &criteria.objectives;
+    let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
+    let progressive = matches!(strategy.deployment_pattern, None | Some(DeploymentPattern::Progressive));
+    let gitops = spec.gitops.as_ref();
+    let holds = gitops.is_none_or(|g| g.weights_while_waiting() == WeightsWhileWaiting::Hold);
+    let request = gitops.and_then(|g| g.pull_request.as_ref());
+    let table = [
+        (strategy.testing_pattern != TestingPattern::Canary, "spec.strategy.testingPattern", "write `Canary`"),
+        (
+            !progressive,
+            "spec.strategy.deploymentPattern",
+            "write `Progressive`, and `spec.strategy.ramp.steps` for fixed weights",
+        ),
+        (
+            increment,
+            "spec.strategy.weights.maxCandidateWeightIncrement",
+            "remove it; the evidence bounds each increase, or write `spec.strategy.ramp.steps`",
+        ),
+        (
+            versions().any(|v| v.weight_obj_ref.is_some()),
+            "spec.versionInfo.*.weightObjRef",
+            "remove it; write `spec.traffic` and a `destination` for each version",
+        ),
+        (foreign_count, "spec.criteria.requestCount", "write `istio/request-count` or remove it"),
+        (
+            !criteria.indicators.is_empty(),
+            "spec.criteria.indicators",
+            "remove it; status shows requests and bad requests of every objective",
+        ),
+        (
+            criteria.strength.is_some(),
+            "spec.criteria.strength",
+            "remove it; write `spec.analysis.falseRollback` and `falsePromotion`",
+        ),
+        (
+            objectives.iter().any(|o| o.rollback_on_failure == Some(false)),
+            "spec.criteria.objectives[].rollback_on_failure",
+            "remove it; a proven violation always rolls back",
+        ),
+        (spec.duration.is_some(), "spec.duration", "remove it; write `spec.analysis.interval` and `deadline`"),
+        (!holds, "spec.gitops.weightsWhileWaiting", "write `Hold` or remove it"),
+        (
+            request.is_some_and(|r| !r.reviewers.is_empty()),
+            "spec.gitops.pullRequest.reviewers",
+            "remove it; let the forge's code owners ask for reviews",
+        ),
+        (request.is_some_and(|r| !r.labels.is_empty()), "spec.gitops.pullRequest.labels", "remove it"),
+        (
+            request.is_some_and(|r| r.auto_merge.as_ref().is_some_and(|a| a.cleanup)),
+            "spec.gitops.pullRequest.autoMerge",
+            "remove it; merge the clean-up request by hand",
+        ),
+    ];
+    match table.into_iter().find(|(asked, _, _)| *asked) {
+        Some((_, field, instead)) => Err(Refusal::NotSupported { field, instead: instead.into() }),
+        None => Ok(()),
+    }
+}
