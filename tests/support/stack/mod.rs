@@ -57,15 +57,22 @@ pub fn up(site: &Site, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Endpoints>
         say("parts of an earlier start are gone; starting anew");
         down(&site.dir)?;
     }
-    claim(&site.dir)?;
     let began = Instant::now();
-    let started = start(site, say, began);
-    if started.is_err() {
-        let _ = stop(&site.dir);
-    }
-    let endpoints = started?;
+    // Between the choice of a port and its use another program may take it: one more try, with other ports.
+    let endpoints = attempt(site, say, began).or_else(|error| {
+        say(&format!("the start failed, trying once more: {error:#}"));
+        attempt(site, say, began)
+    })?;
     fs::write(site.dir.join("stack.json"), serde_json::to_vec_pretty(&endpoints)?)?;
     Ok(endpoints)
+}
+
+/// Starts everything in an empty folder; what runs is stopped if something does not.
+fn attempt(site: &Site, say: &(dyn Fn(&str) + Sync), began: Instant) -> anyhow::Result<Endpoints> {
+    claim(&site.dir)?;
+    start(site, say, began).inspect_err(|_| {
+        stop(&site.dir);
+    })
 }
 
 /// The file that tells a stack's folder from any other.
