@@ -138,7 +138,7 @@ impl Teller {
         // A terminal that fails is no reason to leave a kept repository half-way.
         let _ = print(&format!("{line}\n"));
         let pause = PACE.min(self.pauses.get());
-        self.pauses.set(self.pauses.get() - pause);
+        self.pauses.set(self.pauses.get().saturating_sub(pause));
         std::thread::sleep(pause);
     }
 
