@@ -168,6 +168,11 @@ impl World {
                 let number = self.pulls.len() as u64 + 1;
                 self.pulls.push((request.branch.clone(), Pull { number, url: String::new(), state: PullState::Open }));
             }
+            Effect::Close(number) => {
+                let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();
+                assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
+                pull.1.state = PullState::Closed;
+            }
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }
     }

@@ -289,9 +289,9 @@ async fn history_is_the_same_differences_step_by_step() {
     let ok = r#"response_code="200""#;
     // Ten a second, nothing in the third minute, a restart after the fifth.
     let total = |t: i64| match t {
-        ..=120 => 10.0 * t as f64,
-        121..=180 => 1200.0,
-        181..=300 => 1200.0 + 10.0 * (t - 180) as f64,
+        ..120 => 10.0 * t as f64,
+        120..180 => 1200.0,
+        180..=300 => 1200.0 + 10.0 * (t - 180) as f64,
         _ => 10.0 * (t - 300) as f64,
     };
     samples.workload("stable", ok, 0..=480, total);

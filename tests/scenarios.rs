@@ -60,6 +60,7 @@ async fn every_scenario_ends_as_it_should() {
         ("not-ready", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("never-ready", Some(Outcome::Discard), Some("CandidateNotReady"), 0, true, 1),
         ("rejected", Some(Outcome::Discard), Some("RejectedInReview"), 0, true, 2),
+        ("stale", Some(Outcome::Discard), Some("Stale"), 0, true, 2),
         ("undecided", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
         ("hold", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
         ("steps", Some(Outcome::Promote), Some("Proven"), 0, true, 2),

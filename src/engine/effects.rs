@@ -31,6 +31,8 @@ pub enum Effect {
         /// The commit that its change was made on.
         base: CommitId,
     },
+    /// The request of this number is not open any more.
+    Close(u64),
     /// The resource may be deleted as far as this experiment is concerned.
     Forget,
 }
@@ -44,6 +46,7 @@ impl Effect {
             Self::Route(_) => "Route",
             Self::Push { .. } => "Push",
             Self::Open { .. } => "Open",
+            Self::Close(_) => "Close",
             Self::Forget => "Forget",
         }
     }

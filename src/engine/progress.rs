@@ -150,6 +150,8 @@ pub enum Reason {
     CandidateNotReady,
     /// The promote request was closed unmerged.
     RejectedInReview,
+    /// The promote request waited too long for its review.
+    Stale,
 }
 
 impl Reason {
@@ -162,6 +164,7 @@ impl Reason {
             Self::Undecided => "Undecided",
             Self::CandidateNotReady => "CandidateNotReady",
             Self::RejectedInReview => "RejectedInReview",
+            Self::Stale => "Stale",
         }
     }
 }
@@ -225,6 +228,9 @@ pub struct StageProgress {
     pub state: StageState,
     /// When the state was entered.
     pub since: Timestamp,
+    /// When the request was first seen open.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub opened: Option<Timestamp>,
     /// The commit that was decided on, before anything was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<StageWork>,

@@ -136,6 +136,7 @@ impl Turn<'_> {
             stage,
             state: StageState::Planning,
             since: self.now,
+            opened: None,
             work: None,
             number: None,
             url: None,
@@ -206,7 +207,13 @@ impl Turn<'_> {
             s.url = Some(url);
         };
         match &pull.state {
-            PullState::Open => self.change(StageState::Waiting, note),
+            PullState::Open => {
+                let now = self.now;
+                self.change(StageState::Waiting, |s| {
+                    note(s);
+                    s.opened = Some(now);
+                });
+            }
             PullState::Merged(head) => {
                 let head = head.clone();
                 self.change(self.after_merge(), |s| {
@@ -234,16 +241,29 @@ impl Turn<'_> {
         if self.progress.phase == Phase::Promoting
             && self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote)
         {
-            let sentence = format!("reviewers closed request #{number} unmerged");
-            self.decide(Outcome::Discard, Reason::RejectedInReview, sentence);
+            let (reason, sentence) = if self.stale() {
+                (Reason::Stale, format!("request #{number} was not reviewed in time"))
+            } else {
+                (Reason::RejectedInReview, format!("reviewers closed request #{number} unmerged"))
+            };
+            self.decide(Outcome::Discard, reason, sentence);
             self.begin(Stage::CleanUp);
         }
+    }
+
+    /// Whether the promote request has waited for its review longer than it may.
+    fn stale(&self) -> bool {
+        let opened = self.progress.stages.iter().find(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
+        let patience = self.plan.gitops.as_ref().map(|g| g.stale_after);
+        opened.zip(patience).is_some_and(|(opened, patience)| self.now >= opened + patience)
     }
 
     fn review(&mut self, gitops: &Gitops, since: Timestamp) {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
             Some(pull) if pull.state != PullState::Open => self.found(pull),
+            // Closed first, so that nobody merges what is being discarded; the next turn sees it closed.
+            Some(pull) if self.stale() => self.effects.push(Effect::Close(pull.number)),
             Some(pull) => {
                 let what = format!("request #{} to be merged: {}", pull.number, pull.url);
                 self.wait("WaitingForReview", &what, Some(since + gitops.stale_after));

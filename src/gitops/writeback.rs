@@ -188,6 +188,14 @@ impl WriteBack {
         Ok(())
     }
 
+    /// Closes a request; one that ended already is left as it is.
+    pub async fn close(&self, number: u64) -> Result<(), Unavailable> {
+        match self.forge.close(number).await {
+            Ok(()) | Err(ForgeError::AlreadyMerged) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The commit that a stage needs on the base branch's head.
     async fn plan(&self, request: &Request) -> Seen<Planned> {
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());

@@ -204,6 +204,7 @@ impl World for Live {
             Effect::Route(candidate) => self.routes.write(*candidate).await,
             Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
             Effect::Open { request, base } => self.writer()?.open(request, base).await,
+            Effect::Close(number) => self.writer()?.close(*number).await,
             Effect::Forget => self.forget().await,
         }
     }

@@ -233,6 +233,7 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
             Effect::Route(weight) => events.push(event(format!("weights {}/{weight}", 100 - weight))),
             Effect::Push { request, .. } => events.push(event(format!("push {}", request.branch))),
             Effect::Open { request, .. } => events.push(event(format!("open the {} request", request.stage.as_str()))),
+            Effect::Close(number) => events.push(event(format!("close request #{number}"))),
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
     }

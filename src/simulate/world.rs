@@ -135,6 +135,9 @@ impl Simulated {
                 });
             }
             let Some(request) = state.requests.iter_mut().find(|r| r.number == number) else { continue };
+            if pull.pull.state == PullState::Closed && request.ended.is_none() {
+                (request.ended, request.outcome) = (Some(second), "closed".into());
+            }
             let due = pull.pull.state == PullState::Open && second >= request.opened + state.timeline.review_after;
             match if request.clean_up { reviewer.clean_up } else { reviewer.promote } {
                 Review::Merge if due => {
@@ -250,6 +253,7 @@ impl World for Simulated {
             Effect::Route(candidate) => held(&self.state).cluster.weight = *candidate,
             Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await?,
             Effect::Open { request, base } => self.writer()?.open(request, base).await?,
+            Effect::Close(number) => self.writer()?.close(*number).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }
         Ok(())

@@ -57,16 +57,37 @@ pub fn up(site: &Site, say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Endpoints>
         say("parts of an earlier start are gone; starting anew");
         down(&site.dir)?;
     }
-    let _ = fs::remove_dir_all(&site.dir);
-    fs::create_dir_all(&site.dir).with_context(|| format!("failed to make {}", site.dir.display()))?;
     let began = Instant::now();
-    let started = start(site, say, began);
-    if started.is_err() {
-        let _ = stop(&site.dir);
-    }
-    let endpoints = started?;
+    // Between the choice of a port and its use another program may take it: one more try, with other ports.
+    let endpoints = attempt(site, say, began).or_else(|error| {
+        say(&format!("the start failed, trying once more: {error:#}"));
+        attempt(site, say, began)
+    })?;
     fs::write(site.dir.join("stack.json"), serde_json::to_vec_pretty(&endpoints)?)?;
     Ok(endpoints)
+}
+
+/// Starts everything in an empty folder; what runs is stopped if something does not.
+fn attempt(site: &Site, say: &(dyn Fn(&str) + Sync), began: Instant) -> anyhow::Result<Endpoints> {
+    claim(&site.dir)?;
+    start(site, say, began).inspect_err(|_| {
+        stop(&site.dir);
+    })
+}
+
+/// The file that tells a stack's folder from any other.
+const MARK: &str = ".reiter8-stack";
+
+/// Makes a folder the stack's, empty but for the mark. A folder with other things in it is refused, never emptied.
+fn claim(dir: &Path) -> anyhow::Result<()> {
+    let empty = fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    let ours = dir.join(MARK).exists() || dir.join("processes").exists();
+    anyhow::ensure!(empty || ours, "{} holds other things; give a folder that is new or empty", dir.display());
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("failed to empty {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    fs::write(dir.join(MARK), "").with_context(|| format!("failed to mark {}", dir.display()))
 }
 
 fn start(site: &Site, say: &(dyn Fn(&str) + Sync), began: Instant) -> anyhow::Result<Endpoints> {
@@ -123,7 +144,7 @@ pub fn processes(dir: &Path) -> Vec<Process> {
 /// Stops a folder's stack, the last started first, and removes the folder.
 pub fn down(dir: &Path) -> anyhow::Result<usize> {
     let stopped = stop(dir);
-    if dir.join("processes").exists() {
+    if dir.join(MARK).exists() || dir.join("processes").exists() {
         fs::remove_dir_all(dir).with_context(|| format!("failed to remove {}", dir.display()))?;
     }
     Ok(stopped)

@@ -25,7 +25,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command in a session of its own, with its output in a log.
+    /// Starts a command in a process group of its own, which no terminal's end or Ctrl-C reaches, with its output in a log.
     pub fn spawn(dir: &Path, name: &str, port: u16, command: &mut Command) -> anyhow::Result<Self> {
         let log = dir.join("log").join(format!("{name}.log"));
         fs::create_dir_all(dir.join("log"))?;
@@ -79,7 +79,9 @@ impl Process {
     pub fn wait(&self, patience: Duration, mut ready: impl FnMut() -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            if ready() {
+            // Life first: after a clash of ports it may be somebody else who answers.
+            let answered = ready();
+            if answered && self.alive() {
                 return Ok(());
             }
             if !self.alive() {

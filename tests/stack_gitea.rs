@@ -1,9 +1,10 @@
 //! The write-back against a real Gitea: clone, push and the life of pull requests.
 //!
-//! Needs a running server; `REITER8_TEST_GITEA` holds its address, `REITER8_TEST_GITEA_TOKEN` the token of a user who may create
-//! repositories. Each run makes a repository of its own.
+//! Starts Gitea alone, with the code of `hack/stack`, and stops it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/stack/mod.rs"]
+mod stack;
 #[path = "support/gitops/mod.rs"]
 mod support;
 
@@ -15,6 +16,28 @@ use reiter8::gitops::transport::{Limits, Token};
 use reiter8::gitops::tree::CommitId;
 use serde_json::{Value, json};
 use support::{author, environment, spec, text};
+
+/// A Gitea of its own.
+struct Server {
+    site: stack::Site,
+    url: String,
+    token: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = format!("/var/tmp/reiter8-test-gitea-{}", std::process::id()).into();
+        let site = stack::Site { dir, bin: stack::binaries(), node: "unused".into() };
+        let (port, token, _) = stack::parts::gitea(&site).unwrap();
+        Self { site, url: format!("http://127.0.0.1:{port}"), token }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = stack::down(&self.site.dir);
+    }
+}
 
 /// A new repository at a Gitea server, holding the fixture's environment.
 struct World {
@@ -118,10 +141,9 @@ fn request(branch: &str) -> NewPull {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Gitea server, see above"]
 async fn requests_live_and_die_at_gitea_as_the_interface_says() {
-    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
-    let world = World::new(&variable("REITER8_TEST_GITEA"), &variable("REITER8_TEST_GITEA_TOKEN")).await;
+    let server = Server::start();
+    let world = World::new(&server.url, &server.token).await;
     let forge = &world.forge;
     assert_eq!(forge.permissions().await, Ok(Permissions { can_push: true, can_pull: true }));
     assert_eq!(forge.find("iter8/promote", "main").await, Ok(None));
