@@ -103,10 +103,27 @@ fn wrong_arguments_are_named() {
         (vec!["--candidate-errors", "lots"], "lots", 1),
         (vec!["--keep", folder.path().to_str().unwrap()], "is there already", 1),
         (vec!["--output", "xml"], "xml", 2),
+        (vec!["--candidate-errors", "5%,1%,0.1%"], "one share or two", 1),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_reiter8")).arg("demo").args(&args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(needle), "{said}");
+    }
+}
+
+#[test]
+fn a_reader_who_leaves_early_is_no_failure() {
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/good.yaml");
+    for args in [vec!["demo"], vec!["demo", "-o", "json"], vec!["simulate", scenario]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_reiter8"))
+            .args(&args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }

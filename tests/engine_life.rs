@@ -202,3 +202,25 @@ fn a_queued_or_finished_experiment_leaves_the_routes_alone() {
     let seen = world.see(&ask(&plan, &progress, now));
     assert_eq!(step(&plan, &progress, &seen, now).effects, [Effect::Forget]);
 }
+
+#[test]
+fn without_a_repository_a_discard_ends_only_when_traffic_is_home() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.05), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    // The verdict is remembered before it is carried out: the write of the weights fails at first.
+    for _ in 0..1000 {
+        let done = step(&plan, &progress, &world.see(&ask(&plan, &progress, now)), now);
+        progress = done.progress;
+        if progress.decision.is_some() {
+            break;
+        }
+        done.effects.iter().for_each(|e| world.obey(e));
+        if let Wake::At(time) = done.wake {
+            now = now.max(time);
+        }
+    }
+    assert_eq!((progress.phase, progress.decision.as_ref().unwrap().outcome), (Phase::Discarding, Outcome::Discard));
+    assert!(world.weight > 0, "the write failed");
+    let phases = run(&plan, &mut world, &mut progress, &mut now, 100);
+    assert_eq!((world.weight, phases), (0, vec![Phase::Discarding, Phase::Completed]));
+}

@@ -65,6 +65,9 @@ async fn every_scenario_ends_as_it_should() {
         ("hold", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
         ("steps", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("edited", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("further-files", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("status-only", Some(Outcome::Discard), Some("Harmful"), 0, false, 0),
+        ("status-only-good", Some(Outcome::Promote), Some("Proven"), 50, false, 0),
         ("waiting", Some(Outcome::Promote), Some("Proven"), 50, false, 1),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
@@ -95,10 +98,23 @@ fn a_wrong_scenario_names_its_field() {
         ("rps: -3", "rps"),
         ("speed: 3", "speed"),
         ("reviewer: {promote: maybe}", "maybe"),
+        ("edits: [{at: 60s, candidate: 101}]", "edits[].candidate"),
+        ("outages: [{from: 4m, to: 2m}]", "outages"),
+        ("notReady: [{from: 1m, to: 1m}]", "notReady"),
     ] {
         let error = Scenario::read(text).unwrap_err();
         let said =
             format!("{error} {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
         assert!(said.contains(needle), "{text}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_further_file_is_a_new_one_in_the_experiments_directory() {
+    for file in ["productpage.yaml", "../x.yaml", ".git", "a/b.yaml"] {
+        let scenario = Scenario::read(&format!("experiment: {{gitops: {{remove: ['{file}']}}}}")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let refused = play(&scenario, &folder.path().join("environment.git"), |_| {}).await.unwrap_err();
+        assert!(refused.to_string().contains(file), "{refused}");
     }
 }

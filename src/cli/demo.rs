@@ -1,19 +1,21 @@
 //! `reiter8 demo`: the whole story on this machine, for a good candidate and a bad one.
 
-use std::io::Write as _;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
-use super::style::{bar, clock, diff, for_people, paint};
+use super::style::{bar, clock, coloured, diff, for_people, paint, print};
 use crate::api::{Quantity, Unit};
 use crate::engine::Outcome;
 use crate::simulate::{Behaviour, Event, Scenario, Story, play};
 
-/// Pause after each line for people, so that the story can be read; both stories stay below fifteen seconds.
+/// Pause after each line for people, so that the story can be read.
 const PACE: Duration = Duration::from_millis(60);
+/// All pauses together: however long the story gets, it is told within fifteen seconds.
+const PAUSES: Duration = Duration::from_secs(9);
 
 /// Tell the whole story on this machine: no cluster, no network, nothing installed
 #[derive(Clone, Debug, clap::Args)]
@@ -28,8 +30,8 @@ pub(super) struct DemoArgs {
     /// Seed of all chance
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Shares of bad requests of the good and of the bad candidate
-    #[arg(long, value_delimiter = ',', num_args = 1..=2, default_values = ["0.1%", "5%"], value_name = "SHARE")]
+    /// Shares of bad requests of the good and of the bad candidate; one share stands for both
+    #[arg(long, value_delimiter = ',', default_values = ["0.1%", "5%"], value_name = "SHARE")]
     candidate_errors: Vec<String>,
     /// Keep the repositories in this folder, as NAME.git
     #[arg(long, value_name = "DIR")]
@@ -72,10 +74,15 @@ struct Weights {
 pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir().context("failed to make a temporary folder")?;
     let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let teller = Teller { aloud: args.output == "text", colours: for_people(), pace: for_people() && !args.fast };
+    let pauses = if for_people() && !args.fast { PAUSES } else { Duration::ZERO };
+    let teller = Teller { aloud: args.output == "text", colours: coloured(), pauses: Cell::new(pauses) };
     let mut scenarios = vec![];
-    let shares = [args.candidate_errors.first(), args.candidate_errors.last()];
-    for (name, share) in ["good", "bad"].into_iter().zip(shares.into_iter().flatten()) {
+    let shares = match args.candidate_errors.as_slice() {
+        [both] => [both, both],
+        [good, bad] => [good, bad],
+        more => bail!("--candidate-errors takes one share or two, such as `0.1%,5%`, not {}", more.len()),
+    };
+    for (name, share) in ["good", "bad"].into_iter().zip(shares) {
         let path = folder.join(format!("{name}.git"));
         ensure!(!path.exists(), "{} is there already; remove it, or name another folder for --keep", path.display());
         let errors = Quantity::from(share.as_str());
@@ -89,7 +96,7 @@ pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
         teller.end(&story, args.keep.is_some().then_some(&path));
     }
     if args.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&Document { scenarios })?);
+        print(&(serde_json::to_string_pretty(&Document { scenarios })? + "\n")).context("failed to print")?;
     }
     Ok(())
 }
@@ -119,7 +126,8 @@ fn told(name: &'static str, story: &Story) -> anyhow::Result<Told> {
 struct Teller {
     aloud: bool,
     colours: bool,
-    pace: bool,
+    /// What is left of all pauses.
+    pauses: Cell<Duration>,
 }
 
 impl Teller {
@@ -127,11 +135,11 @@ impl Teller {
         if !self.aloud {
             return;
         }
-        // A reader who left (a closed pipe) is no reason to fail half-way.
-        let _ = writeln!(std::io::stdout(), "{line}");
-        if self.pace {
-            std::thread::sleep(PACE);
-        }
+        // A terminal that fails is no reason to leave a kept repository half-way.
+        let _ = print(&format!("{line}\n"));
+        let pause = PACE.min(self.pauses.get());
+        self.pauses.set(self.pauses.get().saturating_sub(pause));
+        std::thread::sleep(pause);
     }
 
     fn title(&self, name: &str, share: &str) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::style::clock;
+use super::style::{clock, print};
 use crate::simulate::{Event, Scenario, Story, play};
 
 /// Largest scenario file that is read, bytes.
@@ -42,12 +42,11 @@ pub(super) async fn simulate(args: SimulateArgs) -> anyhow::Result<()> {
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
     let story = play(&scenario, &folder.path().join("environment.git"), |_| {}).await?;
-    if args.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&document(&story))?);
-    } else {
-        print!("{}", timeline(&story));
-    }
-    Ok(())
+    let text = match args.output.as_str() {
+        "json" => serde_json::to_string_pretty(&document(&story))? + "\n",
+        _ => timeline(&story),
+    };
+    print(&text).context("failed to print")
 }
 
 fn document(story: &Story) -> serde_json::Value {

@@ -1,10 +1,24 @@
 //! Colours and bars for people at a terminal; plain text for everybody else.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 
-/// Whether standard output is read by a person who did not decline colours.
+/// Whether standard output is read by a person.
 pub(super) fn for_people() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stdout().is_terminal()
+}
+
+/// Whether that person wants colours; <https://no-color.org>: any value that is not empty declines.
+pub(super) fn coloured() -> bool {
+    for_people() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Prints to standard output. A reader who left (a closed pipe) has what they wanted: no error.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
 }
 
 /// Text in one of ANSI's colours: 31 red, 32 green, 36 cyan, 1 bold, 2 dim.

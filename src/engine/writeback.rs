@@ -115,7 +115,11 @@ impl Turn<'_> {
 
     /// No repository: a discard ends when traffic is home; a promotion stays with the split that was proven.
     fn without_git(&mut self) {
-        self.enter(Phase::Completed);
+        if self.progress.phase == Phase::Promoting {
+            self.enter(Phase::Completed);
+        } else {
+            self.complete();
+        }
     }
 
     /// The last request is open or none is needed; done once traffic is seen to be final.

@@ -11,10 +11,22 @@ use super::SimulateError;
 pub(super) const APP: &str = "apps/productpage";
 /// The branch that is synced.
 pub(super) const BRANCH: &str = "main";
-/// The candidate's manifest, the experiment's, and the load generator's come with the experiment and go with it.
+/// The candidate's manifest comes with the experiment and goes with it.
 const CANDIDATE: &str = include_str!("../../samples/bookinfo/productpage-candidate.yaml");
 const BASELINE: &str = include_str!("../../samples/bookinfo/productpage.yaml");
 const ROUTING: &str = include_str!("../../samples/bookinfo/routing.yaml");
+/// What CI commits for each further file that the experiment names in `gitops.remove`: here, what sends the requests.
+const LOAD: &str = "# Sends requests while the candidate is tried; goes with the experiment.
+apiVersion: batch/v1
+kind: Job
+metadata: {name: fortio, namespace: bookinfo}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - {name: fortio, image: \"fortio/fortio:1.60\", args: [load, -t, 1h, \"http://productpage:9080\"]}
+";
 /// The sample experiment.
 pub(super) const EXPERIMENT: &str = include_str!("../../samples/bookinfo/experiment.yaml");
 
@@ -26,9 +38,15 @@ pub(super) fn create(folder: &Path, time: i64) -> Result<Repository, SimulateErr
     Ok(repository)
 }
 
-/// What CI commits to start an experiment.
-pub(super) fn start(repository: &Repository, experiment: &str, time: i64) -> Result<Oid, SimulateError> {
-    let files = [("productpage-candidate.yaml", CANDIDATE), ("experiment.yaml", experiment)];
+/// What CI commits to start an experiment; `further` files come and go with it.
+pub(super) fn start(
+    repository: &Repository,
+    experiment: &str,
+    further: &[String],
+    time: i64,
+) -> Result<Oid, SimulateError> {
+    let mut files = vec![("productpage-candidate.yaml", CANDIDATE), ("experiment.yaml", experiment)];
+    files.extend(further.iter().map(|file| (file.as_str(), LOAD)));
     commit(repository, "Try the next product page", time, &files)
 }
 

@@ -86,12 +86,12 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
     std::fs::create_dir_all(folder).map_err(unusable)?;
     let repository = environment::create(folder, start.as_second() - 86_400)?;
     let before = environment::files(&repository)?;
-    environment::start(&repository, &experiment, start.as_second())?;
-
     let referred = Referred { repository: Some(described()), ..Referred::default() };
     let parsed: Experiment = serde_saphyr::from_str(&experiment)
         .map_err(|e| SimulateError::Manifest { path: "experiment.yaml".into(), source: Box::new(e) })?;
-    let write_back = write_back(resolve::resolve(&parsed, &referred)?, folder)?;
+    let further = further(&parsed, &before)?;
+    environment::start(&repository, &experiment, &further, start.as_second())?;
+    let write_back = write_back(resolve::resolve(&parsed, &referred)?, folder);
     let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, write_back)?;
     let (ledger, mut events) = (Memory::default(), vec![]);
     let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
@@ -190,10 +190,25 @@ fn described() -> Repository {
     repository
 }
 
-fn write_back(resolved: Resolved, folder: &Path) -> Result<WriteBack, SimulateError> {
-    let target = resolved.write.ok_or_else(|| SimulateError::Experiment { problem: "`gitops` is missing".into() })?;
+/// The write-back, if the experiment asks for one.
+fn write_back(resolved: Resolved, folder: &Path) -> Option<WriteBack> {
+    let target = resolved.write?;
     let remote = Remote::Local(folder.to_owned());
-    Ok(WriteBack::with(remote, Forge::Local(LocalForge::new(folder)), &target.repository, target.spec))
+    Some(WriteBack::with(remote, Forge::Local(LocalForge::new(folder)), &target.repository, target.spec))
+}
+
+/// The further files of an experiment: plain names, of files that are not there before it.
+fn further(experiment: &Experiment, before: &[(String, String)]) -> Result<Vec<String>, SimulateError> {
+    let files = experiment.spec.gitops.as_ref().map_or(&[][..], |g| g.remove.as_slice());
+    for file in files {
+        let taken = before.iter().any(|(path, _)| *path == format!("{}/{file}", environment::APP));
+        let plain = file.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !file.starts_with('.');
+        if taken || !plain || file.is_empty() {
+            let problem = format!("`gitops.remove` names `{file}`; write the name of a new file such as `fortio.yaml`");
+            return Err(SimulateError::Experiment { problem });
+        }
+    }
+    Ok(files.to_vec())
 }
 
 /// What a reader of the timeline wants to know about a step.

@@ -170,16 +170,15 @@ impl Scenario {
 
     /// The scenario in seconds and shares.
     pub fn timeline(&self) -> Result<Timeline, ScenarioError> {
-        let spans = |spans: &[Between], field| {
-            spans.iter().map(|s| Ok((seconds(&s.from, field)?, seconds(&s.to, field)?))).collect::<Result<Vec<_>, _>>()
-        };
-        let edits = self.edits.iter().map(|e| Ok((seconds(&e.at, "edits[].at")?, e.candidate.min(100))));
+        let spans = |spans: &[Between], field| spans.iter().map(|s| between(s, field)).collect::<Result<Vec<_>, _>>();
+        let mut edits = self.edits.iter().map(edit).collect::<Result<Vec<_>, _>>()?;
+        edits.sort_by_key(|(at, _)| *at);
         Ok(Timeline {
             baseline: shares(&self.baseline, "baseline.errors")?,
             candidate: shares(&self.candidate, "candidate.errors")?,
             outages: spans(&self.outages, "outages")?,
             not_ready: spans(&self.not_ready, "notReady")?,
-            edits: edits.collect::<Result<_, _>>()?,
+            edits,
             review_after: seconds(&self.reviewer.after, "reviewer.after")?,
             until: seconds(&self.until, "until")?,
         })
@@ -203,6 +202,23 @@ pub struct Timeline {
     pub review_after: i64,
     /// The end.
     pub until: i64,
+}
+
+fn between(span: &Between, field: &'static str) -> Result<(i64, i64), ScenarioError> {
+    let (from, to) = (seconds(&span.from, field)?, seconds(&span.to, field)?);
+    if from >= to {
+        let problem = format!("it ends at {to} s, which is not after its start at {from} s");
+        return Err(ScenarioError::Invalid { field, problem });
+    }
+    Ok((from, to))
+}
+
+fn edit(edit: &Edit) -> Result<(i64, u8), ScenarioError> {
+    if edit.candidate > 100 {
+        let problem = format!("{} is not a weight; write a whole number from 0 to 100", edit.candidate);
+        return Err(ScenarioError::Invalid { field: "edits[].candidate", problem });
+    }
+    Ok((seconds(&edit.at, "edits[].at")?, edit.candidate))
 }
 
 fn shares(behaviour: &Behaviour, field: &'static str) -> Result<Vec<(i64, f64)>, ScenarioError> {

@@ -8,6 +8,10 @@ use crate::engine::{Pair, Window};
 /// Seconds of traffic to the baseline before the experiment starts: the history that the judge learns from.
 const BEFORE: i64 = 3600;
 
+/// How old a sample is before the metrics source shows it, seconds: one scrape every 15 s, as Prometheus is set up most often.
+/// Whoever reads up to the present misses requests, and for good if they do not come back for them.
+const DELAY: i64 = 15;
+
 /// Counters of both versions since the first second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counters {
@@ -55,14 +59,19 @@ impl Traffic {
         }
     }
 
+    /// What the metrics source knows now about the counters at a second: nothing newer than its last samples.
+    fn known(&self, second: i64) -> Counters {
+        self.at(second.min(self.now() - DELAY))
+    }
+
     fn at(&self, second: i64) -> Counters {
         let index = usize::try_from((second + BEFORE).max(0)).unwrap_or(0);
         self.counters.get(index).or_else(|| self.counters.last()).copied().unwrap_or_default()
     }
 
-    /// What both versions were sent between two seconds.
+    /// What both versions were sent between two seconds, as far as the metrics source knows.
     pub(super) fn pair(&self, from: i64, to: i64) -> Pair {
-        let (a, b) = (self.at(from), self.at(to));
+        let (a, b) = (self.known(from), self.known(to));
         let delta = |a: Tally, b: Tally| Tally { requests: b.requests - a.requests, bad: b.bad - a.bad };
         Pair { baseline: delta(a.baseline, b.baseline), candidate: delta(a.candidate, b.candidate) }
     }
@@ -79,5 +88,27 @@ impl Traffic {
     /// Bad requests that the candidate answered so far.
     pub(super) fn bad_requests(&self) -> f64 {
         self.at(self.now()).candidate.bad
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Scenario;
+    use super::*;
+
+    #[test]
+    fn the_metrics_source_is_behind_and_loses_nothing() {
+        let timeline = Scenario::default().timeline().unwrap();
+        let mut traffic = Traffic::new(50.0, 1, &timeline);
+        traffic.advance(30, 50, &timeline);
+        let early = traffic.pair(0, 30);
+        assert_eq!(early, traffic.pair(0, 30 - DELAY), "the last seconds are not known yet");
+        traffic.advance(30 + DELAY, 50, &timeline);
+        let late = traffic.pair(0, 30);
+        assert!(late.candidate.requests > early.candidate.requests, "{early:?} {late:?}");
+        let (a, b) = (traffic.pair(0, 10).candidate, traffic.pair(10, 30).candidate);
+        assert!((a.requests + b.requests - late.candidate.requests).abs() < 0.5, "windows add up");
     }
 }

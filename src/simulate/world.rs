@@ -14,7 +14,8 @@ use super::scenario::{Review, Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    Effect, Lock, Observation, Plan, Questions, Reading, Seen, Stage, Unavailable, Workload, Workloads,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Unavailable, Workload,
+    Workloads,
 };
 use crate::gitops::WriteBack;
 use crate::gitops::forge::{LocalForge, PullState};
@@ -45,7 +46,8 @@ pub(super) struct Simulated {
     forge: LocalForge,
     scenario: Scenario,
     start: Timestamp,
-    write_back: WriteBack,
+    /// None for an experiment that keeps its outcome in the status.
+    write_back: Option<WriteBack>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,7 +60,7 @@ impl Simulated {
         folder: &Path,
         repository: Repository,
         start: Timestamp,
-        write_back: WriteBack,
+        write_back: Option<WriteBack>,
     ) -> Result<Self, SimulateError> {
         let timeline = scenario.timeline()?;
         let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
@@ -153,6 +155,19 @@ impl Simulated {
         Ok(())
     }
 
+    fn writer(&self) -> Result<&WriteBack, Unavailable> {
+        let absent = || Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to");
+        self.write_back.as_ref().ok_or_else(absent)
+    }
+
+    async fn rollout(&self, plan: &Plan, commit: &CommitId) -> Seen<Rollout> {
+        let template = self.writer()?.expected(commit).await?;
+        let state = held(&self.state);
+        let live = state.cluster.deployment(&plan.baseline.workload, state.second);
+        let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
+        live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
+    }
+
     /// The experiment in the cluster.
     pub(super) fn experiment(&self) -> Option<crate::api::Experiment> {
         held(&self.state).cluster.experiment.clone()
@@ -214,18 +229,19 @@ impl World for Simulated {
             }
         };
         if questions.preflight {
-            seen.preflight = Some(self.write_back.preflight().await);
+            seen.preflight = Some(match self.writer() {
+                Ok(writer) => writer.preflight().await,
+                Err(u) => Err(u),
+            });
         }
         if let Some(question) = &questions.stage {
-            seen.stage = Some(self.write_back.stage(question).await);
+            seen.stage = Some(match self.writer() {
+                Ok(writer) => writer.stage(question).await,
+                Err(u) => Err(u),
+            });
         }
         if let Some(commit) = &questions.rollout {
-            seen.rollout = Some(self.write_back.expected(commit).await.and_then(|template| {
-                let state = held(&self.state);
-                let live = state.cluster.deployment(&plan.baseline.workload, state.second);
-                let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
-                live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
-            }));
+            seen.rollout = Some(self.rollout(plan, commit).await);
         }
         seen
     }
@@ -235,9 +251,9 @@ impl World for Simulated {
             Effect::Claim => held(&self.state).locked = true,
             Effect::Release => held(&self.state).locked = false,
             Effect::Route(candidate) => held(&self.state).cluster.weight = *candidate,
-            Effect::Push { request, base, commit } => self.write_back.push(request, base, commit).await?,
-            Effect::Open { request, base } => self.write_back.open(request, base).await?,
-            Effect::Close(number) => self.write_back.close(*number).await?,
+            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await?,
+            Effect::Open { request, base } => self.writer()?.open(request, base).await?,
+            Effect::Close(number) => self.writer()?.close(*number).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }
         Ok(())
