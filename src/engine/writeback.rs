@@ -18,6 +18,9 @@ use super::report::Report;
 
 /// How often a rollout or a route is looked at when no watch announces it.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
+/// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
+/// some minutes, large images, many replicas.
+const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 /// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
 /// hand-over begin at once, and one who merges next week costs a request every five minutes.
 const POLL: (f64, f64) = (2.0, 300.0);
@@ -278,14 +281,21 @@ impl Turn<'_> {
         match &self.seen.rollout {
             Some(Ok(rollout)) if rollout.applied && rollout.complete => self.change(StageState::HandingOver, |_| {}),
             Some(Ok(rollout)) => {
-                let reason = if rollout.applied { "WaitingForRollout" } else { "WaitingForSync" };
+                let until = self.progress.stages.last().map(|s| s.since + ROLLOUT_DEADLINE);
+                // Past the deadline a person is needed; the candidate keeps serving, whatever the baseline does.
+                let reason = match (rollout.applied, until.is_some_and(|u| self.now >= u)) {
+                    (true, false) => "WaitingForRollout",
+                    (false, false) => "WaitingForSync",
+                    (true, true) => "BaselineRolloutFailed",
+                    (false, true) => "SyncOverdue",
+                };
                 // The detail counts replicas; it is looked up, not stored, so that a rollout writes the status twice at most.
                 let what = if rollout.applied {
                     "the baseline's rollout to complete"
                 } else {
                     "the merged manifest to be synced to the cluster"
                 };
-                self.wait(reason, what, None);
+                self.wait(reason, what, until);
                 self.again(SOON);
             }
             Some(Err(u)) => self.missing(u),

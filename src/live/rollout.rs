@@ -75,7 +75,8 @@ fn covers_list(live: &[Value], manifest: &[Value], place: Place) -> bool {
     match key {
         Some(key) => {
             let same = |l: &Value, item: &Value| l.get(*key) == item.get(*key) && covers(l, item, place);
-            manifest.iter().all(|item| live.iter().any(|l| same(l, item)))
+            // As many: a promotion that only takes an item away is live when the item is gone.
+            live.len() == manifest.len() && manifest.iter().all(|item| live.iter().any(|l| same(l, item)))
         }
         None => live.len() == manifest.len() && live.iter().zip(manifest).all(|(l, m)| covers(l, m, place)),
     }
@@ -134,9 +135,11 @@ mod tests {
         let manifest =
             json!({"spec": {"containers": [{"name": "app", "image": "a:2", "env": [{"name": "X", "value": "1"}]}]}});
         let live = json!({"spec": {"restartPolicy": "Always", "containers": [
-            {"name": "proxy", "image": "p:1"},
-            {"name": "app", "image": "a:2", "imagePullPolicy": "Always", "env": [{"name": "X", "value": "1"}, {"name": "Y"}]}]}});
+            {"name": "app", "image": "a:2", "imagePullPolicy": "Always", "env": [{"name": "X", "value": "1"}]}]}});
         assert!(covers(&live, &manifest, Place::Plain));
+        let more = json!({"spec": {"containers": [
+            {"name": "app", "image": "a:2", "env": [{"name": "X", "value": "1"}, {"name": "Y"}]}]}});
+        assert!(!covers(&more, &manifest, Place::Plain), "an item that the manifest took away is still there");
         let old =
             json!({"spec": {"containers": [{"name": "app", "image": "a:1", "env": [{"name": "X", "value": "1"}]}]}});
         assert!(!covers(&old, &manifest, Place::Plain));

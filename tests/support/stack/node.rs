@@ -97,8 +97,9 @@ impl Run {
         let known = pod.status.as_ref().and_then(|s| s.pod_ip.as_ref()).and_then(|ip| ip.parse().ok());
         let next = || {
             let n = host.addresses.fetch_add(1, Ordering::Relaxed);
-            // 127.20.0.0/16; the last part is 1 to 250.
-            Ipv4Addr::from(0x7f14_0000 + (n / 250) * 256 + n % 250 + 1)
+            // 127.20.0.0/16 to 127.219.0.0/16 by process, so that two stacks share no address; the last part is 1 to 250.
+            let network = 20 + std::process::id() % 200;
+            Ipv4Addr::from(0x7f00_0000 + network * 65_536 + (n / 250) * 256 + n % 250 + 1)
         };
         Self {
             api: Api::namespaced(host.client.clone(), &pod.namespace().unwrap_or_default()),
