@@ -1,6 +1,6 @@
 //! The engine through a whole life, against observations made by hand: no world, no clock, no Git.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
@@ -223,4 +223,31 @@ fn without_a_repository_a_discard_ends_only_when_traffic_is_home() {
     assert!(world.weight > 0, "the write failed");
     let phases = run(&plan, &mut world, &mut progress, &mut now, 100);
     assert_eq!((world.weight, phases), (0, vec![Phase::Discarding, Phase::Completed]));
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_routes_that_are_missing() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.05), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    for _ in 0..200 {
+        let mut seen = world.see(&ask(&plan, &progress, now));
+        if progress.phase == Phase::Discarding {
+            seen.routes = Some(Err(Unavailable::new("RouteIncomplete", "route `b` is gone")));
+        }
+        let done = step(&plan, &progress, &seen, now);
+        if progress.phase == Phase::Discarding {
+            assert_eq!(done.effects, [Effect::Route(0)]);
+            if done.progress == progress {
+                assert!(matches!(done.wake, Wake::At(time) if time > now), "no turn follows at once: {:?}", done.wake);
+                return;
+            }
+        }
+        progress = done.progress;
+        done.effects.iter().for_each(|e| world.obey(e));
+        now = match done.wake {
+            Wake::At(time) => now.max(time),
+            Wake::OnChange => break,
+        };
+    }
+    panic!("never discarding: {:?}", progress.phase);
 }

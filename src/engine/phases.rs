@@ -32,11 +32,13 @@ pub(super) struct Turn<'a> {
     pub(super) effects: Vec<Effect>,
     pub(super) notices: Vec<Notice>,
     wake: Option<Timestamp>,
+    /// Whether the effects may be without a visible result, so that looking at once would be in vain.
+    patient: bool,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(plan: &'a Plan, progress: Progress, seen: &'a Observation, now: Timestamp) -> Self {
-        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None }
+        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, patient: false }
     }
 
     /// Lets the phase the experiment is in do its part.
@@ -103,7 +105,8 @@ impl<'a> Turn<'a> {
             self.notices.push(Notice { reason: "Waiting", message, warning: false });
         }
         // What was just decided or done is looked at at once: the next turn sees its result.
-        let wake = if self.progress != *before || !self.effects.is_empty() && !self.settled() {
+        let news = !self.effects.is_empty() && !self.settled() && !self.patient;
+        let wake = if self.progress != *before || news {
             Wake::At(self.now)
         } else {
             self.wake.map_or(Wake::OnChange, Wake::At)
@@ -241,7 +244,14 @@ impl<'a> Turn<'a> {
         match seen {
             Ok(routes) if routes.candidate == wanted && routes.baseline == 100 - wanted => self.applied(),
             Ok(_) => self.effects.push(Effect::Route(wanted)),
-            Err(u) => self.missing(u),
+            Err(u) => {
+                self.missing(u);
+                // Routes that are left are brought home although others are missing; the same answer is no news.
+                if wanted == 0 && u.reason == ROUTE_INCOMPLETE {
+                    self.effects.push(Effect::Route(0));
+                    self.patient = true;
+                }
+            }
         }
     }
 
@@ -287,5 +297,7 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// The reason with which a world says that some of the routes are missing.
+pub(super) const ROUTE_INCOMPLETE: &str = "RouteIncomplete";
 /// The reason with which a world says that the routes do not exist.
 pub(super) const ROUTE_NOT_FOUND: &str = "RouteNotFound";
