@@ -348,7 +348,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 
 /// Spawns for a site and notes the process, so that `down` finds it even if `up` is interrupted.
 impl Site {
-    fn spawn(&self, name: &str, port: u16, command: &mut Command) -> anyhow::Result<Process> {
+    pub fn spawn(&self, name: &str, port: u16, command: &mut Command) -> anyhow::Result<Process> {
         let process = Process::spawn(&self.dir, name, port, command)?;
         let mut note = serde_json::to_vec(&process)?;
         note.push(b'\n');

@@ -152,7 +152,7 @@ impl Controller {
                 &format!("replica-{port}"),
             ])
             .args(["--prometheus-url", &stack.endpoints.prometheus_url, "--listen", &format!("127.0.0.1:{port}")]);
-        let process = Process::spawn(&stack.site.dir, "reiter8", port, &mut command)?;
+        let process = stack.site.spawn("reiter8", port, &mut command)?;
         process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
         Ok(Self { process, port })
     }
