@@ -65,7 +65,7 @@ impl World {
         });
         Observation {
             lock: Some(Ok(self.lock.clone())),
-            routes: Some(Ok(Routes { baseline: 100 - self.weight, candidate: self.weight })),
+            routes: Some(Ok(Routes::split(self.weight))),
             workloads: Some(Ok(Workloads { baseline: workload(1), candidate: workload(self.ready) })),
             reading,
             history: q.history.map(|_| {

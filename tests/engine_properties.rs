@@ -95,13 +95,15 @@ impl World {
         let workload = |ready| Workload { exists: true, desired: 1, ready, ..Workload::default() };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),
-            routes: Some(Ok(Routes { baseline: 100 - self.weight, candidate: self.weight })),
+            routes: Some(Ok(Routes::split(self.weight))),
             workloads: Some(Ok(Workloads { baseline: workload(1), candidate: workload(self.ready) })),
             reading: q.window.map(|window| self.read(chance, window)),
             history: q.history.map(|_| vec![Ok(vec![Tally { requests: chance.rps * 10.0, bad: 0.0 }; 100])]),
             preflight: q.preflight.then(|| Ok(Preflight { base: commit("base0"), blobs: BTreeMap::new() })),
             stage: q.stage.as_ref().map(|question| Ok(self.stage(question))),
             rollout: q.rollout.as_ref().map(|_| Ok(Rollout { applied: true, complete: true, detail: String::new() })),
+            sync: q.sync.as_ref().map(|_| Ok(reiter8::engine::Synced::Yes)),
+            subsets: q.subsets.then_some(Ok(())),
         }
     }
 

@@ -139,7 +139,7 @@ async fn seen(live: &Live) -> Observation {
 }
 
 async fn weights(live: &Live) -> Result<(u8, u8), Unavailable> {
-    seen(live).await.routes.unwrap().map(|Routes { baseline, candidate }| (baseline, candidate))
+    seen(live).await.routes.unwrap().map(|Routes { baseline, candidate, .. }| (baseline, candidate))
 }
 
 async fn lock(live: &Live) -> Lock {

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use effects::{Effect, Notice, Step, Wake};
 pub use observation::{
     CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
-    Routes, Seen, StageQuestion, StageSeen, Unavailable, Window, Workload, Workloads,
+    Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
 pub use progress::{
@@ -47,6 +47,8 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
         preflight: preparing && plan.gitops.is_some() && progress.preflight.is_none(),
         stage: writeback::question(plan, progress),
         rollout: writeback::rollout(progress),
+        sync: None,
+        subsets: false,
     }
 }
 

@@ -194,6 +194,8 @@ impl World for Live {
             preflight,
             stage,
             rollout,
+            sync: None,
+            subsets: None,
         }
     }
 

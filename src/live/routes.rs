@@ -30,7 +30,7 @@ pub(super) struct RouteTable {
 }
 
 /// What routes that disagree are reported as: neither any wanted split nor home, so that they are repaired together.
-const DISAGREEING: Routes = Routes { baseline: u8::MAX, candidate: u8::MAX };
+const DISAGREEING: Routes = Routes { baseline: u8::MAX, candidate: u8::MAX, writer: None };
 
 /// The routes that were found.
 struct Found {
@@ -187,7 +187,7 @@ fn split(object: &DynamicObject, place: &Place) -> Routes {
         let written = object.data.pointer(&format!("{route}/{index}/weight")).and_then(Value::as_u64);
         u8::try_from(written.unwrap_or(if only { 100 } else { 0 })).unwrap_or(u8::MAX)
     };
-    Routes { baseline: weight(place.baseline), candidate: weight(place.candidate) }
+    Routes { baseline: weight(place.baseline), candidate: weight(place.candidate), writer: None }
 }
 
 /// The JSON patch: tests of what was seen, then the weights.
@@ -238,7 +238,7 @@ mod tests {
         let web = object(&json!([{"name": "other"}, {"name": "main", "route": two("next", "stable")}]));
         let found = find(&web, &binding(&["main"]), "ns").places;
         assert_eq!(found, [Place { route: 1, baseline: 1, candidate: 0 }]);
-        assert_eq!(split(&web, &found[0]), Routes { baseline: 10, candidate: 90 });
+        assert_eq!(split(&web, &found[0]), Routes::split(90));
     }
 
     #[test]

@@ -47,5 +47,7 @@ fn workload(live: Option<&Deployment>) -> Workload {
         desired: count(spec.and_then(|s| s.replicas).or(Some(1))),
         ready: count(live.status.as_ref().and_then(|s| s.ready_replicas)),
         images: containers.iter().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect(),
+        content: String::new(),
+        failed: None,
     }
 }

@@ -135,11 +135,13 @@ impl Cluster {
             desired: count(status.replicas),
             ready: count(status.ready_replicas),
             images: containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
+            content: String::new(),
+            failed: None,
         }
     }
 
     pub(super) fn routes(&self) -> Routes {
-        Routes { baseline: 100 - self.weight, candidate: self.weight }
+        Routes::split(self.weight)
     }
 
     /// The finalizer is taken off: an experiment that is being deleted is gone.
