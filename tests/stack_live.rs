@@ -118,6 +118,8 @@ fn plan() -> Plan {
         candidate: version("app-next"),
         ramp: Ramp::Steps(vec![]),
         cap: 50,
+        capacity: None,
+        wishes: vec![],
         criteria: vec![],
         analysis: Analysis {
             false_rollback: 0.05,

@@ -12,6 +12,7 @@ pub mod resolve;
 pub mod run;
 mod status;
 mod support;
+mod wishes;
 
 use std::sync::Arc;
 

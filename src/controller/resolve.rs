@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::refusal::Refusal;
+use super::wishes::wishes;
 use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields};
 use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
-use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
+use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::plan::Spec;
@@ -74,6 +75,8 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
+        capacity: None,
+        wishes: wishes(experiment),
         criteria,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
@@ -167,19 +170,20 @@ fn signed(duration: Duration) -> SignedDuration {
 }
 
 fn ramp(strategy: &spec::Strategy) -> Result<Ramp, Refusal> {
+    if strategy.deployment_pattern == Some(spec::DeploymentPattern::FixedSplit) {
+        return Ok(Ramp::Fixed);
+    }
     let steps = strategy.steps();
     if steps.is_empty() {
         return Ok(Ramp::Gated { budget: f64::from(strategy.bad_request_budget()) });
     }
     let rungs = steps.iter().map(|step| {
-        if step.approval {
-            return Err(unsupported("spec.strategy.ramp.steps[].approval", "write `hold` with a duration"));
-        }
         let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
             h.duration()
                 .map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
         })?;
-        Ok(Rung { weight: percent(step.weight, "spec.strategy.ramp.steps[].weight")?, hold: signed(hold) })
+        let weight = percent(step.weight, "spec.strategy.ramp.steps[].weight")?;
+        Ok::<_, Refusal>(Rung { weight, hold: signed(hold), approval: step.approval })
     });
     Ok(Ramp::Steps(rungs.collect::<Result<_, _>>()?))
 }
@@ -366,6 +370,11 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         base_branch: write.repository.branch().to_owned(),
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
+        waiting: match gitops.weights_while_waiting() {
+            spec::WeightsWhileWaiting::Hold => WhileWaiting::Hold,
+            spec::WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
+            spec::WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+        },
     })
 }
 

@@ -145,7 +145,7 @@ fn gitops(gitops: &engine::Gitops, plan: &Plan, progress: &Progress) -> GitOpsSt
 }
 
 fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &StageProgress) -> StageStatus {
-    let request = engine::request(plan, progress, s.stage);
+    let request = engine::request(plan, progress, s);
     let state = match s.state {
         StageState::Waiting => "Open",
         _ if s.merged.is_some() => "Merged",
@@ -154,7 +154,7 @@ fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &S
     StageStatus {
         stage: s.stage.as_str().into(),
         key: request.as_ref().map(|r| r.key.clone()).unwrap_or_default(),
-        attempt: 1,
+        attempt: i32::try_from(s.attempt).unwrap_or(i32::MAX),
         state: s.state.as_str().into(),
         branch: request.map(|r| r.branch),
         base: Some(gitops.base_branch.clone()),

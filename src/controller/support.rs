@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use crate::api::Experiment;
-use crate::api::experiment::{DeploymentPattern, TestingPattern, WeightsWhileWaiting};
+use crate::api::experiment::{DeploymentPattern, TestingPattern};
 use crate::live::builtin;
 
 /// Refuses an experiment that asks for something that would not happen.
@@ -22,16 +22,15 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
     let versions = || std::iter::once(&spec.version_info.baseline).chain(&spec.version_info.candidates);
     let objectives = &criteria.objectives;
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
-    let progressive = matches!(strategy.deployment_pattern, None | Some(DeploymentPattern::Progressive));
+    let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
     let gitops = spec.gitops.as_ref();
-    let holds = gitops.is_none_or(|g| g.weights_while_waiting() == WeightsWhileWaiting::Hold);
     let request = gitops.and_then(|g| g.pull_request.as_ref());
     let table = [
         (strategy.testing_pattern != TestingPattern::Canary, "spec.strategy.testingPattern", "write `Canary`"),
         (
-            !progressive,
+            blue_green,
             "spec.strategy.deploymentPattern",
-            "write `Progressive`, and `spec.strategy.ramp.steps` for fixed weights",
+            "write `Progressive`, with one step of `spec.strategy.ramp.steps` for a single switch",
         ),
         (
             increment,
@@ -60,7 +59,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             "remove it; a proven violation always rolls back",
         ),
         (spec.duration.is_some(), "spec.duration", "remove it; write `spec.analysis.interval` and `deadline`"),
-        (!holds, "spec.gitops.weightsWhileWaiting", "write `Hold` or remove it"),
         (
             request.is_some_and(|r| !r.reviewers.is_empty()),
             "spec.gitops.pullRequest.reviewers",

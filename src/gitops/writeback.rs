@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 
 use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
-use super::plan::{Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use super::plan::{
+    Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote, plan_revert,
+};
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
@@ -260,6 +262,7 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
     Ok(match request.stage {
         Stage::Promote => plan_promote(&files, &spec)?,
         Stage::CleanUp => plan_cleanup(&files, &spec)?,
+        Stage::Revert => plan_revert(&files, &spec)?,
     })
 }
 
@@ -293,6 +296,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
         files: change.files.iter().map(|f| (verb(&f.op), f.path.clone())).collect(),
         fields: change.fields.clone(),
+        sentence: told.sentence.clone(),
         key: request.key.clone(),
         base: base.clone(),
     }

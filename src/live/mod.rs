@@ -194,8 +194,8 @@ impl World for Live {
             preflight,
             stage,
             rollout,
-            sync: None,
-            subsets: None,
+            sync: questions.sync.as_ref().map(|_| Ok(crate::engine::Synced::Yes)),
+            subsets: questions.subsets.then_some(Ok(())),
         }
     }
 
