@@ -14,7 +14,9 @@ use reiter8::api::Experiment;
 use reiter8::engine::{
     Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Unavailable, Version,
 };
-use reiter8::live::{Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding};
+use reiter8::live::{
+    Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding, WeightsAt,
+};
 use reiter8::turn::World;
 use serde_json::{Value, json};
 use stack::Site;
@@ -82,8 +84,11 @@ impl Cluster {
             created: Timestamp::from_second(100).unwrap(),
             target: "default/app".into(),
             routes: RouteBinding {
-                virtual_service: "app".into(),
-                routes: vec!["first".into(), "second".into()],
+                weights: WeightsAt::VirtualService {
+                    name: "app".into(),
+                    routes: vec!["first".into(), "second".into()],
+                    delegate: false,
+                },
                 baseline: to("stable"),
                 candidate: to("next"),
             },

@@ -70,10 +70,18 @@ fn repository_name(experiment: &Experiment) -> Option<(String, String)> {
 
 /// Whether an experiment shifts weights in this VirtualService.
 pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObject) -> bool {
-    let written = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    let spec = &experiment.spec;
+    let written = spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
     // `name` or `namespace/name`; another namespace than the experiment's is refused.
     let named = written.map(|w| w.rsplit('/').next().unwrap_or(w));
-    experiment.namespace() == object.namespace() && named == object.metadata.name.as_deref()
+    // A reference of any other kind is not watched: the engine looks again in time.
+    let referred = std::iter::once(&spec.version_info.baseline)
+        .chain(&spec.version_info.candidates)
+        .filter_map(|v| v.weight_obj_ref.as_ref())
+        .filter(|r| r.kind.as_deref() == Some("VirtualService"))
+        .filter_map(|r| r.name.as_deref());
+    experiment.namespace() == object.namespace()
+        && named.into_iter().chain(referred).any(|name| Some(name) == object.metadata.name.as_deref())
 }
 
 /// Whether an experiment compares this workload.
