@@ -213,6 +213,8 @@ impl FieldTable {
         let discovery = async {
             match pinned_kind(&self.client, kind).await {
                 Err(kube::Error::Discovery(_)) => Ok(None),
+                // A group that is not there is answered as any wrong address is.
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
                 found => found.map(Some),
             }
         };

@@ -1,7 +1,7 @@
 //! Whether the two destinations lead to the two workloads, each to its own and not to the other one.
 //!
-//! A destination leads to the pods that its Service's selector and its subset's labels both select; pods have their
-//! template's labels. Read fresh; compares labels and decides nothing. Called by the live world before traffic moves.
+//! A destination leads to the pods that its Service's (or ServiceEntry's) selector and its subset's labels both select;
+//! pods have their template's labels. Read fresh; compares labels and decides nothing. Called by the live world before traffic moves.
 
 use std::collections::BTreeMap;
 
@@ -21,16 +21,16 @@ pub(super) type Labels = BTreeMap<String, String>;
 /// Most characters of foreign labels in a message.
 const MOST_TEXT: usize = 200;
 
-/// Most DestinationRules of a namespace that are looked through.
-const MOST_RULES: u32 = 1000;
+/// Most objects of a kind that are looked through in a namespace.
+const MOST_OBJECTS: u32 = 1000;
 
-fn rules() -> ApiResource {
+fn istio(kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: "networking.istio.io".into(),
         version: "v1".into(),
         api_version: "networking.istio.io/v1".into(),
-        kind: "DestinationRule".into(),
-        plural: "destinationrules".into(),
+        kind: kind.into(),
+        plural: plural.into(),
     }
 }
 
@@ -38,6 +38,7 @@ fn rules() -> ApiResource {
 pub(super) struct Subsets {
     rules: Api<DynamicObject>,
     services: Api<Service>,
+    entries: Api<DynamicObject>,
     namespace: String,
 }
 
@@ -56,7 +57,8 @@ struct Side<'a> {
 impl Subsets {
     pub(super) fn new(client: Client, namespace: &str) -> Self {
         Self {
-            rules: Api::namespaced_with(client.clone(), namespace, &rules()),
+            rules: Api::namespaced_with(client.clone(), namespace, &istio("DestinationRule", "destinationrules")),
+            entries: Api::namespaced_with(client.clone(), namespace, &istio("ServiceEntry", "serviceentries")),
             services: Api::namespaced(client, namespace),
             namespace: namespace.into(),
         }
@@ -68,7 +70,7 @@ impl Subsets {
     pub(super) async fn check(&self, binding: &Binding, hosts: (String, String), labels: (Labels, Labels)) -> Seen<()> {
         let routes = &binding.routes;
         let subset = routes.baseline.subset.is_some() || routes.candidate.subset.is_some();
-        let rules = if subset { self.list().await? } else { vec![] };
+        let rules = if subset { list(&self.rules, "DestinationRules").await? } else { vec![] };
         let sides = [
             (&hosts.0, &routes.baseline, &binding.baseline, &labels.0),
             (&hosts.1, &routes.candidate, &binding.candidate, &labels.1),
@@ -86,14 +88,6 @@ impl Subsets {
         }
     }
 
-    async fn list(&self) -> Seen<Vec<DynamicObject>> {
-        let params = ListParams::default().limit(MOST_RULES);
-        let found = call("list DestinationRules", self.rules.list(&params)).await?;
-        let absent =
-            || Unavailable::new("SubsetNotFound", "the kind DestinationRule was not found; is Istio installed?");
-        found.map(|list| list.items).ok_or_else(absent)
-    }
-
     async fn side<'a>(
         &self,
         rules: &[DynamicObject],
@@ -102,28 +96,12 @@ impl Subsets {
         workload: &'a str,
         labels: &'a Labels,
     ) -> Seen<Side<'a>> {
-        let service = match host.split('.').collect::<Vec<_>>().as_slice() {
-            [name, namespace, "svc", ..] if *namespace == self.namespace => (*name).to_owned(),
-            _ => {
-                let message = format!(
-                    "destination `{host}` is no Service of namespace `{}`, where Deployment {workload} is; write the \
-                     host of a Service there",
-                    self.namespace
-                );
-                return Err(Unavailable::new("SubsetMismatch", message));
-            }
-        };
-        let found = call(&format!("read Service {service}"), self.services.get(&service)).await?.ok_or_else(|| {
-            let message =
-                format!("Service {service} of destination `{host}` was not found; create it or correct the host");
-            Unavailable::new("ServiceNotFound", message)
-        })?;
-        let mut selector = found.spec.and_then(|s| s.selector).unwrap_or_default();
+        let (service, mut selector) = self.service(&host).await?;
         if let Some(subset) = subset {
             for (key, value) in subset_labels(rules, &host, subset, &self.namespace)? {
                 if selector.get(&key).is_some_and(|v| *v != value) {
                     let message = format!(
-                        "subset `{subset}` of `{host}` asks for {key}={value}, Service {service} for another value: no \
+                        "subset `{subset}` of `{host}` asks for {key}={value}, {service} for another value: no \
                          pod has both; correct the labels of the subset"
                     );
                     return Err(Unavailable::new("SubsetMismatch", message));
@@ -133,6 +111,47 @@ impl Subsets {
         }
         Ok(Side { host, subset, workload, labels, selector })
     }
+
+    /// What a host stands for, and the pods that it selects.
+    async fn service(&self, host: &str) -> Seen<(String, Labels)> {
+        let parts: Vec<&str> = host.split('.').collect();
+        // The text becomes a part of a path on the API server.
+        let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if let [name, namespace, "svc", ..] = parts.as_slice()
+            && *namespace == self.namespace
+            && plain(name)
+            && let Some(found) = call(&format!("read Service {name}"), self.services.get(name)).await?
+        {
+            return Ok((format!("Service {name}"), found.spec.and_then(|s| s.selector).unwrap_or_default()));
+        }
+        let names = |entry: &DynamicObject| {
+            let hosts = entry.data.pointer("/spec/hosts").and_then(Value::as_array);
+            hosts.into_iter().flatten().any(|h| h.as_str() == Some(host))
+        };
+        let entries = list(&self.entries, "ServiceEntries").await?;
+        let Some(entry) = entries.iter().find(|entry| names(entry)) else {
+            let message = format!(
+                "destination `{host}` is neither a Service of namespace `{}`, where the workloads are, nor a host of a \
+                 ServiceEntry there; create it or correct the host",
+                self.namespace
+            );
+            return Err(Unavailable::new("ServiceNotFound", message));
+        };
+        let selector = entry.data.pointer("/spec/workloadSelector/labels");
+        Ok((format!("ServiceEntry {}", entry.name_any()), texts(selector)))
+    }
+}
+
+/// All objects of a kind in the namespace; none if the cluster does not have the kind.
+async fn list(api: &Api<DynamicObject>, kinds: &str) -> Seen<Vec<DynamicObject>> {
+    let params = ListParams::default().limit(MOST_OBJECTS);
+    Ok(call(&format!("list {kinds}"), api.list(&params)).await?.map(|list| list.items).unwrap_or_default())
+}
+
+/// The entries of a map whose values are texts.
+fn texts(map: Option<&Value>) -> Labels {
+    let entries = map.and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 impl Side<'_> {
@@ -197,8 +216,7 @@ fn subset_labels(rules: &[DynamicObject], host: &str, subset: &str, namespace: &
         };
         return Err(Unavailable::new("SubsetNotFound", problem));
     };
-    let labels = found.get("labels").and_then(Value::as_object).into_iter().flatten();
-    Ok(labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
+    Ok(texts(found.get("labels")))
 }
 
 fn show(labels: &Labels) -> String {
