@@ -12,6 +12,7 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use reiter8::api::Experiment;
+use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::{
     Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Unavailable, Version,
 };
@@ -188,6 +189,7 @@ async fn on_a_real_api_server() {
     a_third_destination_is_named(&cluster).await;
     a_rollback_does_not_wait_for_a_route_that_is_gone(&cluster).await;
     a_delegate_is_one(&cluster).await;
+    the_sample_of_a_delegate_works(&cluster).await;
     weights_may_be_in_any_field(&cluster).await;
     destinations_lead_to_their_own_workloads(&cluster).await;
     Box::pin(one_experiment_holds_the_target(&cluster)).await;
@@ -312,6 +314,25 @@ async fn a_delegate_is_one(cluster: &Cluster) {
     }
     edit(&api, "app-routes", "kubectl-edit", json!([{"op": "add", "path": "/spec/gateways", "value": ["mesh"]}])).await;
     assert_eq!(refused("app-routes").await, "NotADelegate");
+}
+
+/// The sample of a delegate, as it is in the repository.
+async fn the_sample_of_a_delegate_works(cluster: &Cluster) {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
+    cluster.kubectl(&["create", "namespace", "bookinfo"], None);
+    for file in ["delegate/routing.yaml", "bookinfo/productpage.yaml", "bookinfo/productpage-candidate.yaml"] {
+        cluster.kubectl(&["apply", "-f", &format!("{samples}/{file}")], None);
+    }
+    let text = std::fs::read_to_string(format!("{samples}/delegate/experiment.yaml")).unwrap();
+    let resolved = resolve(&serde_saphyr::from_str(&text).unwrap(), &Referred::default()).unwrap();
+    let prometheus = Prometheus::new("http://127.0.0.1:9").unwrap();
+    let live = Live::new(cluster.client.clone(), prometheus, NAMESPACE, resolved.binding, None, vec![]);
+    let asked = Questions { subsets: true, ..Questions::default() };
+    let seen = live.observe(&resolved.plan, &asked).await;
+    assert_eq!(seen.subsets, Some(Ok(())));
+    let Some(Ok(Routes { baseline: 100, candidate: 0, .. })) = seen.routes else { panic!("{:?}", seen.routes) };
+    live.perform(&Effect::Route(30)).await.unwrap();
+    assert_eq!(weights(&live).await, Ok((70, 30)));
 }
 
 /// A kind that nobody knows: weights as numbers, and as texts.
