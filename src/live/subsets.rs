@@ -188,7 +188,7 @@ impl Side<'_> {
     }
 }
 
-/// The labels of a subset, as the DestinationRules of its host give them.
+/// The labels of a subset, as every DestinationRule of its host gives them.
 fn subset_labels(rules: &[DynamicObject], host: &str, subset: &str, namespace: &str) -> Seen<Labels> {
     // Rules for some clients only say nothing about the others.
     let general = |rule: &&DynamicObject| rule.data.pointer("/spec/workloadSelector").is_none_or(Value::is_null);

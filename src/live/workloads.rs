@@ -151,28 +151,28 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn deployment(template: Value, status: Value) -> Deployment {
+    fn deployment(template: &Value, status: &Value) -> Deployment {
         let spec = json!({"selector": {}, "template": template});
         serde_json::from_value(json!({"metadata": {"generation": 2}, "spec": spec, "status": status})).unwrap()
     }
 
-    fn digest(template: Value) -> String {
-        content(&deployment(template, json!({})))
+    fn digest(template: &Value) -> String {
+        content(&deployment(template, &json!({})))
     }
 
     #[test]
     fn content_is_what_runs_and_not_when_it_was_restarted() {
         let containers = |image: &str| json!({"containers": [{"name": "app", "image": image, "env": [{"name": "A", "value": "1"}]}]});
-        let plain = digest(json!({"spec": containers("a:1")}));
+        let plain = digest(&json!({"spec": containers("a:1")}));
         assert_eq!(plain.len(), 64);
         let restarted = json!({"metadata": {"annotations": {RESTARTED: "2026-01-01"}}, "spec": containers("a:1")});
         let annotated = json!({"metadata": {"annotations": {"x": "y"}}, "spec": containers("a:1")});
         let both = json!({"metadata": {"annotations": {"x": "y", RESTARTED: "2026-01-01"}}, "spec": containers("a:1")});
-        assert_eq!(digest(restarted), plain);
-        assert_ne!(digest(annotated.clone()), plain);
-        assert_eq!(digest(both), digest(annotated));
-        assert_ne!(digest(json!({"spec": containers("a:2")})), plain);
-        let volume = |volume: Value| digest(json!({"spec": {"containers": [], "volumes": [volume]}}));
+        assert_eq!(digest(&restarted), plain);
+        assert_ne!(digest(&annotated), plain);
+        assert_eq!(digest(&both), digest(&annotated));
+        assert_ne!(digest(&json!({"spec": containers("a:2")})), plain);
+        let volume = |volume: Value| digest(&json!({"spec": {"containers": [], "volumes": [volume]}}));
         assert_ne!(volume(json!({"name": "v", "emptyDir": {}})), volume(json!({"name": "v"})));
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let status = |seen: i64, kind: &str, state: &str| {
             let condition =
                 json!({"type": kind, "status": state, "reason": "ProgressDeadlineExceeded", "message": "timed out"});
-            deployment(json!({}), json!({"observedGeneration": seen, "conditions": [condition]}))
+            deployment(&json!({}), &json!({"observedGeneration": seen, "conditions": [condition]}))
         };
         let why = Some("ProgressDeadlineExceeded: timed out".to_owned());
         assert_eq!(failed(&status(2, "Progressing", "False")), why);
