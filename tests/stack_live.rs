@@ -384,6 +384,24 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     edit(&api, "one", "kubectl-edit", json!([{"op": "add", "path": "/spec/to/1/share", "value": 50}])).await;
     let edited = routes(&together).await.unwrap();
     assert_eq!((edited.candidate, edited.writer.as_deref()), (50, Some("kubectl-edit")));
+    // Iter8's own use of it: two weights of a VirtualService.
+    let route = |index: u8| WeightField {
+        kind: GroupVersionKind::gvk("networking.istio.io", "v1beta1", "VirtualService"),
+        name: "app".into(),
+        path: format!(".spec.http[1].route[{index}].weight").parse().unwrap(),
+    };
+    let istio = live(route(1), route(0));
+    istio.perform(&Effect::Route(45)).await.unwrap();
+    assert_eq!(routes(&istio).await.unwrap(), Routes::split(45));
+    edit(
+        &cluster.routes(),
+        "app",
+        "kubectl-edit",
+        json!([{"op": "add", "path": "/spec/http/1/timeout", "value": "4s"}]),
+    )
+    .await;
+    assert_eq!(routes(&istio).await.unwrap().writer.as_deref(), Some("kubectl-edit"), "the routes are one list");
+    istio.perform(&Effect::Route(0)).await.unwrap();
     // Two objects, one of which keeps its weight as a text.
     let apart = live(one.clone(), field("Split", "two", ".spec.share"));
     for candidate in [100, 60, 0] {

@@ -98,3 +98,35 @@ pub(super) fn uses_workload(experiment: &Experiment, object: &impl Resource) -> 
 pub(super) fn uses_repository(experiment: &Experiment, object: &Repository) -> bool {
     repository_name(experiment) == object.namespace().zip(object.metadata.name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_virtual_service_concerns_who_names_it_in_either_way() {
+        let experiment = |traffic: Value, reference: Value| -> Experiment {
+            let version = |name: &str| json!({"name": name, "weightObjRef": reference.clone()});
+            serde_json::from_value(json!({
+                "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment", "metadata": {"name": "x", "namespace": "ns"},
+                "spec": {"target": "ns/app", "strategy": {"testingPattern": "Canary"}, "traffic": traffic,
+                    "versionInfo": {"baseline": version("a"), "candidates": [version("b")]},
+                    "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]}},
+            }))
+            .unwrap()
+        };
+        let object =
+            |namespace: &str, name: &str| DynamicObject::new(name, &crate::live::virtual_service()).within(namespace);
+        let named = experiment(json!({"virtualService": "ns/web"}), Value::Null);
+        let referred = experiment(Value::Null, json!({"kind": "VirtualService", "name": "web"}));
+        let other = experiment(Value::Null, json!({"kind": "Split", "name": "web"}));
+        for (experiment, concerned) in [(named, true), (referred, true), (other, false)] {
+            assert_eq!(uses_virtual_service(&experiment, &object("ns", "web")), concerned);
+            assert!(!uses_virtual_service(&experiment, &object("bank", "web")));
+            assert!(!uses_virtual_service(&experiment, &object("ns", "other")));
+        }
+    }
+}

@@ -20,6 +20,10 @@ pub(super) fn routes(
     candidate: &spec::Version,
 ) -> Result<RouteBinding, Refusal> {
     match &spec.traffic {
+        Some(_) if baseline.weight_obj_ref.is_some() || candidate.weight_obj_ref.is_some() => Err(Refusal::Invalid {
+            field: "spec.traffic",
+            problem: "traffic is named twice; remove every `weightObjRef`, or `spec.traffic`".into(),
+        }),
         Some(traffic) => in_routes(traffic, namespace, baseline, candidate),
         None => in_fields(namespace, baseline, candidate),
     }
@@ -235,6 +239,10 @@ mod tests {
         for (mode, delegate) in [("InPlace", false), ("Delegate", true)] {
             let traffic = json!({"virtualService": "ns/web", "mode": mode});
             let found = resolve(&experiment(&version("a"), &version("b"), &traffic)).unwrap();
+            let mut both = version("a");
+            both["weightObjRef"] = reference(0);
+            let twice = resolve(&experiment(&both, &version("b"), &traffic)).unwrap_err().to_string();
+            assert!(twice.contains("named twice"), "{twice}");
             assert_eq!(found.weights, WeightsAt::VirtualService { name: "web".into(), routes: vec![], delegate });
         }
     }
