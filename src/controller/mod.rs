@@ -9,6 +9,7 @@ mod ledger;
 mod references;
 mod refusal;
 pub mod resolve;
+mod routes;
 pub mod run;
 mod status;
 mod support;

@@ -11,14 +11,14 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields};
+use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, Objective, PromoteFields};
 use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
-use crate::live::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding, builtin};
+use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -87,12 +87,13 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         uid: plan.identity.uid.clone(),
         created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         target: plan.identity.target.clone(),
-        routes: routes(spec, &plan.identity.namespace, baseline, candidate)?,
+        routes: super::routes::routes(spec, &plan.identity.namespace, baseline, candidate)?,
         baseline: placeholders(baseline, &plan.baseline),
         candidate: placeholders(candidate, &plan.candidate),
         metrics,
     };
     binding.check().map_err(|e| Refusal::Invalid { field: METRIC, problem: e.to_string() })?;
+    super::routes::check_hosts(&binding)?;
     Ok(Resolved { plan, binding, write })
 }
 
@@ -119,7 +120,7 @@ fn version(version: &spec::Version, namespace: &str, field: &'static str) -> Res
 /// The name of an object in the experiment's namespace, written as `name` or `namespace/name`.
 ///
 /// The text becomes a part of a path on the API server, so that nothing but a name may pass.
-fn object_name(written: &str, namespace: &str, field: &'static str) -> Result<String, Refusal> {
+pub(super) fn object_name(written: &str, namespace: &str, field: &'static str) -> Result<String, Refusal> {
     let name = match written.split_once('/') {
         None => written,
         Some((own, name)) if own == namespace => name,
@@ -260,48 +261,6 @@ fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
             ))
         }
     }
-}
-
-fn routes(
-    spec: &spec::ExperimentSpec,
-    namespace: &str,
-    baseline: &spec::Version,
-    candidate: &spec::Version,
-) -> Result<RouteBinding, Refusal> {
-    let traffic = spec.traffic.as_ref().ok_or_else(|| {
-        unsupported(
-            "spec.versionInfo.baseline.weightObjRef",
-            "write `spec.traffic` with the VirtualService and a `destination` for each version",
-        )
-    })?;
-    if traffic.mode() != Mode::InPlace {
-        return Err(unsupported("spec.traffic.mode", "write `InPlace`"));
-    }
-    let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
-        let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
-            field,
-            problem: format!(
-                "version `{}` has no destination; write for example `destination: {{subset: {}}}`",
-                version.name, version.name
-            ),
-        })?;
-        let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
-        Ok(Destination { host, subset: written.subset.clone() })
-    };
-    let (baseline, candidate) = (
-        destination(baseline, "spec.versionInfo.baseline.destination")?,
-        destination(candidate, "spec.versionInfo.candidates[0].destination")?,
-    );
-    if baseline == candidate {
-        let problem = "both versions have the same destination; write two subsets or two hosts".into();
-        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
-    }
-    Ok(RouteBinding {
-        virtual_service: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,
-        routes: traffic.routes.clone(),
-        baseline,
-        candidate,
-    })
 }
 
 /// Where the outcome is written, if the repository's owner allows it.

@@ -19,7 +19,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "spec.target", problem });
     }
     let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
-    let versions = || std::iter::once(&spec.version_info.baseline).chain(&spec.version_info.candidates);
     let objectives = &criteria.objectives;
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
     let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
@@ -36,11 +35,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             increment,
             "spec.strategy.weights.maxCandidateWeightIncrement",
             "remove it; the evidence bounds each increase, or write `spec.strategy.ramp.steps`",
-        ),
-        (
-            versions().any(|v| v.weight_obj_ref.is_some()),
-            "spec.versionInfo.*.weightObjRef",
-            "remove it; write `spec.traffic` and a `destination` for each version",
         ),
         (foreign_count, "spec.criteria.requestCount", "write `istio/request-count` or remove it"),
         (

@@ -267,9 +267,18 @@ pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
 
 /// The pod template of the baseline's manifest, as Kubernetes reads it.
 pub fn baseline_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
-    let manifest = workload_manifest(files, spec, &spec.to, &spec.baseline)?;
+    template(files, spec, &spec.to, &spec.baseline)
+}
+
+/// The candidate's pod template as Kubernetes reads it.
+pub fn candidate_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
+    template(files, spec, &spec.from, &spec.candidate)
+}
+
+fn template(files: &dyn Files, spec: &Spec, file: &str, workload: &Workload) -> Result<serde_json::Value, PlanError> {
+    let manifest = workload_manifest(files, spec, file, workload)?;
     manifest.pointer("/spec/template").cloned().ok_or_else(|| PlanError::Edit {
-        path: format!("{}/{}", spec.path, spec.to),
+        path: format!("{}/{file}", spec.path),
         source: EditError::PathNotFound { path: "spec.template".to_owned() },
     })
 }

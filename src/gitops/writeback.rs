@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reqwest::Url;
 
 use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
-use super::plan::{
-    Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote, plan_revert,
-};
+use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
+use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_promote, plan_revert};
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
-use super::tree::{BlobId, CommitId, TreeError};
+use super::tree::{BlobId, CommitId, Files, TreeError};
 use crate::api::{Provider, RepositorySpec};
 use crate::engine::{
     self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
@@ -137,14 +136,28 @@ impl WriteBack {
 
     /// The pod template that the baseline's manifest has at a commit.
     pub async fn expected(&self, commit: &engine::CommitId) -> Seen<serde_json::Value> {
+        self.at(commit, |files, spec| Ok(baseline_template(files, spec)?)).await
+    }
+
+    /// The pod templates that the baseline's and the candidate's manifests have at a commit.
+    pub async fn templates(&self, commit: &engine::CommitId) -> Seen<(serde_json::Value, serde_json::Value)> {
+        self.at(commit, |files, spec| Ok((baseline_template(files, spec)?, candidate_template(files, spec)?))).await
+    }
+
+    /// Reads files of a commit.
+    async fn at<T: Send + 'static>(
+        &self,
+        commit: &engine::CommitId,
+        read: impl FnOnce(&dyn Files, &Spec) -> Seen<T> + Send + 'static,
+    ) -> Seen<T> {
         let (spec, commit) = (self.spec.clone(), git_id(commit)?);
         self.git(move |session| {
             if session.head() != &commit {
                 session.refresh()?;
             }
-            // A base that moved on holds the merge all the same; what it says about the baseline now is what is synced.
+            // A base that moved on holds the commit all the same; what it says about the versions now is what is synced.
             let files = session.files()?;
-            Ok(baseline_template(&files, &spec)?)
+            read(&files, &spec)
         })
         .await
     }

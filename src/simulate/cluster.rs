@@ -140,6 +140,7 @@ impl Cluster {
     pub(super) fn workload(&self, name: &str, second: i64) -> Workload {
         let Some(object) = self.deployment(name, second) else { return Workload::default() };
         let count = |n: Option<i32>| u32::try_from(n.unwrap_or(0)).unwrap_or(0);
+        let content = crate::live::content(&object);
         let status = object.status.unwrap_or_default();
         let containers = object.spec.and_then(|s| s.template.spec).map(|s| s.containers).unwrap_or_default();
         Workload {
@@ -147,7 +148,7 @@ impl Cluster {
             desired: count(status.replicas),
             ready: count(status.ready_replicas),
             images: containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
-            content: String::new(),
+            content,
             failed: None,
         }
     }

@@ -14,7 +14,7 @@ use super::scenario::{Review, Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Unavailable, Workload,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Synced, Unavailable, Workload,
     Workloads,
 };
 use crate::gitops::WriteBack;
@@ -204,6 +204,15 @@ impl Simulated {
         live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
     }
 
+    async fn sync(&self, plan: &Plan, commit: &CommitId) -> Seen<Synced> {
+        let (baseline, candidate) = self.writer()?.templates(commit).await?;
+        let state = held(&self.state);
+        let live = |name: &str| state.cluster.deployment(name, state.second);
+        let sides = [(&plan.baseline.workload, baseline), (&plan.candidate.workload, candidate)];
+        let sides = sides.map(|(name, template)| (name, live(name), template));
+        Ok(crate::live::synced(sides.iter().map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
+    }
+
     /// The experiment in the cluster.
     pub(super) fn experiment(&self) -> Option<crate::api::Experiment> {
         held(&self.state).cluster.experiment.clone()
@@ -282,6 +291,11 @@ impl World for Simulated {
         if let Some(commit) = &questions.rollout {
             seen.rollout = Some(self.rollout(plan, commit).await);
         }
+        if let Some(commit) = &questions.sync {
+            seen.sync = Some(self.sync(plan, commit).await);
+        }
+        // The model's destinations are its workloads.
+        seen.subsets = questions.subsets.then_some(Ok(()));
         seen
     }
 
