@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 
-use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
+use super::forge::{Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
@@ -54,12 +54,7 @@ impl WriteBack {
         }
         let forge = match repository.provider {
             Provider::Gitea => Forge::Gitea(Gitea::new(&repository.url, token.clone(), allow_http)?),
-            Provider::GitHub => {
-                return Err(Unavailable::new(
-                    "NotSupported",
-                    "Repository spec.provider: GitHub is not yet supported; write `Gitea`",
-                ));
-            }
+            Provider::GitHub => Forge::GitHub(GitHub::new(&repository.url, token.as_ref(), allow_http)?),
         };
         let remote = Remote::Http { url: repository.url.clone(), credentials: token, allow_http };
         Ok(Self::with(remote, forge, &repository, spec))

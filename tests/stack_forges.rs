@@ -1,19 +1,25 @@
-//! The write-back against a real Gitea: clone, push and the life of pull requests.
+//! The write-back against real forges: clone, push and the life of pull requests.
 //!
-//! Starts Gitea alone, with the code of `hack/stack`, and stops it.
+//! One suite, over Gitea as it is and over a front that makes a GitHub of it. Starts Gitea alone, with the code of `hack/stack`, and
+//! stops it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/github/mod.rs"]
+mod github;
 #[path = "support/stack/mod.rs"]
 mod stack;
 #[path = "support/gitops/mod.rs"]
 mod support;
 
-use reiter8::gitops::blocking;
-use reiter8::gitops::forge::{Forge, ForgeError, Gitea, NewPull, Permissions, PullState};
+use github::front::Front;
+use github::openapi;
+use reiter8::api::{Provider, RepositorySpec, SecretRef};
+use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, Permissions, PullState};
 use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, Session};
 use reiter8::gitops::transport::{Limits, Token};
 use reiter8::gitops::tree::CommitId;
+use reiter8::gitops::{WriteBack, WriteTarget, blocking};
 use serde_json::{Value, json};
 use support::{author, environment, spec, text};
 
@@ -25,8 +31,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        let dir = format!("/var/tmp/reiter8-test-gitea-{}", std::process::id()).into();
+    fn start(name: &str) -> Self {
+        let dir = format!("/var/tmp/reiter8-test-{name}-{}", std::process::id()).into();
         let site = stack::Site { dir, bin: stack::binaries(), node: "unused".into() };
         let (port, token, _) = stack::parts::gitea(&site).unwrap();
         Self { site, url: format!("http://127.0.0.1:{port}"), token }
@@ -43,26 +49,32 @@ impl Drop for Server {
 struct World {
     client: reqwest::Client,
     api: String,
+    /// Where the forge under test says the repository is.
+    url: String,
+    provider: Provider,
     remote: Remote,
     forge: Forge,
     token: String,
 }
 
 impl World {
-    async fn new(server: &str, token: &str) -> Self {
+    /// `front` is the address of the forge under test, which has `server` behind it.
+    async fn new(server: &str, token: &str, provider: Provider, front: &str) -> Self {
         let client = reqwest::Client::new();
         let name =
             format!("env-{}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
         let world = Self {
             client,
             api: format!("{server}/api/v1"),
+            url: String::new(),
+            provider,
             remote: Remote::Local("unused".into()),
             forge: Forge::Local(reiter8::gitops::forge::LocalForge::new("unused".as_ref())),
             token: token.to_owned(),
         };
         let made = world.call("POST", "/user/repos", json!({"name": name, "default_branch": "main"})).await.1;
         let full_name = made["full_name"].as_str().unwrap();
-        let url = format!("{server}/{full_name}.git");
+        let url = format!("{front}/{full_name}.git");
         let token = Token::new(token);
         let seed = tempfile::tempdir().unwrap();
         environment(seed.path());
@@ -81,11 +93,11 @@ impl World {
             .await
             .unwrap();
         assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
-        let forge = Forge::Gitea(Gitea::new(&url, Some(token.clone()), true).unwrap());
         let world = Self {
             api: format!("{}/repos/{full_name}", world.api),
+            forge: forge(provider, &url, &token),
+            url: url.clone(),
             remote: Remote::Http { url, credentials: Some(token), allow_http: true },
-            forge,
             ..world
         };
         // The server learns of a first push a moment after it answered it.
@@ -127,6 +139,14 @@ impl World {
     }
 }
 
+/// The client under test.
+fn forge(provider: Provider, url: &str, token: &Token) -> Forge {
+    match provider {
+        Provider::Gitea => Forge::Gitea(Gitea::new(url, Some(token.clone()), true).unwrap()),
+        Provider::GitHub => Forge::GitHub(GitHub::new(url, Some(token), true).unwrap()),
+    }
+}
+
 /// Waits until a condition holds, for at most 20 seconds.
 async fn eventually(condition: impl AsyncFn() -> bool) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -142,9 +162,51 @@ fn request(branch: &str) -> NewPull {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_live_and_die_at_gitea_as_the_interface_says() {
-    let server = Server::start();
-    let world = World::new(&server.url, &server.token).await;
+    let server = Server::start("gitea");
+    let world = World::new(&server.url, &server.token, Provider::Gitea, &server.url).await;
+    let warnings = suite(&world).await;
+    assert!(warnings.len() == 1 && warnings[0].contains("`not-there` does not exist"), "{warnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_live_and_die_at_github_as_the_interface_says() {
+    let server = Server::start("github");
+    let (front, address) = Front::start(&server.url).await;
+    let world = World::new(&server.url, &server.token, Provider::GitHub, &address).await;
+    // GitHub makes the label that is missing.
+    assert_eq!(suite(&world).await, Vec::<String>::new());
+    assert_eq!(front.findings(), Vec::<String>::new());
+    let used = [
+        "issues/add-labels",
+        "issues/create-comment",
+        "pulls/create",
+        "pulls/get",
+        "pulls/list",
+        "pulls/request-reviewers",
+        "pulls/update",
+        "repos/get",
+    ];
+    assert_eq!(front.used(), used);
+}
+
+#[test]
+fn the_excerpt_is_what_github_published() {
+    let package = stack::binaries().parent().unwrap().join("parts").join(openapi::PACKAGE);
+    for variant in openapi::VARIANTS {
+        let whole = std::fs::read(package.join(format!("{variant}.json"))).expect("run hack/parts/install");
+        let cut = openapi::written(&openapi::excerpt(&serde_json::from_slice(&whole).unwrap()));
+        let file = openapi::file(variant);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, &cut).unwrap();
+        }
+        assert!(std::fs::read_to_string(&file).unwrap() == cut, "{} differs from the package", file.display());
+    }
+}
+
+/// The life of requests, the same at every forge. Returns what was said about labels that do not exist.
+async fn suite(world: &World) -> Vec<String> {
     let forge = &world.forge;
+    preflight(world).await;
     assert_eq!(forge.permissions().await, Ok(Permissions { can_push: true, can_pull: true }));
     assert_eq!(forge.find("iter8/promote", "main").await, Ok(None));
     assert_eq!(forge.get(1).await, Ok(None));
@@ -168,6 +230,7 @@ async fn requests_live_and_die_at_gitea_as_the_interface_says() {
         (issue["title"].as_str(), issue["body"].as_str(), issue["comments"].as_u64()),
         (Some("New title"), Some("New body"), Some(1))
     );
+    let about_labels = annotate(world).await;
     world.merge(1).await;
     let merged = forge.find("iter8/promote", "main").await.unwrap().unwrap();
     assert!(matches!(merged.state, PullState::Merged { commit: Some(_) }), "{merged:?}");
@@ -203,13 +266,11 @@ async fn requests_live_and_die_at_gitea_as_the_interface_says() {
     assert_eq!(listed.await.unwrap(), ["istio.yaml", "productpage.yaml"]);
 
     // Refusals.
-    let stranger = Gitea::new(
-        &format!("{}.git", world.api.replace("/api/v1/repos", "")),
-        Some(Token::new("0000000000000000000000000000000000000000")),
-        true,
-    )
-    .unwrap();
-    assert_eq!(Forge::Gitea(stranger).permissions().await, Err(ForgeError::AuthenticationFailed));
+    let stranger = self::forge(world.provider, &world.url, &Token::new("0000000000000000000000000000000000000000"));
+    assert_eq!(stranger.permissions().await, Err(ForgeError::AuthenticationFailed));
+    let elsewhere = self::forge(world.provider, &world.url.replace("/env-", "/no-env-"), &Token::new(&world.token));
+    assert_eq!(elsewhere.permissions().await, Err(ForgeError::NotFound));
+    assert_eq!(elsewhere.find("iter8/promote", "main").await, Err(ForgeError::NotFound));
     let protection = json!({"rule_name": "iter8/**", "enable_push": false});
     assert_eq!(world.call("POST", "/branch_protections", protection).await.0, 201);
     let remote = world.remote.clone();
@@ -223,4 +284,55 @@ async fn requests_live_and_die_at_gitea_as_the_interface_says() {
     let archived = world.call("PATCH", "", json!({"archived": true})).await;
     assert_eq!(archived.0, 200, "{}", archived.1);
     assert_eq!(forge.permissions().await, Err(ForgeError::RepositoryArchived));
+    assert_eq!(
+        forge.update_text(second.number, "Title", "Body").await.map_err(|e| e.reason()),
+        Err("RepositoryArchived")
+    );
+    about_labels
+}
+
+/// Labels and reviewers: what is right is there, what is wrong is told, and doing it again changes nothing.
+async fn annotate(world: &World) -> Vec<String> {
+    assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
+    assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
+    let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let extras = Extras { labels: all(&["reiter8", "not-there"]), reviewers: all(&["nobody-such", "reviewer", "bot"]) };
+    let mut about_labels = Vec::new();
+    for _ in 0..2 {
+        let (people, labels): (Vec<_>, Vec<_>) =
+            world.forge.annotate(1, &extras).await.into_iter().partition(|line| line.starts_with("reviewers "));
+        // The second is not a user, the third the author.
+        assert_eq!(people.len(), 2, "{people:?}");
+        assert!(
+            people[0].starts_with("reviewers nobody-such: ") && people[1].starts_with("reviewers bot: "),
+            "{people:?}"
+        );
+        about_labels = labels;
+        let pull = world.call("GET", "/pulls/1", Value::Null).await.1;
+        let names = |list: &str, key: &str| -> Vec<String> {
+            pull[list].as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(names("labels", "name").contains(&"reiter8".to_owned()), "{pull}");
+        assert_eq!(names("requested_reviewers", "login"), ["reviewer"]);
+    }
+    assert_eq!(world.forge.annotate(1, &Extras::default()).await, Vec::<String>::new());
+    about_labels
+}
+
+/// The write-back as the controller makes it: git and requests at the forge's own address.
+async fn preflight(world: &World) {
+    let repository = RepositorySpec {
+        url: world.url.clone(),
+        provider: world.provider,
+        branch: None,
+        secret_ref: SecretRef { name: "forge".into(), key: None },
+        allowed_namespaces: vec![],
+        allowed_paths: vec![],
+        commit: None,
+    };
+    let target = WriteTarget { repository, spec: spec() };
+    let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
+    assert_eq!(refused.reason, "RepositoryAddressRefused");
+    let write_back = WriteBack::new(target, Some(Token::new(&world.token)), &["127.0.0.1".to_owned()]).unwrap();
+    write_back.preflight().await.unwrap();
 }
