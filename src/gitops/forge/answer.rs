@@ -24,8 +24,8 @@ const MAX_WORDS: usize = 300;
 /// Servers' windows of counting are an hour; a longer pause is not what they mean.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// Who asks.
-pub(super) const USER_AGENT: &str = concat!("reiter8/", env!("CARGO_PKG_VERSION"));
+/// Who asks; GitHub takes no request without it.
+const USER_AGENT: &str = concat!("reiter8/", env!("CARGO_PKG_VERSION"));
 
 /// The connections of one client.
 pub(super) fn client() -> Result<Client, ForgeError> {

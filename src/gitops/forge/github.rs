@@ -6,10 +6,14 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use octocrab::Octocrab;
+use octocrab::service::middleware::auth_header::AuthHeaderLayer;
+use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
+use octocrab::service::middleware::reqwest_connector::ReqwestConnector;
+use octocrab::{AuthState, Octocrab, OctocrabBuilder};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -19,7 +23,7 @@ use serde_json::{Value, json};
 use super::super::repository::checked;
 use super::super::transport::Token;
 use super::answer::unavailable;
-use super::answer::{MAX_ANSWER, PAGE, USER_AGENT, client, harmless, number, parse, pause, retry_after, unanswered};
+use super::answer::{MAX_ANSWER, PAGE, client, harmless, number, parse, pause, retry_after, unanswered};
 use super::{Extras, ForgeError, NewPull, Permissions, Pull, PullState, absent};
 
 /// GitHub asks for this pause when it names none.
@@ -128,17 +132,7 @@ impl GitHub {
         api.path_segments_mut().map_err(|()| refuse("it has no path"))?.pop_if_empty().extend(["repos", owner, name]);
         let owner = owner.to_owned();
         web.set_path(&path);
-        let mut builder = Octocrab::builder()
-            .base_uri(root.as_str())
-            .map_err(|_| refuse("its host is not one"))?
-            .add_header(header::USER_AGENT, USER_AGENT.to_owned())
-            .add_header(header::ACCEPT, "application/vnd.github+json".to_owned());
-        if let Some(token) = token {
-            // octocrab panics on a token that fits no header.
-            HeaderValue::from_str(token.expose()).map_err(|_| ForgeError::AuthenticationFailed)?;
-            builder = builder.personal_token(token.expose());
-        }
-        let client = builder.build_with_reqwest(client()?).map_err(|_| unavailable("the client cannot be set up"))?;
+        let client = connect(&root, token)?;
         Ok(Self { client, api, web, owner })
     }
 
@@ -366,6 +360,25 @@ impl Complaint {
             matches!(field, Some("head" | "base")) && error.get("code").and_then(Value::as_str) == Some("invalid")
         })
     }
+}
+
+/// octocrab over our own HTTP client: it brings the API's version, the token is added for this host alone.
+fn connect(root: &Url, token: Option<&Token>) -> Result<Octocrab, ForgeError> {
+    let base = || root.as_str().parse().map_err(|_| ForgeError::AddressRefused { why: "its host is not one" });
+    let header = |token: &Token| {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+            .map_err(|_| ForgeError::AuthenticationFailed)?;
+        value.set_sensitive(true);
+        Ok::<_, ForgeError>(value)
+    };
+    let accepted = vec![(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"))];
+    let built = OctocrabBuilder::new_empty()
+        .with_service(ReqwestConnector::new(client()?))
+        .with_layer(&ExtraHeadersLayer::new(Arc::new(accepted)))
+        .with_layer(&AuthHeaderLayer::new(token.map(header).transpose()?, base()?, base()?))
+        .with_auth(AuthState::None)
+        .build();
+    built.map_err(|never| match never {})
 }
 
 /// The root of the API that serves a repository's address.

@@ -95,6 +95,7 @@ impl Front {
     }
 
     fn broken(&self, finding: String) -> Response {
+        eprintln!("{finding}");
         self.findings.lock().unwrap().push(finding.clone());
         (StatusCode::INTERNAL_SERVER_ERROR, finding).into_response()
     }
