@@ -11,9 +11,13 @@ mod stack;
 #[path = "support/gitops/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
+
 use github::front::Front;
 use github::openapi;
+use jiff::Timestamp;
 use reiter8::api::{Provider, RepositorySpec, SecretRef};
+use reiter8::engine::{self, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
 use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, Permissions, PullState};
 use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, Session};
@@ -164,6 +168,7 @@ fn request(branch: &str) -> NewPull {
 async fn requests_live_and_die_at_gitea_as_the_interface_says() {
     let server = Server::start("gitea");
     let world = World::new(&server.url, &server.token, Provider::Gitea, &server.url).await;
+    write_back(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
     let warnings = suite(&world).await;
     assert!(warnings.len() == 1 && warnings[0].contains("`not-there` does not exist"), "{warnings:?}");
 }
@@ -173,6 +178,7 @@ async fn requests_live_and_die_at_github_as_the_interface_says() {
     let server = Server::start("github");
     let (front, address) = Front::start(&server.url).await;
     let world = World::new(&server.url, &server.token, Provider::GitHub, &address).await;
+    write_back(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
     // GitHub makes the label that is missing.
     assert_eq!(suite(&world).await, Vec::<String>::new());
     assert_eq!(front.findings(), Vec::<String>::new());
@@ -206,7 +212,6 @@ fn the_excerpt_is_what_github_published() {
 /// The life of requests, the same at every forge. Returns what was said about labels that do not exist.
 async fn suite(world: &World) -> Vec<String> {
     let forge = &world.forge;
-    preflight(world).await;
     assert_eq!(forge.permissions().await, Ok(Permissions { can_push: true, can_pull: true }));
     assert_eq!(forge.find("iter8/promote", "main").await, Ok(None));
     assert_eq!(forge.get(1).await, Ok(None));
@@ -315,8 +320,38 @@ async fn annotate(world: &World) -> Vec<String> {
     about_labels
 }
 
-/// The write-back as the controller makes it: git and requests at the forge's own address.
-async fn preflight(world: &World) {
+/// A promotion as the engine asks for it.
+fn promotion() -> Request {
+    let decided_at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    let running = |name: &str, workload: &str| Running { name: name.into(), workload: workload.into(), images: vec![] };
+    let report = Report {
+        namespace: "bookinfo".into(),
+        name: "productpage-x7k2p".into(),
+        uid: "0a1b".into(),
+        target: "bookinfo/productpage".into(),
+        baseline: running("stable", "productpage"),
+        candidate: running("next", "productpage-candidate"),
+        outcome: Outcome::Promote,
+        reason: Reason::Proven,
+        sentence: "The candidate is proven.".into(),
+        weight: 50,
+        seconds: 90,
+        decided_at,
+        rows: vec![],
+    };
+    Request {
+        stage: Stage::Promote,
+        key: "0a1b2c3d".into(),
+        branch: "iter8/whole/promote".into(),
+        base_branch: "main".into(),
+        decided_at,
+        blobs: BTreeMap::new(),
+        report,
+    }
+}
+
+/// The write-back as the controller makes it and the engine uses it, git and requests at the forge's own address: each step twice.
+async fn write_back(world: &World) {
     let repository = RepositorySpec {
         url: world.url.clone(),
         provider: world.provider,
@@ -326,9 +361,38 @@ async fn preflight(world: &World) {
         allowed_paths: vec![],
         commit: None,
     };
-    let target = WriteTarget { repository, spec: spec() };
+    let extras = Extras { labels: vec![], reviewers: vec!["nobody-such".into()] };
+    let target = WriteTarget { repository, spec: spec(), extras };
     let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
     assert_eq!(refused.reason, "RepositoryAddressRefused");
     let write_back = WriteBack::new(target, Some(Token::new(&world.token)), &["127.0.0.1".to_owned()]).unwrap();
     write_back.preflight().await.unwrap();
+
+    let request = promotion();
+    let look = |look| StageQuestion { request: request.clone(), look };
+    let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
+        panic!("a plan")
+    };
+    for _ in 0..2 {
+        write_back.push(&request, &work.base, &work.commit).await.unwrap();
+        let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
+        assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
+        write_back.open(&request, &work.base).await.unwrap();
+        let remarks = write_back.remarks();
+        assert!(remarks.len() == 1 && remarks[0].contains("nobody-such"), "{remarks:?}");
+    }
+    let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
+    assert_eq!(pull.state, engine::PullState::Open);
+    world.merge(pull.number).await;
+    let merged = write_back.stage(&look(Look::Review(pull.number))).await.unwrap().pull.unwrap();
+    let main = world.call("GET", "/branches/main", Value::Null).await.1["commit"]["id"].clone();
+    assert_eq!(merged.state, engine::PullState::Merged(engine::CommitId(main.as_str().unwrap().to_owned())));
+    let engine::PullState::Merged(commit) = merged.state else { unreachable!() };
+    write_back.expected(&commit).await.unwrap();
+    for _ in 0..2 {
+        write_back.close(pull.number).await.unwrap();
+    }
+    // A request that ended is not opened again.
+    write_back.open(&request, &work.base).await.unwrap();
+    assert_eq!(world.forge.get(pull.number + 1).await, Ok(None));
 }
