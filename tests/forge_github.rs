@@ -47,7 +47,7 @@ async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
     let url = reqwest::Url::parse(&format!("http://stub{}", parts.uri)).unwrap();
     let asked = Asked {
         method: parts.method.to_string(),
-        path: url.path().strip_prefix("/api/v3").unwrap_or(url.path()).to_owned(),
+        path: url.path().strip_prefix("/api/v3").unwrap_or_else(|| url.path()).to_owned(),
         query: url.query_pairs().into_owned().collect(),
         body: (!body.is_empty()).then(|| serde_json::from_slice(&body).unwrap()),
         authorization: parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),

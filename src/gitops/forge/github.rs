@@ -15,7 +15,7 @@ use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
 use octocrab::service::middleware::reqwest_connector::ReqwestConnector;
 use octocrab::{AuthState, Octocrab, OctocrabBuilder};
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ impl GitHub {
         api.path_segments_mut().map_err(|()| refuse("it has no path"))?.pop_if_empty().extend(["repos", owner, name]);
         let owner = owner.to_owned();
         web.set_path(&path);
-        let client = connect(&root, token)?;
+        let client = connect(client()?, &root, token)?;
         Ok(Self { client, api, web, owner })
     }
 
@@ -363,7 +363,7 @@ impl Complaint {
 }
 
 /// octocrab over our own HTTP client: it brings the API's version, the token is added for this host alone.
-fn connect(root: &Url, token: Option<&Token>) -> Result<Octocrab, ForgeError> {
+fn connect(client: Client, root: &Url, token: Option<&Token>) -> Result<Octocrab, ForgeError> {
     let base = || root.as_str().parse().map_err(|_| ForgeError::AddressRefused { why: "its host is not one" });
     let header = |token: &Token| {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
@@ -373,7 +373,7 @@ fn connect(root: &Url, token: Option<&Token>) -> Result<Octocrab, ForgeError> {
     };
     let accepted = vec![(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"))];
     let built = OctocrabBuilder::new_empty()
-        .with_service(ReqwestConnector::new(client()?))
+        .with_service(ReqwestConnector::new(client))
         .with_layer(&ExtraHeadersLayer::new(Arc::new(accepted)))
         .with_layer(&AuthHeaderLayer::new(token.map(header).transpose()?, base()?, base()?))
         .with_auth(AuthState::None)
@@ -446,6 +446,16 @@ mod tests {
         let token = Token::new("a\nb");
         let refused = GitHub::new("https://github.com/acme/env", Some(&token), false);
         assert_eq!(refused.unwrap_err(), ForgeError::AuthenticationFailed);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let root: Url = format!("http://{}/api/v3", silent.local_addr().unwrap()).parse().unwrap();
+        let impatient = Client::builder().timeout(Duration::from_millis(50)).build().unwrap();
+        let client = connect(impatient, &root, None).unwrap();
+        let github = GitHub { client, api: root.clone(), web: root, owner: "acme".into() };
+        assert_eq!(github.get(7).await, Err(unavailable("no answer in time")));
     }
 
     #[test]

@@ -94,6 +94,9 @@ fn references(value: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Names and values of parameters.
+type Values = Vec<(String, String)>;
+
 /// How much of an answer is filled in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Filling {
@@ -124,7 +127,7 @@ impl Api {
     }
 
     /// The operation that a call is, and the names and values of its path's parameters.
-    fn operation(&self, method: &str, path: &str) -> Result<(&Value, Vec<(String, String)>), String> {
+    fn operation(&self, method: &str, path: &str) -> Result<(&Value, Values), String> {
         let parts: Vec<&str> = path.split('/').collect();
         for (template, methods) in self.root["paths"].as_object().unwrap() {
             let names: Vec<&str> = template.split('/').collect();
@@ -163,7 +166,7 @@ impl Api {
                 let schema = &found
                     .ok_or_else(|| format!("{method} {path}: {place} parameter {name} is not described"))?["schema"];
                 let value = if schema["type"] == "integer" {
-                    value.parse::<i64>().map_or(json!(value), Value::from)
+                    value.parse::<i64>().map_or_else(|_| json!(value), Value::from)
                 } else {
                     json!(value)
                 };
@@ -292,7 +295,9 @@ fn closed(schema: &Value) -> Value {
     }
     for key in ["oneOf", "anyOf"] {
         if let Some(Value::Array(choices)) = schema.get_mut(key) {
-            choices.iter_mut().for_each(|choice| *choice = closed(choice));
+            for choice in choices {
+                *choice = closed(choice);
+            }
         }
     }
     schema
