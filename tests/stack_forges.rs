@@ -379,7 +379,7 @@ async fn write_back(world: &World) {
         assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
         write_back.open(&request, &work.base).await.unwrap();
         let remarks = write_back.remarks();
-        assert!(remarks.len() == 1 && remarks[0].contains("nobody-such"), "{remarks:?}");
+        assert!(remarks.len() == 1 && remarks[0].contains("reviewers nobody-such: "), "{remarks:?}");
     }
     let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
     assert_eq!(pull.state, engine::PullState::Open);

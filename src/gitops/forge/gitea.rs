@@ -180,7 +180,10 @@ impl Gitea {
         for reviewer in &extras.reviewers {
             let path = ["pulls", &number.to_string(), "requested_reviewers"];
             let asked = self.write(Method::POST, &path, json!({"reviewers": [reviewer]})).await;
-            warnings.extend(asked.err().map(|error| format!("reviewers {reviewer}: {error}")));
+            warnings.extend(asked.err().map(|error| match error {
+                ForgeError::NotFound => format!("reviewers {reviewer}: there is no such user at the forge"),
+                error => format!("reviewers {reviewer}: {error}"),
+            }));
         }
         warnings
     }
