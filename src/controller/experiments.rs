@@ -25,7 +25,7 @@ use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
 use crate::gitops::WriteBack;
 use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
-use crate::turn;
+use crate::turn::{self, Ledger as _};
 
 /// Turns in one reconcile; an experiment that wants more is put at the end of the queue, so that it starves no other.
 const TURNS: usize = 16;
@@ -239,8 +239,9 @@ async fn turns(
     mut progress: Progress,
 ) -> Result<Action, Unavailable> {
     for _ in 0..TURNS {
-        let Step { progress: next, effects, wake, .. } =
-            turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
+        let turned = turn::turn(live, ledger, plan, &progress, Timestamp::now()).await;
+        ledger.tell(&live.remarks()).await;
+        let Step { progress: next, effects, wake, .. } = turned?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
         }

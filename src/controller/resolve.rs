@@ -16,6 +16,7 @@ use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
+use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
 use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
@@ -316,6 +317,10 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
             expected: BTreeMap::new(),
         },
+        extras: gitops.pull_request.as_ref().map_or_else(Extras::default, |request| Extras {
+            labels: request.labels.clone(),
+            reviewers: request.reviewers.clone(),
+        }),
     })
 }
 

@@ -54,12 +54,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
         ),
         (spec.duration.is_some(), "spec.duration", "remove it; write `spec.analysis.interval` and `deadline`"),
         (
-            request.is_some_and(|r| !r.reviewers.is_empty()),
-            "spec.gitops.pullRequest.reviewers",
-            "remove it; let the forge's code owners ask for reviews",
-        ),
-        (request.is_some_and(|r| !r.labels.is_empty()), "spec.gitops.pullRequest.labels", "remove it"),
-        (
             request.is_some_and(|r| r.auto_merge.as_ref().is_some_and(|a| a.cleanup)),
             "spec.gitops.pullRequest.autoMerge",
             "remove it; merge the clean-up request by hand",

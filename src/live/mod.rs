@@ -33,7 +33,7 @@ pub use workloads::content;
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Synced,
+    CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Synced,
     Unavailable, Window,
 };
 use crate::gitops::WriteBack;
@@ -188,6 +188,12 @@ impl Live {
         let request = self.experiments.patch(name, &params, &patch);
         // One that is gone needs no more.
         call("release the experiment", request).await.map(|_| ())
+    }
+
+    /// What people should know of the effects since the last call.
+    pub fn remarks(&self) -> Vec<Notice> {
+        let told = self.write_back.as_ref().map(WriteBack::remarks).unwrap_or_default();
+        told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
     }
 
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
