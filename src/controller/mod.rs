@@ -15,7 +15,7 @@ mod support;
 
 use std::sync::Arc;
 
-use kube::Client;
+use kube::{Api, Client};
 use kube_runtime::events::{Recorder, Reporter};
 
 pub use refusal::Refusal;
@@ -43,6 +43,8 @@ struct Context {
     metrics: Arc<Metrics>,
     /// Namespace of the targets' Leases.
     namespace: String,
+    /// The only namespace that is looked at, if not all are.
+    watch_namespace: Option<String>,
     /// Hosts that may be reached by plain http.
     http_hosts: Vec<String>,
 }
@@ -56,7 +58,17 @@ impl Context {
             client,
             metrics,
             namespace: args.namespace.clone(),
+            watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
         })
     }
+}
+
+/// The objects of a kind that are looked at: those of one namespace, or all.
+fn watched<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name))
 }

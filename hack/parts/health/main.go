@@ -15,7 +15,7 @@ import (
 	"github.com/argoproj/argo-cd/v3/common"
 	"github.com/argoproj/argo-cd/v3/util/lua"
 	"github.com/argoproj/argo-cd/v3/util/settings"
-	"github.com/fluxcd/pkg/apis/kustomize"
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/runtime/cel"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,12 +107,8 @@ func argocd(text []byte) (judge, error) {
 }
 
 func flux(text []byte) (judge, error) {
-	var kustomization struct {
-		Spec struct {
-			HealthCheckExprs []kustomize.CustomHealthCheck `json:"healthCheckExprs"`
-		} `json:"spec"`
-	}
-	if err := yaml.Unmarshal(text, &kustomization); err != nil {
+	kustomization := kustomizev1.Kustomization{}
+	if err := yaml.UnmarshalStrict(text, &kustomization); err != nil {
 		return nil, err
 	}
 	return func(object *unstructured.Unstructured) (answer, error) {
@@ -125,8 +121,8 @@ func flux(text []byte) (judge, error) {
 				return answer{}, err
 			}
 			result, err := evaluator.Evaluate(context.Background(), object)
-			if err != nil {
-				return answer{}, err
+			if err != nil { // as Flux's status reader has it, which then asks again
+				return answer{"Unknown", err.Error()}, nil
 			}
 			return answer{string(result.Status), result.Message}, nil
 		}
