@@ -10,7 +10,7 @@ mod references;
 mod refusal;
 pub mod resolve;
 pub mod run;
-mod status;
+pub mod status;
 mod support;
 
 use std::sync::Arc;
