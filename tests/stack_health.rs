@@ -127,8 +127,7 @@ fn argo_cd_and_flux_say_what_an_experiment_does() {
 /// Both lists of what a person is asked for are one list.
 #[test]
 fn both_tools_know_the_same_waits_for_people() {
-    let (script, expression) =
-        (fs::read_to_string(file(ARGOCD)).unwrap(), fs::read_to_string(file(FLUX)).unwrap());
+    let (script, expression) = (fs::read_to_string(file(ARGOCD)).unwrap(), fs::read_to_string(file(FLUX)).unwrap());
     let of_lua = script.split_once("local asks = {").unwrap().1.split_once('}').unwrap().0.replace(" = true", "");
     let of_cel = expression.split_once("c.reason in [").unwrap().1.split_once(']').unwrap().0.replace('\'', "");
     assert_eq!(of_lua, of_cel);

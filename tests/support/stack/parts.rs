@@ -340,7 +340,10 @@ pub fn kubectl(site: &Site, kube: &Kube, args: &[&str], input: Option<&str>) -> 
 /// What the chart makes with these values.
 pub fn chart(site: &Site, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/reiter8");
-    run(Command::new(site.bin.join("helm")).args(["template", "reiter8", "--namespace", namespace]).arg(chart).args(values))
+    run(Command::new(site.bin.join("helm"))
+        .args(["template", "reiter8", "--namespace", namespace])
+        .arg(chart)
+        .args(values))
 }
 
 /// Runs a command to its end; its output, or its complaint.
