@@ -340,7 +340,12 @@ fn a_real_api_server_takes_it_and_grants_what_is_needed_and_no_more() {
     let full = FULL.map(|v| v.replace("serviceMonitor.create=true", "serviceMonitor.create=false"));
     cluster.install("reiter8-system", &full.each_ref().map(String::as_str));
     cluster.install("reiter8-system", &[REPOSITORIES]);
-    cluster.install("shop-reiter8", &NAMESPACED);
+    // The other as people do it.
+    let mut helm = Command::new(cluster.site.bin.join("helm"));
+    helm.arg("--kubeconfig").arg(&cluster.kube.kubeconfig).args(["install", "reiter8", "--namespace=shop-reiter8"]);
+    helm.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/reiter8")).args(NAMESPACED);
+    let said = parts::run(&mut helm).unwrap();
+    assert!(said.contains("looks after the experiments of namespace shop"), "{said}");
     assert_eq!(cluster.surprises("reiter8-system:reiter8", &EVERYWHERE), Vec::<String>::new());
     assert_eq!(cluster.surprises("shop-reiter8:reiter8", &ONE_NAMESPACE), Vec::<String>::new());
     println!("  {} rights are granted or refused as they are to be", EVERYWHERE.len() + ONE_NAMESPACE.len());
