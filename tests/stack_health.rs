@@ -87,7 +87,7 @@ fn argo_cd_and_flux_say_what_an_experiment_does() {
     let refused = Experiment { status: Some(refused), ..sample() };
     let empty = Experiment { status: Some(ExperimentStatus::default()), ..sample() };
     // Unknown is Flux's word for a status that is not there yet; it asks again.
-    let table = [
+    let table = vec![
         ("no status", unseen, "Progressing", "Unknown"),
         ("an empty status", empty, "Progressing", "InProgress"),
         ("a newer spec", stale, "Progressing", "InProgress"),
