@@ -42,7 +42,7 @@ fn stage(phase: Phase) -> Stage {
 }
 
 /// The status of an experiment with this progress.
-pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
+pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
     let before = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     let decision = progress.decision.as_ref();
@@ -79,7 +79,7 @@ pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now:
 }
 
 /// The status of an experiment that cannot be carried out as it is written.
-pub(super) fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
+pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
     let mut status = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     status.observed_generation = Some(generation);

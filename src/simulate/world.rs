@@ -271,7 +271,6 @@ impl World for Simulated {
                 workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
                 reading: questions.window.map(|window| self.reading(&state, window, plan.criteria.len())),
                 history,
-                sync: questions.sync.as_ref().map(|_| Ok(crate::engine::Synced::Yes)),
                 subsets: questions.subsets.then_some(Ok(())),
                 ..Observation::default()
             }
