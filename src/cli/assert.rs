@@ -109,9 +109,9 @@ impl Expected {
             ("reason", &self.reasons, status.reason.as_deref()),
             ("phase", &self.phases, Some(phase)),
         ];
-        let wrong = checks.iter().find(|(_, wanted, found)| {
-            !wanted.is_empty() && !found.is_some_and(|f| wanted.iter().any(|w| w == f))
-        });
+        let wrong = checks
+            .iter()
+            .find(|(_, wanted, found)| !wanted.is_empty() && !found.is_some_and(|f| wanted.iter().any(|w| w == f)));
         let Some((what, wanted, found)) = wrong else { return Standing::Holds };
         let told = format!("{what} is {}, not {}", found.unwrap_or("not known yet"), wanted.join(" or "));
         // A discarded candidate does not come back by itself, nor does an end; before, anything may still happen.
@@ -305,7 +305,8 @@ mod tests {
             (json!({"phase": "Completed"}), ['L', 'L', 'L', 'L']),
         ];
         for (status, letters) in table {
-            let found = [&promote, &final_promote, &discard, &deciding].map(|e| letter(&e.standing(&experiment(&status))));
+            let found =
+                [&promote, &final_promote, &discard, &deciding].map(|e| letter(&e.standing(&experiment(&status))));
             assert_eq!(found, letters, "{status}");
         }
     }

@@ -48,7 +48,9 @@ pub(super) enum ClientError {
         cause: String,
     },
     /// The cluster does not know the kind.
-    #[error("the cluster at {0} has no Experiments; install the kinds: `reiter8 crds | kubectl apply --server-side -f -`")]
+    #[error(
+        "the cluster at {0} has no Experiments; install the kinds: `reiter8 crds | kubectl apply --server-side -f -`"
+    )]
     KindMissing(String),
     /// There is no such experiment.
     #[error("Experiment {namespace}/{name} was not found; {there}")]
@@ -163,11 +165,9 @@ impl Cluster {
     pub(super) fn failed(&self, doing: &str, error: &kube::Error) -> ClientError {
         match error {
             kube::Error::Api(status) => ClientError::Refused { doing: doing.to_owned(), cause: clean(&status.message) },
-            other => ClientError::Unreachable {
-                doing: doing.to_owned(),
-                server: self.server.clone(),
-                cause: causes(other),
-            },
+            other => {
+                ClientError::Unreachable { doing: doing.to_owned(), server: self.server.clone(), cause: causes(other) }
+            }
         }
     }
 }

@@ -147,7 +147,8 @@ fn state(status: &ExperimentStatus, now: Timestamp, colours: bool) -> Vec<String
         lines.push(row("", message));
     }
     if let Some(waiting) = &status.waiting_for {
-        let until = waiting.until.as_ref().map_or_else(|| "no deadline".into(), |t| format!("until {}", when(t.0, now)));
+        let until =
+            waiting.until.as_ref().map_or_else(|| "no deadline".into(), |t| format!("until {}", when(t.0, now)));
         lines.push(row("Waits for", &format!("{} ({until})", waiting.what)));
     }
     lines.push(match (&status.outcome, &status.reason) {
@@ -190,7 +191,8 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
     let mut lines = vec![format!("{}{}", row("Criterion", &title), paint(&clean(verdict), colour, colours))];
     if let (Some(requests), Some(bad)) = (criterion.requests, criterion.bad) {
         // A share is told in percent, as its limit is.
-        let value = |x: f64| if criterion.limit.contains('%') { format!("{:.3} %", x * 100.0) } else { format!("{x:.3}") };
+        let value =
+            |x: f64| if criterion.limit.contains('%') { format!("{:.3} %", x * 100.0) } else { format!("{x:.3}") };
         let estimate = criterion.estimate.map_or_else(String::new, |e| format!(": {}", value(e)));
         let interval = criterion
             .interval

@@ -65,7 +65,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => on_runtime(run(args)).map(success),
         Command::Demo(args) => on_runtime(demo::demo(args)).map(success),
         Command::Simulate(args) => on_runtime(simulate::simulate(args)).map(success),
-        Command::Check(args) => check::check(&args),
+        Command::Check(args) => on_runtime(check::check(args)),
         Command::Describe(args) => on_runtime(describe::describe(args)).map(success),
         Command::Watch(args) => on_runtime(watch::watch(args)),
         Command::Assert(args) => on_runtime(assert::assert(args)),

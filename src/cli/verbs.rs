@@ -51,9 +51,11 @@ impl Verb {
 
 /// Hold the weights; deadlines wait until `resume`
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
+#[command(
+    after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
     Examples:\n  reiter8 pause productpage-x7k2p -n bookinfo --reason \"incident 4711\"\n  \
-    kubectl reiter8 pause productpage-x7k2p --wait")]
+    kubectl reiter8 pause productpage-x7k2p --wait"
+)]
 pub(super) struct PauseArgs {
     #[command(flatten)]
     request: Request,
@@ -61,9 +63,11 @@ pub(super) struct PauseArgs {
 
 /// Go on after a pause, an approval step, or a person's edit of the weights
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
+#[command(
+    after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
     Examples:\n  reiter8 resume productpage-x7k2p -n bookinfo\n  \
-    reiter8 resume productpage-x7k2p --reason \"approved by Ada\" --wait=2m")]
+    reiter8 resume productpage-x7k2p --reason \"approved by Ada\" --wait=2m"
+)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
     request: Request,
@@ -71,10 +75,12 @@ pub(super) struct ResumeArgs {
 
 /// End the experiment: traffic to the baseline at once, the candidate is discarded
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Asks for nothing, so that pipelines can use it; prints what will happen in the phase that the experiment is in.\n\n\
+#[command(
+    after_help = "Asks for nothing, so that pipelines can use it; prints what will happen in the phase that the experiment is in.\n\n\
     Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
     Examples:\n  reiter8 abort productpage-x7k2p -n bookinfo --reason \"wrong image\" --wait\n  \
-    reiter8 abort productpage-x7k2p --wait && reiter8 assert productpage-x7k2p --outcome Discard --timeout 1m")]
+    reiter8 abort productpage-x7k2p --wait && reiter8 assert productpage-x7k2p --outcome Discard --timeout 1m"
+)]
 pub(super) struct AbortArgs {
     #[command(flatten)]
     request: Request,
@@ -82,11 +88,13 @@ pub(super) struct AbortArgs {
 
 /// End the test now and promote the candidate without a proof
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Asks for nothing, so that pipelines can use it; prints what will happen in the phase that the experiment is in.\n\
+#[command(
+    after_help = "Asks for nothing, so that pipelines can use it; prints what will happen in the phase that the experiment is in.\n\
     The outcome is Promote for the reason Requested; it is never reported as proven.\n\n\
     Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
     Examples:\n  reiter8 promote productpage-x7k2p -n bookinfo --reason \"hotfix, checked by hand\"\n  \
-    reiter8 promote productpage-x7k2p --wait=30s -o json")]
+    reiter8 promote productpage-x7k2p --wait=30s -o json"
+)]
 pub(super) struct PromoteArgs {
     #[command(flatten)]
     request: Request,
@@ -94,9 +102,11 @@ pub(super) struct PromoteArgs {
 
 /// Try the write-back again, after a rejected request or something that blocked it
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
+#[command(
+    after_help = "Exit codes: 0 asked (with --wait: handled), 1 failed, 2 wrong arguments, 4 not handled in time.\n\n\
     Examples:\n  reiter8 retry productpage-x7k2p -n bookinfo\n  \
-    reiter8 retry productpage-x7k2p --reason \"the token is renewed\" --wait")]
+    reiter8 retry productpage-x7k2p --reason \"the token is renewed\" --wait"
+)]
 pub(super) struct RetryArgs {
     #[command(flatten)]
     request: Request,
@@ -287,7 +297,8 @@ fn pausing(phase: &str, status: &ExperimentStatus) -> String {
 fn resuming(phase: &str) -> String {
     match phase {
         "Completed" => "nothing will change: it is Completed".to_owned(),
-        _ => "it goes on if it is paused, waits for an approval, or a person moved its traffic to the baseline".to_owned(),
+        _ => "it goes on if it is paused, waits for an approval, or a person moved its traffic to the baseline"
+            .to_owned(),
     }
 }
 
@@ -311,7 +322,9 @@ fn aborting(phase: &str, status: &ExperimentStatus, writes: bool) -> String {
 fn promoting(phase: &str, writes: bool) -> String {
     let then = if writes { "and the request that promotes the candidate is opened" } else { "in status alone" };
     match phase {
-        "Queued" | "Preparing" => "nothing will change: the candidate has had no traffic; ask again when it has".to_owned(),
+        "Queued" | "Preparing" => {
+            "nothing will change: the candidate has had no traffic; ask again when it has".to_owned()
+        }
         "Shifting" | "Deciding" => {
             format!("the test ends now with the outcome Promote (Requested, not proven), {then}")
         }
@@ -324,7 +337,8 @@ fn retrying(phase: &str, status: &ExperimentStatus) -> String {
     let stages = status.gitops.as_ref().map_or(&[][..], |g| g.stages.as_slice());
     match (status.reason.as_deref(), stages.last()) {
         (Some("RejectedInReview" | "Stale"), _) => {
-            "the promotion is proposed again in a new request; traffic stays at the baseline until it is merged".to_owned()
+            "the promotion is proposed again in a new request; traffic stays at the baseline until it is merged"
+                .to_owned()
         }
         (_, Some(last)) => format!("the stage {} is tried again", last.stage),
         (_, None) => format!("nothing will change: it is {phase} and has written nothing to Git yet"),

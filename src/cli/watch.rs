@@ -20,12 +20,14 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Follow an experiment until it is completed or deleted
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "On a terminal the view is redrawn in place; elsewhere each change is a line, with `-o json` a document.\n\n\
+#[command(
+    after_help = "On a terminal the view is redrawn in place; elsewhere each change is a line, with `-o json` a document.\n\n\
     Exit codes, as of `assert`: 0 it ended as expected (without --outcome, --phase or --reason: it was promoted),\n\
     1 failed (not found, no cluster), 2 wrong arguments, 3 it ended otherwise, 4 the time is up.\n\n\
     Examples:\n  reiter8 watch productpage-x7k2p -n bookinfo\n  \
     reiter8 watch productpage-x7k2p --outcome Promote,Discard --timeout 2h\n  \
-    reiter8 watch productpage-x7k2p -o json | jq -r .message")]
+    reiter8 watch productpage-x7k2p -o json | jq -r .message"
+)]
 pub(super) struct WatchArgs {
     /// The experiment
     #[arg(value_parser = client::name)]

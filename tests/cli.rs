@@ -1,0 +1,496 @@
+//! The commands as people and pipelines call them: `check` over bad files, completions, the plugin's name, the help.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reiter8");
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
+}
+
+/// Runs the program away from any cluster and terminal.
+fn reiter8(args: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(args).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent");
+    command.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A copy of the samples with one text replaced in one file.
+fn changed(file: &str, from: &str, to: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["bookinfo", "platform"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+        for entry in std::fs::read_dir(samples().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(folder).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = dir.path().join(file);
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(before.contains(from), "{from} is not in {file}");
+    std::fs::write(path, if from.is_empty() { to.to_owned() } else { before.replacen(from, to, 1) }).unwrap();
+    dir
+}
+
+/// What `check` says of a directory.
+fn check(dir: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let mut args = vec!["check", dir.to_str().unwrap()];
+    args.extend(more);
+    let output = reiter8(&args);
+    (output.status.code(), stdout(&output))
+}
+
+#[test]
+fn the_samples_have_nothing_to_complain_about() {
+    let (code, text) = check(&samples(), &["--strict"]);
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    let file = samples().join("bookinfo/experiment.yaml");
+    assert_eq!(check(&file, &["--strict"]), (Some(0), String::new()), "a file alone is enough");
+}
+
+const EXPERIMENT: &str = "bookinfo/experiment.yaml";
+const ROUTING: &str = "bookinfo/routing.yaml";
+const METRIC: &str = "bookinfo/metric.yaml";
+const ERROR_RATE: &str = "{metric: istio/error-rate, upperLimit: 1%}";
+
+/// Bad files: file, text, its replacement; then line, severity, field, and what is said of the value and the remedy.
+type Row = (&'static str, &'static str, &'static str, usize, &'static str, &'static str, &'static [&'static str]);
+
+/// What the API server refuses.
+const SHAPES: &[Row] = &[
+    (
+        EXPERIMENT,
+        "testingPattern: Canary",
+        "testingPattern: canary",
+        12,
+        "error",
+        "spec.strategy.testingPattern",
+        &["`canary`", "\"Canary\""],
+    ),
+    (
+        EXPERIMENT,
+        "maxCandidateWeight: 50",
+        "maxCandidateWeight: 101",
+        13,
+        "error",
+        "spec.strategy.weights.maxCandidateWeight",
+        &["`101`", "at most 100"],
+    ),
+    (
+        EXPERIMENT,
+        "maxCandidateWeight: 50",
+        "maxCandidateWeight: half",
+        13,
+        "error",
+        "spec.strategy.weights.maxCandidateWeight",
+        &["`half`", "a whole number"],
+    ),
+    (
+        EXPERIMENT,
+        "maxCandidateWeight: 50",
+        "maxWeight: 50",
+        13,
+        "error",
+        "spec.strategy.weights.maxWeight",
+        &["no field `maxWeight`", "maxCandidateWeight"],
+    ),
+    (
+        EXPERIMENT,
+        "upperLimit: 1%",
+        "upperlimit: 1%",
+        28,
+        "error",
+        "spec.criteria.objectives[0].upperlimit",
+        &["write `upperLimit`"],
+    ),
+    (EXPERIMENT, ", upperLimit: 1%", "", 28, "error", "spec.criteria.objectives[0]", &["`upperLimit`", "`relative`"]),
+    (
+        EXPERIMENT,
+        "upperLimit: 1%",
+        "upperLimit: 1 percent",
+        28,
+        "error",
+        "spec.criteria.objectives[0].upperLimit",
+        &["`1 percent`", "`1%`"],
+    ),
+    (
+        EXPERIMENT,
+        "interval: 10s",
+        "interval: soon",
+        29,
+        "error",
+        "spec.analysis.interval",
+        &["not a duration", "`10s`"],
+    ),
+    (EXPERIMENT, "  target: bookinfo/productpage\n", "", 9, "error", "spec.target", &["missing", "write `target`"]),
+    (
+        EXPERIMENT,
+        "  traffic:\n",
+        "  traffic:\n    mirror: {percentage: 5}\n",
+        23,
+        "error",
+        "spec.traffic",
+        &["remove `spec.traffic.mirror`"],
+    ),
+    (
+        EXPERIMENT,
+        "    testingPattern",
+        "    actions: {start: []}\n    testingPattern",
+        11,
+        "error",
+        "spec.strategy",
+        &["remove `spec.strategy.actions`"],
+    ),
+    (EXPERIMENT, "path: apps/productpage", "path: ../up", 32, "error", "spec.gitops.path", &["`apps/productpage`"]),
+    (
+        EXPERIMENT,
+        "fields: Template",
+        "fields: Everything",
+        33,
+        "error",
+        "spec.gitops.promote.fields",
+        &["`Everything`", "`Template`"],
+    ),
+    (EXPERIMENT, "v2alpha2", "v2alpha1", 2, "error", "apiVersion", &["iter8.tools/v2alpha1", "`iter8.tools/v2alpha2`"]),
+    (EXPERIMENT, "kind: Experiment", "kind: Experimint", 3, "error", "kind", &["`Experimint`", "Experiment"]),
+    (
+        EXPERIMENT,
+        "sync-wave: \"10\"",
+        "sync-wave: 10",
+        8,
+        "error",
+        "metadata.annotations.argocd.argoproj.io/sync-wave",
+        &["invalid type"],
+    ),
+    (
+        EXPERIMENT,
+        "name: productpage-x7k2p",
+        "name: a-name-that-is-longer-than-the-sixty-three-characters-that-labels-have",
+        2,
+        "error",
+        "",
+        &["at most 63 characters"],
+    ),
+    (
+        "platform/repository.yaml",
+        "https://",
+        "https://user:secret@",
+        10,
+        "error",
+        "spec.url",
+        &["belong in the Secret"],
+    ),
+    (
+        "platform/repository.yaml",
+        "provider: Gitea",
+        "provider: Gitee",
+        11,
+        "error",
+        "spec.provider",
+        &["`Gitee`", "Gitea"],
+    ),
+    (
+        METRIC,
+        "",
+        "apiVersion: iter8.tools/v2alpha2\nkind: Metric\nmetadata: {name: mine}\nspec:\n  share:\n    bad: sum(rate(errors_total[1m]))\n    total: requests_total\n",
+        6,
+        "error",
+        "spec.share.bad",
+        &["not a series selector", "without rate"],
+    ),
+    (
+        METRIC,
+        "",
+        "apiVersion: iter8.tools/v2alpha2\nkind: Metric\nmetadata: {name: mine}\nspec: {description: nothing}\n",
+        4,
+        "error",
+        "spec",
+        &["exactly one of `share`"],
+    ),
+    (METRIC, "", "a: [1\n", 1, "error", "", &["not YAML", "correct the syntax"]),
+];
+
+/// What the controller refuses.
+const RULES: &[Row] = &[
+    (
+        EXPERIMENT,
+        "target: bookinfo/",
+        "target: elsewhere/",
+        10,
+        "error",
+        "spec.target",
+        &["`elsewhere/productpage`", "`bookinfo/NAME`"],
+    ),
+    (
+        EXPERIMENT,
+        "upperLimit: 1%",
+        "upperLimit: 250ms",
+        28,
+        "error",
+        "spec.criteria.objectives[].upperLimit",
+        &["`250ms`", "`1%`"],
+    ),
+    (EXPERIMENT, "interval: 10s", "interval: 10ms", 29, "error", "spec.analysis.interval", &["10ms", "at least `1s`"]),
+    (
+        EXPERIMENT,
+        "deadline: 1h",
+        "deadline: 1h, hardDeadline: 5m",
+        29,
+        "error",
+        "spec.analysis.hardDeadline",
+        &["before the deadline", "write a longer one"],
+    ),
+    (
+        EXPERIMENT,
+        "istio/error-rate",
+        "istio/eror-rate",
+        28,
+        "error",
+        "spec.criteria.objectives[].metric",
+        &["`istio/eror-rate`", "`istio/error-rate`"],
+    ),
+    (
+        EXPERIMENT,
+        "  traffic:",
+        "  duration: {intervalSeconds: 10}\n  traffic:",
+        23,
+        "error",
+        "spec.duration",
+        &["spec.analysis.interval"],
+    ),
+    (
+        EXPERIMENT,
+        "subset: candidate",
+        "subset: stable",
+        22,
+        "error",
+        "spec.versionInfo.candidates[0].destination",
+        &["same destination", "two subsets"],
+    ),
+    (
+        "platform/repository.yaml",
+        "[bookinfo]",
+        "[shop]",
+        31,
+        "error",
+        "spec.gitops.repository",
+        &["`bookinfo`", "spec.allowedNamespaces"],
+    ),
+    (
+        "platform/repository.yaml",
+        "[apps/productpage]",
+        "[apps/reviews]",
+        32,
+        "error",
+        "spec.gitops.path",
+        &["`apps/productpage`", "spec.allowedPaths"],
+    ),
+    (
+        METRIC,
+        "",
+        "apiVersion: iter8.tools/v2alpha2\nkind: Experiment\nmetadata: {name: x}\nspec:\n  target: bookinfo/x\n  strategy: {testingPattern: Canary, weights: {maxCandidateWeight: 95}}\n  versionInfo:\n    baseline: {name: a, destination: {subset: a}}\n    candidates: [{name: b, destination: {subset: b}}]\n  traffic: {virtualService: bookinfo}\n  criteria:\n    objectives: [{metric: istio/error-rate, relative: {factor: 1.5}}]\n",
+        4,
+        "error",
+        "spec",
+        &["no baseline traffic", "`maxCandidateWeight: 90` or less"],
+    ),
+];
+
+/// Names that the other files do not have, and what is probably not meant.
+const NAMES: &[Row] = &[
+    (
+        EXPERIMENT,
+        "routes: [productpage]",
+        "routes: [reviews]",
+        25,
+        "error",
+        "spec.traffic.routes[]",
+        &["`reviews`", "there are: productpage"],
+    ),
+    (
+        EXPERIMENT,
+        "subset: candidate",
+        "subset: canary",
+        22,
+        "error",
+        "spec.versionInfo.candidates[0].destination",
+        &["subset `canary`", "there are"],
+    ),
+    (
+        ROUTING,
+        "subset: stable, port",
+        "subset: old, port",
+        18,
+        "error",
+        "spec.versionInfo.baseline.destination",
+        &["subset `stable`", "old"],
+    ),
+    (
+        EXPERIMENT,
+        "virtualService: bookinfo",
+        "virtualService: bookshop",
+        24,
+        "warning",
+        "spec.traffic.virtualService",
+        &["`bookshop`", "bookinfo"],
+    ),
+    (
+        EXPERIMENT,
+        "{name: productpage-candidate}",
+        "{name: productpage-canary}",
+        21,
+        "warning",
+        "spec.versionInfo.candidates[0].workload.name",
+        &["`productpage-canary`", "productpage-candidate"],
+    ),
+    (
+        EXPERIMENT,
+        ERROR_RATE,
+        "{metric: checkout-errors, upperLimit: 1%}",
+        28,
+        "warning",
+        "spec.criteria.objectives[0].metric",
+        &["`checkout-errors`", "correct the name"],
+    ),
+    (
+        EXPERIMENT,
+        "    argocd.argoproj.io/sync-wave: \"10\"",
+        "    example.com/note: x",
+        7,
+        "warning",
+        "metadata.annotations.argocd.argoproj.io/sync-wave",
+        &["without a sync wave", "\"10\""],
+    ),
+    (
+        EXPERIMENT,
+        "sync-wave: \"10\"",
+        "sync-wave: \"0\"",
+        8,
+        "warning",
+        "metadata.annotations.argocd.argoproj.io/sync-wave",
+        &["wave 0 is not the last", "write \"10\""],
+    ),
+    (
+        EXPERIMENT,
+        ERROR_RATE,
+        "{metric: istio/latency-p95, upperLimit: 300ms}",
+        28,
+        "warning",
+        "spec.criteria.objectives[0].upperLimit",
+        &["`300ms`", "`250ms`", "`500ms`"],
+    ),
+    (
+        METRIC,
+        "",
+        "apiVersion: iter8.tools/v2alpha2\nkind: Metric\nmetadata: {name: slow}\nspec:\n  histogram:\n    buckets: istio_request_duration_milliseconds_bucket\n    bound: 0.2\n",
+        7,
+        "warning",
+        "spec.histogram.bound",
+        &["`0.2`", "`0.5ms` or more"],
+    ),
+];
+
+#[test]
+fn every_bad_file_is_told_with_line_field_value_and_remedy() {
+    let mut wrong = vec![];
+    for (file, from, to, line, severity, field, words) in SHAPES.iter().chain(RULES).chain(NAMES) {
+        let dir = changed(file, from, to);
+        let (code, text) = check(dir.path(), &[]);
+        let place = format!(":{line}: {severity}: {field}");
+        let found = text.lines().find(|l| l.contains(&place) && words.iter().all(|w| l.contains(w)));
+        let said = format!("{from} -> {to}: wanted `{place}` with {words:?} in\n{text}");
+        let failed = text.lines().any(|l| l.contains(": error: "));
+        let strict = *severity == "error" || check(dir.path(), &["--strict"]).0 == Some(1);
+        if found.is_none() || code != Some(i32::from(failed)) || !strict {
+            wrong.push(said);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn programs_read_one_document() {
+    let dir = changed(EXPERIMENT, "routes: [productpage]", "routes: [reviews]");
+    let (code, text) = check(dir.path(), &["-o", "json"]);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &document["errors"], &document["experiments"]), (Some(1), &Value::from(1), &Value::from(1)));
+    let finding = &document["findings"][0];
+    assert!(finding["file"].as_str().unwrap().ends_with("experiment.yaml"));
+    assert_eq!((&finding["line"], &finding["severity"]), (&Value::from(25), &Value::from("error")));
+    assert_eq!(finding["object"], "Experiment productpage-x7k2p");
+}
+
+#[test]
+fn a_pipeline_is_read_from_standard_input() {
+    let file = std::fs::File::open(samples().join(EXPERIMENT)).unwrap();
+    let output = Command::new(BINARY).args(["check", "-"]).stdin(file).output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn wrong_arguments_and_absent_files_have_their_codes() {
+    assert_eq!(reiter8(&["check"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["check", "/nonexistent.yaml"]).status.code(), Some(1));
+    assert_eq!(reiter8(&["pause", "Not/A/Name"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["assert", "x", "--outcome", "Perhaps"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["abort", "x", "--reason", &"x".repeat(201)]).status.code(), Some(2));
+}
+
+#[test]
+fn without_a_cluster_each_command_says_what_to_set() {
+    for command in ["describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry"] {
+        let output = reiter8(&[command, "x"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {error}");
+        assert!(error.contains("KUBECONFIG"), "{command}: {error}");
+    }
+}
+
+#[test]
+fn every_command_has_examples_and_exit_codes_in_its_help() {
+    let help = stdout(&reiter8(&["--help"]));
+    assert!(help.contains("kubectl-reiter8") && help.contains("Exit codes"), "{help}");
+    for command in
+        ["check", "describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry", "demo", "run"]
+    {
+        let help = stdout(&reiter8(&[command, "--help"]));
+        assert!(help.contains("Examples:\n") && help.contains("Exit codes"), "{command}: {help}");
+    }
+    assert!(stdout(&reiter8(&["completions", "--help"])).contains("Examples:\n"));
+}
+
+#[test]
+fn shells_learn_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&reiter8(&["completions", shell]));
+        for word in ["describe", "promote", "completions", "strict"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    // What bash thinks of it.
+    let script = reiter8(&["completions", "bash"]).stdout;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("script"), script).unwrap();
+    let ask = "source \"$1\"; COMP_WORDS=(reiter8 desc); COMP_CWORD=1; _reiter8 reiter8 desc reiter8; echo \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", ask, "ask"]).arg(dir.path().join("script")).output().unwrap();
+    assert_eq!(stdout(&output).trim(), "describe", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn as_a_kubectl_plugin_it_speaks_of_kubectl() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("kubectl-reiter8");
+    std::os::unix::fs::symlink(BINARY, &plugin).unwrap();
+    let help = Command::new(&plugin).args(["describe", "--help"]).output().unwrap();
+    assert!(stdout(&help).contains("Usage: kubectl reiter8 describe"), "{}", stdout(&help));
+    assert!(stdout(&reiter8(&["describe", "--help"])).contains("Usage: reiter8 describe"));
+}
