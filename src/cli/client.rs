@@ -111,9 +111,12 @@ impl Cluster {
     pub(super) async fn get(&self, name: &str) -> Result<Experiment, ClientError> {
         let doing = format!("read Experiment {}/{name}", self.namespace);
         let found = self.experiments().get_opt(name).await;
-        match found.map_err(|error| self.failed(&doing, &error))? {
-            Some(experiment) => Ok(experiment),
-            None => Err(self.absent(name).await),
+        match found {
+            Ok(Some(experiment)) => Ok(experiment),
+            Ok(None) => Err(self.absent(name).await),
+            // An answer without a reason is that of a path which does not exist.
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(ClientError::KindMissing(self.server.clone())),
+            Err(error) => Err(self.failed(&doing, &error)),
         }
     }
 
@@ -142,9 +145,6 @@ impl Cluster {
     async fn absent(&self, name: &str) -> ClientError {
         let some = ListParams::default().limit(MOST_NAMES);
         let there = match self.experiments().list(&some).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                return ClientError::KindMissing(self.server.clone());
-            }
             Ok(list) if !list.items.is_empty() => format!("there are: {}", names(&list.items, false)),
             Ok(_) | Err(_) => self.elsewhere(&some).await,
         };
