@@ -308,6 +308,15 @@ const RULES: &[Row] = &[
 /// Names that the other files do not have, and what is probably not meant.
 const NAMES: &[Row] = &[
     (
+        ROUTING,
+        "weight: 100",
+        "weight: 70",
+        24,
+        "warning",
+        "spec.traffic.virtualService",
+        &["does not give the baseline 100 %", "`weight: 100`"],
+    ),
+    (
         EXPERIMENT,
         "routes: [productpage]",
         "routes: [reviews]",

@@ -234,20 +234,31 @@ fn verbs(cluster: &Cluster) {
         }
         assert!(Instant::now() < deadline, "no annotation came");
     };
-    cluster.status("web-1", &json!({"handled": {"abort": asked}, "phase": "Discarding", "outcome": "Discard", "reason": "Aborted"}));
+    cluster.status(
+        "web-1",
+        &json!({"handled": {"abort": asked}, "phase": "Discarding", "outcome": "Discard", "reason": "Aborted"}),
+    );
     let said = ended(waiting);
     let document = said.json();
-    assert_eq!((said.code, &document["handled"], &document["time"]), (Some(0), &json!(true), &json!(asked)), "{said:?}");
+    assert_eq!(
+        (said.code, &document["handled"], &document["time"]),
+        (Some(0), &json!(true), &json!(asked)),
+        "{said:?}"
+    );
     cluster.run(&["promote", "web-1"]).is(0, &["nothing will change: the outcome is decided"]);
     cluster.run(&["retry", "web-1"]).is(0, &["nothing to Git yet"]);
 }
 
 fn assertions(cluster: &Cluster) {
-    cluster.run(&["assert", "web-1", "--outcome", "Discard", "--reason", "Aborted"]).is(0, &["holds", "Discard: Aborted"]);
+    cluster
+        .run(&["assert", "web-1", "--outcome", "Discard", "--reason", "Aborted"])
+        .is(0, &["holds", "Discard: Aborted"]);
     cluster.run(&["assert", "web-1"]).is(3, &["outcome is Discard, not Promote"]);
     let document = cluster.run(&["assert", "web-1", "-c", "failure", "-o", "json"]).json();
     assert_eq!((&document["result"], &document["reason"]), (&json!("Holds"), &json!("Aborted")));
-    cluster.run(&["assert", "web-1", "--phase", "Completed", "--timeout", "0s"]).is(4, &["the time is up", "Discarding"]);
+    cluster
+        .run(&["assert", "web-1", "--phase", "Completed", "--timeout", "0s"])
+        .is(4, &["the time is up", "Discarding"]);
     // One that the GitOps tool has not created yet is waited for.
     let waiting = cluster.spawn(&["assert", "web-3", "--outcome", "Promote", "--timeout", "25s"]);
     cluster.create("web-3");

@@ -103,7 +103,7 @@ impl Expected {
         let status = experiment.status.as_ref().unwrap_or(&nothing);
         let phase = status.phase.as_deref().unwrap_or("Queued");
         let completed = phase == "Completed";
-        let outcome = status.outcome.as_deref().or(completed.then_some("None"));
+        let outcome = status.outcome.as_deref().or_else(|| completed.then_some("None"));
         let checks = [
             ("outcome", &self.outcomes, outcome),
             ("reason", &self.reasons, status.reason.as_deref()),

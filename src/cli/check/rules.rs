@@ -6,11 +6,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, ResourceExt as _};
+use serde_json::json;
 
 use super::source::Document;
 use super::{Finding, Severity, cluster};
-use crate::api::experiment::Objective;
-use crate::api::{Experiment, Provider, Quantity, Repository, RepositorySpec, SecretRef};
+use crate::api::experiment::DeploymentPattern;
+use crate::api::{Experiment, GROUP, Quantity, VERSION};
 use crate::controller::resolve::{Referred, Resolved, resolve};
 use crate::controller::{Refusal, references};
 use crate::engine::{Observation, Questions, Unavailable};
@@ -96,7 +97,7 @@ async fn resolved(
 ) -> Option<Resolved> {
     let mut experiment = experiment.clone();
     // Some rules count from it; manifests have none.
-    experiment.metadata.creation_timestamp.get_or_insert(Time(Timestamp::now()));
+    experiment.metadata.creation_timestamp.get_or_insert_with(|| Time(Timestamp::now()));
     let namespace = experiment.namespace().unwrap_or_default();
     // An object that cannot be read has findings of its own.
     let mut referred = references::fetch(&given.client, &experiment).await.ok()?;
@@ -127,34 +128,24 @@ fn indexed(field: &str, experiment: &Experiment, metric: &str) -> String {
     index.map_or_else(|| field.to_owned(), |index| field.replace("[]", &format!("[{index}]")))
 }
 
-/// Leaves out what cannot be judged without its metric; something has to be left to judge.
+/// Leaves out what cannot be judged without its metric. Something else stands in its place, so that indices stay.
 fn forget(experiment: &mut Experiment, metric: &str) {
-    let objectives = &mut experiment.spec.criteria.objectives;
-    let any = Objective {
-        metric: "istio/error-rate".into(),
-        upper_limit: Some(Quantity::from("1%")),
-        lower_limit: None,
-        relative: None,
-        rollback_on_failure: None,
-    };
-    // In its place, so that indices stay what they are.
-    objectives.iter_mut().filter(|o| o.metric == metric).for_each(|o| *o = any.clone());
+    for objective in experiment.spec.criteria.objectives.iter_mut().filter(|o| o.metric == metric) {
+        objective.metric = "istio/error-rate".into();
+        objective.upper_limit = Some(Quantity::from("1%"));
+        (objective.lower_limit, objective.relative) = (None, None);
+    }
 }
 
 /// A repository that allows everything: the real one is the platform team's, and seldom beside the experiment.
 fn stand_in(referred: &mut Referred, experiment: &Experiment) {
-    let spec = RepositorySpec {
-        url: "https://git.invalid/owner/name.git".into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "token".into(), key: None },
-        allowed_namespaces: vec!["*".into()],
-        allowed_paths: vec![],
-        commit: None,
-    };
-    let mut repository = Repository::new("absent", spec);
-    repository.metadata.namespace = experiment.namespace();
-    referred.repository = Some(repository);
+    let repository = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Repository",
+        "metadata": {"name": "absent", "namespace": experiment.namespace()},
+        "spec": {"url": "https://git.invalid/owner/name.git", "provider": "Gitea", "secretRef": {"name": "token"},
+            "allowedNamespaces": ["*"]},
+    });
+    referred.repository = serde_json::from_value(repository).ok();
 }
 
 /// Where the destinations lead, as the controller finds it before any traffic moves.
@@ -172,8 +163,19 @@ async fn destinations(
     let Ok(prometheus) = Prometheus::new(NOWHERE) else { return vec![] };
     let live = Live::new(given.client.clone(), prometheus, &namespace, resolved.binding, None, vec![]);
     let Observation { routes, subsets, .. } = live.observe(&resolved.plan, &questions).await;
+    let mut findings = vec![];
+    let fixed = experiment.spec.strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit);
+    if let Some(Ok(routes)) = &routes
+        && routes.baseline != 100
+        && !fixed
+    {
+        let problem = "the VirtualService does not give the baseline 100 %, so that a sync would move traffic; write \
+                       `weight: 100` for the baseline and 0 for the candidate";
+        findings.push(Finding::new(document, Severity::Warning, "spec.traffic.virtualService", problem));
+    }
     let missing = [routes.and_then(Result::err), subsets.and_then(Result::err)];
-    missing.into_iter().flatten().map(|u| unfit(document, experiment, versions, &u)).collect()
+    findings.extend(missing.into_iter().flatten().map(|u| unfit(document, experiment, versions, &u)));
+    findings
 }
 
 /// A finding about routes or destinations.

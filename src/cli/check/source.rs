@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use granit_parser::{Event, Parser};
+use granit_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 
 use crate::gitops::edit::MAX_NODES;
@@ -71,7 +71,7 @@ impl Document {
             };
             let found: Vec<&Place> = self.lines.keys().filter(fits).collect();
             let named = found.iter().find(|place| self.text(place).is_some_and(|text| hint.contains(&text)));
-            if let Some(line) = named.or(found.first()).and_then(|place| self.lines.get(*place)) {
+            if let Some(line) = named.or_else(|| found.first()).and_then(|place| self.lines.get(*place)) {
                 return *line;
             }
             if pattern.pop().is_none() {
@@ -254,11 +254,7 @@ fn lines(shown: &str, text: &str) -> Result<Vec<BTreeMap<Place, usize>>, Unreada
                 open.pop();
                 done(&mut open, &mut place);
             }
-            Event::DocumentEnd => {
-                if !lines.is_empty() {
-                    documents.push(std::mem::take(&mut lines));
-                }
-            }
+            Event::DocumentEnd if !lines.is_empty() => documents.push(std::mem::take(&mut lines)),
             Event::Scalar(ref key, ..) if matches!(open.last(), Some(Open::Map(None))) => {
                 place.push(key.to_string());
                 lines.insert(place.clone(), line);
@@ -273,9 +269,7 @@ fn lines(shown: &str, text: &str) -> Result<Vec<BTreeMap<Place, usize>>, Unreada
                     place.push(index.to_string());
                     lines.insert(place.clone(), line);
                 }
-                if open.is_empty()
-                    && !matches!(&event, Event::Scalar(text, ..) if matches!(text.as_ref(), "" | "~" | "null"))
-                {
+                if open.is_empty() && !is_null(&event) {
                     lines.insert(vec![], line);
                 }
                 match event {
@@ -288,6 +282,12 @@ fn lines(shown: &str, text: &str) -> Result<Vec<BTreeMap<Place, usize>>, Unreada
         }
     }
     Ok(documents)
+}
+
+/// Whether a document's root says that there is nothing.
+fn is_null(event: &Event<'_>) -> bool {
+    let Event::Scalar(text, ScalarStyle::Plain, ..) = event else { return false };
+    matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL")
 }
 
 /// A value has come to its end: the collection around it waits for the next one.
@@ -352,5 +352,17 @@ mod tests {
             assert!(error.problem.contains("not YAML") && error.line.abs_diff(line) <= 1, "{text}: {error:?}");
         }
         assert!(read("# nothing\n---\n~\n").is_empty());
+    }
+
+    #[test]
+    fn hostile_text_is_refused_or_read_and_never_the_end() {
+        let deep = "[".repeat(200_000);
+        let nested = "a:\n".to_owned() + &(1..2_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>();
+        let laughs = (1..30).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| {
+            format!("{text}a{n}: &a{n} [*a{0}, *a{0}, *a{0}, *a{0}]\n", n - 1)
+        });
+        for text in [&deep, &nested, &laughs, &"- ".repeat(100_000), &"a: 1\n---\n".repeat(50_000)] {
+            let _ = documents("f.yaml", None, text);
+        }
     }
 }
