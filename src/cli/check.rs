@@ -127,6 +127,15 @@ struct Report {
     findings: Vec<Finding>,
 }
 
+impl Report {
+    /// Everything in one line.
+    fn sum(&self) -> String {
+        let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+        let seen = [count(self.files, "file"), count(self.documents, "object"), count(self.experiments, "experiment")];
+        format!("{}: {}, {}", seen.join(", "), count(self.errors, "error"), count(self.warnings, "warning"))
+    }
+}
+
 /// Runs the command.
 pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let absent = args.files.iter().find(|f| f.as_os_str() != source::STDIN && !f.exists());
@@ -138,10 +147,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         for finding in &report.findings {
             output::say(&finding.text(coloured()))?;
         }
-        eprintln!(
-            "{} files, {} objects, {} experiments: {} errors, {} warnings",
-            report.files, report.documents, report.experiments, report.errors, report.warnings
-        );
+        eprintln!("{}", report.sum());
     }
     let failed = report.errors > 0 || args.strict && report.warnings > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

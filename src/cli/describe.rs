@@ -13,6 +13,7 @@ use serde_json::json;
 use super::client::{self, Cluster, Place};
 use super::output::{self, Output, clean, relative};
 use super::style::{bar, coloured, paint};
+use super::verbs::Verb;
 use crate::api::experiment::{CriterionStatus, StageStatus, VersionWeight};
 use crate::api::{Experiment, ExperimentStatus, conditions};
 
@@ -133,7 +134,23 @@ pub(super) fn summary(experiment: &Experiment, now: Timestamp, colours: bool) ->
     lines.extend(status.criteria.iter().flat_map(|c| criterion(c, colours)));
     lines.extend(outlook(status, now, colours));
     lines.extend(requests(status, colours));
+    lines.extend(asked(experiment, now));
     lines
+}
+
+/// What people asked for, each verb's last request.
+fn asked(experiment: &Experiment, now: Timestamp) -> Vec<String> {
+    let of = |verb: &Verb| {
+        let text = experiment.annotations().get(&verb.annotation())?;
+        let (time, why) = text.split_once(' ').unwrap_or((text, ""));
+        let told = match time.parse::<Timestamp>() {
+            Ok(at) if why.is_empty() => relative(at, now),
+            Ok(at) => format!("{}: {why}", relative(at, now)),
+            Err(_) => format!("`{time}` is not a time and is ignored"),
+        };
+        Some(row("Asked", &format!("{} {told}", verb.as_str())))
+    };
+    Verb::ALL.iter().filter_map(of).collect()
 }
 
 /// Phase, message and outcome.
@@ -276,7 +293,8 @@ mod tests {
     fn experiment() -> Experiment {
         serde_json::from_value(json!({
             "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment",
-            "metadata": {"name": "web-1", "namespace": "shop", "creationTimestamp": "2026-01-31T09:00:00Z"},
+            "metadata": {"name": "web-1", "namespace": "shop", "creationTimestamp": "2026-01-31T09:00:00Z",
+                "annotations": {"iter8.tools/pause": "2026-01-31T09:08:00.000Z look\nat this", "iter8.tools/abort": "now"}},
             "spec": {"target": "shop/web", "strategy": {"testingPattern": "Canary"},
                 "versionInfo": {"baseline": {"name": "stable"}, "candidates": [{"name": "candidate"}]},
                 "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]}},
@@ -315,6 +333,8 @@ mod tests {
             "the hand-over, 09:10:08Z (in 8 s)",
             "Blocked by  Forbidden: the forge [2J refuses",
             "https://git.example.com/env/pulls/12 (#12), Open, attempt 2",
+            "Asked       pause 2 m 0 s ago: look at this",
+            "abort `now` is not a time",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -37,8 +37,16 @@ pub(super) enum Verb {
 }
 
 impl Verb {
+    /// Every verb.
+    pub(super) const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Abort, Self::Promote, Self::Retry];
+
+    /// The annotation that carries the last request.
+    pub(super) fn annotation(self) -> String {
+        format!("iter8.tools/{}", self.as_str())
+    }
+
     /// The word in the annotation, in status and on the command line.
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",
@@ -173,8 +181,7 @@ async fn ask(verb: Verb, request: Request) -> anyhow::Result<ExitCode> {
         Some(why) if !why.is_empty() => format!("{time} {why}"),
         Some(_) | None => time.clone(),
     };
-    let key = format!("iter8.tools/{}", verb.as_str());
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {key: text}}}));
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {verb.annotation(): text}}}));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let doing = format!("write the annotation on Experiment {}/{}", cluster.namespace, request.name);
     cluster
