@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/manifests.rs"]
+mod manifests;
 #[path = "support/stack/mod.rs"]
 mod stack;
 
@@ -148,6 +150,7 @@ fn the_commands_against_a_real_api_server() {
     let cluster = Cluster::start();
     cluster.run(&["describe", "web-1"]).is(1, &["has no Experiments", "reiter8 crds"]);
     cluster.define();
+    check(&cluster);
     cluster.run(&["describe", "web-1"]).is(1, &["shop/web-1 was not found", "there is none in the namespace `shop`"]);
     cluster.create("web-1");
     absent(&cluster);
@@ -156,6 +159,26 @@ fn the_commands_against_a_real_api_server() {
     verbs(&cluster);
     assertions(&cluster);
     watch(&cluster);
+}
+
+/// The API server refuses what `check` says it refuses, and takes the rest.
+fn check(cluster: &Cluster) {
+    for namespace in ["bookinfo", "platform"] {
+        cluster.kubectl(&["create", "namespace", namespace], None);
+    }
+    let applied = |file: &str, from: &str, to: &str| {
+        let dir = manifests::changed(file, from, to);
+        let path = dir.path().join(file);
+        let args = ["apply", "--dry-run=server", "-f", path.to_str().unwrap()];
+        parts::kubectl(&cluster.site, &cluster.kube, &args, None).err().map(|error| error.to_string())
+    };
+    let rows = |list: &'static [manifests::Row]| list.iter().filter(|(file, ..)| *file != manifests::ROUTING);
+    for (file, from, to, ..) in rows(manifests::SHAPES) {
+        assert!(applied(file, from, to).is_some(), "the API server takes {from} -> {to}");
+    }
+    for (file, from, to, ..) in rows(manifests::RULES).chain(rows(manifests::NAMES)) {
+        assert_eq!(applied(file, from, to), None, "{from} -> {to}");
+    }
 }
 
 fn absent(cluster: &Cluster) {
