@@ -6,7 +6,7 @@
 
 mod experiments;
 mod ledger;
-mod references;
+pub(crate) mod references;
 mod refusal;
 pub mod resolve;
 mod routes;

@@ -12,7 +12,7 @@ use crate::engine::Unavailable;
 use crate::gitops::transport::Token;
 
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
-pub(super) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
+pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
     let namespace = experiment.namespace().unwrap_or_default();
     let mut metrics = BTreeMap::new();
     for objective in experiment.spec.criteria.objectives.iter().filter(|o| !o.metric.contains('/')) {
