@@ -2,6 +2,9 @@
 //! sum it stands for, and no input can break its state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "judge_properties/relative.rs"]
+mod relative;
+
 use proptest::prelude::*;
 use reiter8::engine::judge::{self, ShareEvidence, ShareTest, Tally, ramp};
 use serde_json::Value;
@@ -200,12 +203,12 @@ proptest! {
 }
 
 /// `ln Σ_k w_k (Σ_j π_j Π_{i≥j} F_i(k) + Σ_{j>t} π_j)` term by term, with the grid of the known answers.
-fn sum_over_starts(
+fn sum_over_starts<T>(
     points: &str,
     weights: &str,
     horizon: u32,
-    seen: &[Tally],
-    log_factor: impl Fn(f64, &Tally) -> f64,
+    seen: &[T],
+    log_factor: impl Fn(f64, &T) -> f64,
 ) -> f64 {
     let file: Value = serde_json::from_str(include_str!("vectors/judge.json")).unwrap();
     let grid =
@@ -315,10 +318,10 @@ fn the_ramp_opens_with_evidence_and_only_then() {
 #[test]
 fn evidence_from_outside_is_refused_unless_it_is_a_number() {
     let e = serde_json::to_value(test(0.01, 1.0, 5).start()).unwrap();
-    assert_eq!(e["ratio"][0], "-inf");
+    assert_eq!(e["fail"]["ratio"][0], "-inf");
     for wrong in ["NaN", "inf", "infinity", "1e999", "", "one"] {
         let mut e = e.clone();
-        e["ratio"][0] = wrong.into();
+        e["fail"]["ratio"][0] = wrong.into();
         assert!(serde_json::from_value::<ShareEvidence>(e).is_err(), "{wrong}");
     }
 }

@@ -3,12 +3,15 @@
 //! `REITER8_VECTORS` names a further file of the same form. A kind that is not known here is skipped and named, never
 //! counted as passed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts
 
 use std::collections::BTreeMap;
 
-use reiter8::engine::judge::{self, ShareEvidence, ShareTest, Tally, ramp};
+use reiter8::engine::judge::{
+    self, Bracket, Comparison, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally, ramp,
+};
 use serde_json::Value;
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{Binomial, ContinuousCDF, Discrete, StudentsT};
 
 const CAP: f64 = 2.0;
 const FIRST: f64 = 0.8;
@@ -59,6 +62,13 @@ impl Case<'_> {
         let got = match kind {
             "ratio_bet" => self.ratio_bet(),
             "ratio" if self.input.get("limit").is_some() => self.ratio(),
+            "ratio" | "ratio_rel" => self.relative_ratio(),
+            "solve_a" => self.multipliers(),
+            "rrs_logf" => self.log_factor(),
+            "rrs_expectation" => self.expectation(),
+            "pass_rel" => self.relative(RelativeTest::log_pass, "log_e"),
+            "harm_hybrid_rel" if self.has_product_start() => self.relative_hybrid(),
+            "hist_bracket" => self.bracket(),
             "harm_lr_abs" if self.number("cap", CAP).to_bits() == CAP.to_bits() => {
                 self.share(|t, e| t.log_fail_parts(e).1, "log_e")
             }
@@ -135,6 +145,101 @@ impl Case<'_> {
         self.share(|t, e| t.log_fail_parts(e).0, "log_e_ratio")?;
         self.share(|t, e| ShareTest { mixed: false, ..*t }.log_fail(e), "log_e_ratio")?;
         self.share(|t, e| t.log_fail_parts(e).1, "log_e_lr")
+    }
+
+    fn relative_ratio(&self) -> Result<bool, String> {
+        let test = self.relative_test();
+        let tally = |bad, requests| Tally {
+            requests: self.input[requests].as_f64().unwrap(),
+            bad: self.input[bad].as_f64().unwrap(),
+        };
+        let parts = test.parts(tally("ec", "nc"), tally("eb", "nb"));
+        self.close("pseudo", &[parts.pseudo])?;
+        self.close("theta0", &[parts.expected])?;
+        self.close("ratio", &[parts.ratio])
+    }
+
+    fn relative_test(&self) -> RelativeTest {
+        let ShareTest { phi, mixed, horizon, .. } = self.test(0.01);
+        let (ratio, slack) = (self.number("r", f64::NAN), self.number("d", 0.0));
+        RelativeTest { ratio, slack, phi, mixed, horizon, history: self.number("p0", 0.0) }
+    }
+
+    fn relative(&self, read: impl Fn(&RelativeTest, &RelativeEvidence) -> f64, key: &str) -> Result<bool, String> {
+        let test = self.relative_test();
+        let mut e = test.start();
+        let step = |i: &Value| {
+            let tally = |bad, requests| Tally { requests: at(i, requests), bad: at(i, bad) };
+            test.update(&mut e, tally(0, 1), tally(2, 3), true);
+            read(&test, &e)
+        };
+        let logs: Vec<f64> = self.input["intervals"].as_array().unwrap().iter().map(step).collect();
+        self.close(key, if self.expected[key].is_array() { &logs } else { &logs[logs.len() - 1..] })
+    }
+
+    fn relative_hybrid(&self) -> Result<bool, String> {
+        for (key, read) in [
+            ("log_e", &RelativeTest::log_fail as &dyn Fn(&RelativeTest, &RelativeEvidence) -> f64),
+            ("log_e_ratio", &|t, e| t.log_fail_parts(e).0),
+            ("log_e_lr", &|t, e| t.log_fail_parts(e).1),
+        ] {
+            if self.expected.get(key).is_some() {
+                self.relative(read, key)?;
+            }
+        }
+        Ok(self.expected.get("log_e").is_some())
+    }
+
+    fn comparison(&self) -> Comparison {
+        let number = |key| self.number(key, f64::NAN);
+        Comparison { ratio: number("r"), slack: number("d"), candidate: number("nc"), baseline: number("nb") }
+    }
+
+    fn multipliers(&self) -> Result<bool, String> {
+        let (p_c, p_b) = (self.number("p1c", f64::NAN), self.number("p1b", f64::NAN));
+        let (sizes, best) = (self.comparison(), self.comparison().best(p_c, p_b));
+        self.close("A", &[best.candidate])?;
+        self.close("B", &[best.baseline])?;
+        let (q_c, q_b) = (p_c / best.candidate, p_b / best.baseline);
+        self.close("qc", &[q_c])?;
+        self.close("qb", &[q_b])?;
+        self.truth("residual", (q_c - sizes.ratio * q_b - sizes.slack).abs() < 1e-12)
+    }
+
+    fn log_factor(&self) -> Result<bool, String> {
+        let sizes = self.comparison();
+        let by = sizes.with(self.number("A", f64::NAN));
+        self.close("log_f", &[sizes.log_factor(by, self.number("ec", f64::NAN), self.number("eb", f64::NAN))])
+    }
+
+    fn expectation(&self) -> Result<bool, String> {
+        let (sizes, p_b) = (self.comparison(), self.number("pb", f64::NAN));
+        let by = sizes.with(self.number("A", f64::NAN));
+        let chances = |n: f64, p: f64| {
+            let chance = Binomial::new(p, n as u64).unwrap();
+            (0..=n as u64).map(move |k| (k as f64, chance.pmf(k))).collect::<Vec<_>>()
+        };
+        let of_baseline = chances(sizes.baseline, p_b);
+        let each = chances(sizes.candidate, sizes.ratio * p_b + sizes.slack).into_iter().flat_map(|(c, chance_c)| {
+            of_baseline.iter().map(move |(b, chance_b)| chance_c * chance_b * sizes.log_factor(by, c, *b).exp())
+        });
+        let expectation: f64 = each.sum();
+        self.close("expectation", &[expectation])?;
+        self.truth("le_one", expectation <= 1.0)
+    }
+
+    fn bracket(&self) -> Result<bool, String> {
+        let edges: Vec<f64> =
+            self.input["le"].as_array().unwrap().iter().map(|le| le.as_str().unwrap().parse().unwrap()).collect();
+        let bracket = Bracket::around(self.number("bound", f64::NAN), edges.iter().copied());
+        let buckets: Vec<(f64, f64)> = edges.into_iter().zip(self.list("cumulative")).collect();
+        let counted = bracket.count(&buckets).unwrap();
+        self.close("pass_bucket", &[bracket.lower])?;
+        self.close("fail_bucket", &[bracket.upper])?;
+        self.close("bad_for_pass", &[counted.most.bad])?;
+        self.close("bad_for_fail", &[counted.least.bad])?;
+        self.close("total", &[counted.least.requests])?;
+        self.close("limit", &[Bracket::limit(self.number("quantile", f64::NAN))])
     }
 
     fn least_clean_requests(&self) -> Result<bool, String> {

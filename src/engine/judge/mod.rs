@@ -11,14 +11,21 @@
 //! Waudby-Smith & Ramdas 2024 ("betting"), Lindon & Malek 2022, Vovk & Wang 2021.
 
 mod dispersion;
+mod harm;
+mod health;
 mod logspace;
+mod quantile;
 pub mod ramp;
+mod relative;
 mod share;
 
 use serde::{Deserialize, Serialize};
 
 pub use dispersion::{Dispersion, dispersion, dispersion_at};
-pub use share::{ShareEvidence, ShareTest, start_tail, start_weight};
+pub use harm::{start_tail, start_weight};
+pub use quantile::{Bracket, Counted};
+pub use relative::{Comparison, Multipliers, RatioParts, RelativeEvidence, RelativeTest};
+pub use share::{ShareEvidence, ShareTest};
 
 /// Counts beyond this are not counts: above it, `f64` no longer holds every integer.
 const MOST_REQUESTS: f64 = 9_007_199_254_740_992.0;
