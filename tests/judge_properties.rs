@@ -2,6 +2,8 @@
 //! sum it stands for, and no input can break its state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "judge_properties/environment.rs"]
+mod environment;
 #[path = "judge_properties/relative.rs"]
 mod relative;
 

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use reiter8::engine::judge::{
-    self, Bracket, Comparison, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally, ramp,
+    self, Bracket, Comparison, Moments, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally, environment,
+    information, ramp, threshold,
 };
 use serde_json::Value;
 use statrs::distribution::{Binomial, ContinuousCDF, Discrete, StudentsT};
@@ -68,6 +69,22 @@ impl Case<'_> {
             "rrs_expectation" => self.expectation(),
             "pass_rel" => self.relative(RelativeTest::log_pass, "log_e"),
             "harm_hybrid_rel" if self.has_product_start() => self.relative_hybrid(),
+            "tmix_one_sided" => self.t_mixture("log_e", &self.list("h")),
+            "tmix_seq" => self.t_mixture_crossing(),
+            "acf_temper" => {
+                let powers = self.list("r1").into_iter().zip(self.list("n")).map(|(r1, n)| judge::temper(r1, n as u32));
+                self.close("kappa", &powers.collect::<Vec<_>>())
+            }
+            "race" => self.race(),
+            "iter8_feasible" => self.threshold(),
+            "plan_abs" => self.absolute_plan(),
+            "plan_rel" => {
+                let version = |n: &str, p: &str| (self.number(n, f64::NAN), self.number(p, f64::NAN));
+                let (ratio, slack) = (self.number("r", f64::NAN), self.number("d", f64::NAN));
+                let (candidate, baseline) = (version("nc", "pc"), version("nb", "pb"));
+                self.close("I", &[information::relative(candidate, baseline, ratio, slack, self.number("phi", 1.0))])
+            }
+            "env_guard" => self.environment(),
             "hist_bracket" => self.bracket(),
             "harm_lr_abs" if self.number("cap", CAP).to_bits() == CAP.to_bits() => {
                 self.share(|t, e| t.log_fail_parts(e).1, "log_e")
@@ -228,6 +245,70 @@ impl Case<'_> {
         self.truth("le_one", expectation <= 1.0)
     }
 
+    fn environment(&self) -> Result<bool, String> {
+        let limit = self.number("limit", f64::NAN);
+        let tally = |(bad, requests)| Tally { requests, bad };
+        let intervals: Vec<Tally> = self.list("eb").into_iter().zip(self.list("nb")).map(tally).collect();
+        self.close("p", &intervals.iter().map(|t| environment::chance(*t, limit)).collect::<Vec<_>>())?;
+        let masked: Vec<Value> = intervals.iter().map(|t| environment::masked(*t, limit).into()).collect();
+        self.same("masked", &masked.into())
+    }
+
+    /// The t-mixture after every block.
+    fn t_mixture(&self, key: &str, weights: &[f64]) -> Result<bool, String> {
+        let logs = self.t_mixture_logs(weights);
+        self.close(key, if self.expected[key].is_array() { &logs } else { &logs[logs.len() - 1..] })
+    }
+
+    fn t_mixture_logs(&self, weights: &[f64]) -> Vec<f64> {
+        let mut moments = Moments::start();
+        let step = |(z, h): (f64, &f64)| {
+            moments.add_weighted(z, *h);
+            moments.log_e(true, self.number("tau2", 0.5))
+        };
+        self.list("z").into_iter().zip(weights).map(step).collect()
+    }
+
+    fn t_mixture_crossing(&self) -> Result<bool, String> {
+        let weights = self.input.get("h").map_or_else(|| vec![1.0; self.list("z").len()], numbers);
+        self.t_mixture("log_e", &weights)?;
+        let crossed = self.t_mixture_logs(&weights).iter().position(|log| *log >= 20_f64.ln());
+        self.close("first_cross", &[crossed.map_or(f64::NAN, |at| at as f64 + 1.0)])
+    }
+
+    fn race(&self) -> Result<bool, String> {
+        let rows: Vec<Vec<f64>> = self.input["E_j_over_i"].as_array().unwrap().iter().map(numbers).collect();
+        let against = |arm: usize| {
+            let others = rows.iter().enumerate().filter(|(j, _)| *j != arm);
+            judge::log_against(others.map(|(_, row)| row[arm].ln()))
+        };
+        let logs: Vec<f64> = (0..rows.len()).map(against).collect();
+        self.close("mean_for_arm", &logs.iter().map(|log| log.exp()).collect::<Vec<_>>())?;
+        self.same("eliminated", &judge::eliminated(&logs, self.number("alpha", 0.05)).into())
+    }
+
+    fn threshold(&self) -> Result<bool, String> {
+        let limits = |key: &str| self.input.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+        let at = |list: &[Value], i: usize| list.get(i).and_then(Value::as_f64);
+        let (values, lower, upper) = (limits("values"), limits("lower"), limits("upper"));
+        let met = |i| threshold::satisfied(at(&values, i), at(&lower, i), at(&upper, i));
+        let met: Vec<bool> = (0..values.len()).map(met).collect();
+        self.same("satisfied", &met.clone().into())?;
+        self.truth("feasible", met.iter().all(|met| *met))
+    }
+
+    fn absolute_plan(&self) -> Result<bool, String> {
+        let (p, limit) = (self.number("p", f64::NAN), self.number("limit", f64::NAN));
+        let found = information::absolute(p, limit, self.number("n", f64::NAN), self.number("phi", 1.0));
+        self.close("I", &[found])?;
+        let intervals = if p < limit {
+            information::intervals_to_pass(found, self.number("beta", 0.05))
+        } else {
+            information::intervals_to_fail(found, self.number("alpha", 0.05), self.number("criteria", 1.0) as u32)
+        };
+        self.close("intervals", &[intervals])
+    }
+
     fn bracket(&self) -> Result<bool, String> {
         let edges: Vec<f64> =
             self.input["le"].as_array().unwrap().iter().map(|le| le.as_str().unwrap().parse().unwrap()).collect();
@@ -317,8 +398,12 @@ impl Case<'_> {
         if right { Ok(true) } else { Err(format!("{key} is {got:?}, not {expected:?}")) }
     }
 
+    fn same(&self, key: &str, got: &Value) -> Result<bool, String> {
+        if self.expected[key] == *got { Ok(true) } else { Err(format!("{key} is {got}, not {}", self.expected[key])) }
+    }
+
     fn truth(&self, key: &str, got: bool) -> Result<bool, String> {
-        if self.expected[key] == got { Ok(true) } else { Err(format!("{key} is {got}, not {}", self.expected[key])) }
+        self.same(key, &got.into())
     }
 }
 

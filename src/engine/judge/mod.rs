@@ -10,20 +10,29 @@
 //! natural logarithms. Sources: Ramdas, Grünwald, Vovk & Shafer 2023 ("Game-theoretic statistics"), Howard et al. 2021,
 //! Waudby-Smith & Ramdas 2024 ("betting"), Lindon & Malek 2022, Vovk & Wang 2021.
 
+mod blocks;
 mod dispersion;
+pub mod environment;
 mod harm;
 mod health;
+pub mod information;
 mod logspace;
+mod mean;
 mod quantile;
+mod race;
 pub mod ramp;
 mod relative;
 mod share;
+pub mod threshold;
 
 use serde::{Deserialize, Serialize};
 
+pub use blocks::{Moments, Sample, temper};
 pub use dispersion::{Dispersion, dispersion, dispersion_at};
 pub use harm::{start_tail, start_weight};
+pub use mean::{MeanEvidence, MeanTest};
 pub use quantile::{Bracket, Counted};
+pub use race::{Arm, RaceEvidence, RaceTest, eliminated, log_against};
 pub use relative::{Comparison, Multipliers, RatioParts, RelativeEvidence, RelativeTest};
 pub use share::{ShareEvidence, ShareTest};
 
@@ -59,6 +68,14 @@ pub fn combine_fail(criteria: impl IntoIterator<Item = (f64, f64)>) -> f64 {
         (logspace::add(sum, log + weight.ln()), total + weight)
     });
     if total > 0.0 { sum - total.ln() } else { f64::NEG_INFINITY }
+}
+
+/// The criterion that the combined Fail evidence comes from: the position of the largest weight times e-value, each given
+/// as (natural logarithm, weight at least 0). `None` without evidence.
+pub fn blame(criteria: impl IntoIterator<Item = (f64, f64)>) -> Option<usize> {
+    let weighted = criteria.into_iter().map(|(log, weight)| log + weight.max(0.0).ln()).enumerate();
+    let most = weighted.filter(|(_, log)| *log > f64::NEG_INFINITY).reduce(|a, b| if b.1 > a.1 { b } else { a });
+    most.map(|(at, _)| at)
 }
 
 /// Whether every criterion's Pass e-value (natural logarithm) reaches `1/beta`, `beta` in (0, 1).
