@@ -4,6 +4,12 @@
 
 #[path = "judge_properties/environment.rs"]
 mod environment;
+#[path = "judge_properties/mean.rs"]
+mod mean;
+#[path = "judge_properties/quantile.rs"]
+mod quantile;
+#[path = "judge_properties/race.rs"]
+mod race;
 #[path = "judge_properties/relative.rs"]
 mod relative;
 
@@ -25,6 +31,24 @@ fn after(test: &ShareTest, intervals: &[Tally]) -> ShareEvidence {
 
 fn near(a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
+}
+
+/// Reproducible chance (`SplitMix64`), seeded by its content.
+struct Chance(u64);
+
+impl Chance {
+    /// Between 0 and 1, neither included.
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((mixed ^ (mixed >> 31)) >> 11) as f64 + 0.5) / 2_f64.powi(53)
+    }
+
+    /// Standard normal, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+    }
 }
 
 /// P(Bin(n, p) = k) for every k.
@@ -280,6 +304,17 @@ fn pass_evidence_counts_only_when_asked() {
 fn nothing_is_proven_without_criteria() {
     assert!(!judge::combine_pass([], 0.05));
     assert_eq!(judge::combine_fail([]).to_bits(), f64::NEG_INFINITY.to_bits());
+}
+
+#[test]
+fn the_blame_falls_on_the_heaviest_evidence() {
+    let (weak, strong) = (3_f64.ln(), 30_f64.ln());
+    assert_eq!(judge::blame([(weak, 0.5), (strong, 0.5)]), Some(1));
+    assert_eq!(judge::blame([(weak, 1.0), (strong, 0.05)]), Some(0));
+    assert_eq!(judge::blame([(weak, 1.0), (f64::INFINITY, 0.0)]), Some(0));
+    assert_eq!(judge::blame([(f64::NEG_INFINITY, 1.0)]), None);
+    let mean = judge::combine_fail([(weak, 3.0), (strong, 1.0)]).exp();
+    assert!(near(mean, (3.0 * 3.0 + 30.0) / 4.0), "{mean}");
 }
 
 #[test]

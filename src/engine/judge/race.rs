@@ -122,7 +122,7 @@ impl RaceTest {
 
     /// Rewards of an arm since the start.
     pub fn totals(&self, e: &RaceEvidence, arm: usize) -> Sample {
-        e.totals.get(arm).map_or(Sample::default(), |t| t.sample())
+        e.totals.get(arm).map_or_else(Sample::default, |t| t.sample())
     }
 }
 
