@@ -1,8 +1,13 @@
 //! The statistics behind a verdict: how strongly the requests seen so far speak against a limit, or for it.
 //!
-//! Owns the e-processes of the absolute share criterion ("at most this share of the requests is bad"), the combination
-//! of criteria, the dispersion of bad requests, and the arithmetic of the evidence-gated ramp. It draws no verdict and
-//! knows no phases, no clock and no metrics source: the engine's `shift` feeds it intervals and its `decide` reads it.
+//! Owns the e-processes of each kind of criterion: shares of bad requests against a limit ([`ShareTest`]) or against
+//! the baseline ([`RelativeTest`]), latency quantiles as shares ([`Bracket`]), means and gauges ([`MeanTest`]), the reward
+//! race ([`RaceTest`]); their combination, the dispersion of bad requests, the [`environment`] guard, and the arithmetic
+//! of the evidence-gated [`ramp`] and of planning ([`information`]). It draws no verdict and knows no phases, no clock and
+//! no metrics source: the engine's `shift` feeds it intervals and its `decide` reads it.
+//!
+//! Every kind is a `…Test`, fixed before the experiment, and a `…Evidence`, constant in size, that `update` takes one
+//! interval into: `start`, `update`, `log_fail`, `log_pass`, `restart_pass`, `interval`, `totals`.
 //!
 //! An *e-value* is a non-negative number whose expectation is at most 1 if the null hypothesis is true; an *e-process*
 //! is one that stays an e-value whenever one stops looking. By Ville's inequality it ever reaches `1/a` with probability
