@@ -80,7 +80,7 @@ impl Harm {
     /// Natural logarithms of the two parts, each `Σ_k w_k Σ_j π_j Π_{i≥j} F_i(k)` over grid points k and start times j.
     pub(super) fn log_parts(&self, horizon: u32) -> (f64, f64) {
         let waiting = start_tail(horizon, self.intervals).ln();
-        let part = |logs: &[Exact; 6], grid| logspace::add(logspace::mixture(logs.iter().map(|l| l.0), grid), waiting);
+        let part = |logs, grid| logspace::add(logspace::mixture(logs, grid), waiting);
         (part(&self.ratio, &BETS), part(&self.counts, &HARMS))
     }
 

@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 use statrs::function::beta::ln_beta;
 
 use super::Tally;
-use super::logspace::{self, Exact, boundary, no_more_than_a_number, times_ln};
+use super::logspace::{Exact, boundary, mixture, no_more_than_a_number, times_ln};
 
 /// Alternatives below the limit, as multiples of it, and their weights: from no bad request at all to just below it.
 const HEALTHS: [(f64, f64); 7] =
     [(0.0, 0.10), (0.1, 0.10), (0.25, 0.15), (0.4, 0.15), (0.55, 0.20), (0.7, 0.15), (0.85, 0.15)];
+
+/// Newton's steps at most: each doubles the digits.
+const NEWTON: u32 = 50;
 
 /// Evidence that the candidate is within its limit, and the totals that bounds are drawn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ impl Health {
 
     /// Natural logarithm of the e-value.
     pub(super) fn log_e(&self) -> f64 {
-        logspace::mixture(self.logs.iter().map(|l| l.0), &HEALTHS)
+        mixture(&self.logs, &HEALTHS)
     }
 
     /// Forgets the evidence, not the totals.
@@ -57,13 +60,34 @@ impl Health {
 
     /// Upper bound of the bad share that holds at all times at once with probability at least `1 - gamma`: the smallest
     /// share that the mixture in its Poisson form rejects. 1 if none is rejected.
+    ///
+    /// The log of the mixture grows with the share and is convex, so Newton's steps from above stay above. The first
+    /// point is where a single alternative would already do.
     pub(super) fn upper(&self, phi: f64, gamma: f64) -> f64 {
         let needed = -gamma.ln();
-        let log_evidence = |share: f64| {
-            let log = |(rho, _)| (times_ln(self.bad.0, rho) + (1.0 - rho) * share * self.requests.0) / phi;
-            logspace::mixture(HEALTHS.into_iter().map(log), &HEALTHS)
+        let lines = HEALTHS.map(|(rho, weight)| {
+            (times_ln(self.bad.0, rho) / phi + weight.ln() - needed, (1.0 - rho) * self.requests.0 / phi)
+        });
+        let enough = |(start, slope): (f64, f64)| if start < 0.0 { -start / slope } else { 0.0 };
+        let first = lines.map(enough).into_iter().fold(f64::INFINITY, f64::min);
+        let step = |share: f64| {
+            let most = lines.iter().map(|(start, slope)| start + slope * share).fold(f64::NEG_INFINITY, f64::max);
+            let (sum, slopes) = lines.iter().fold((0.0, 0.0), |(sum, slopes), (start, slope)| {
+                let part = (start + slope * share - most).exp();
+                (sum + part, slopes + part * slope)
+            });
+            (most + sum.ln()) * sum / slopes
         };
-        boundary(1.0, 0.0, |share| log_evidence(share) < needed)
+        let mut share = first;
+        for _ in 0..NEWTON {
+            let next = share - step(share);
+            // Rounding ends the descent, and without requests there is none.
+            if !(next < share && next >= 0.0) {
+                break;
+            }
+            share = next;
+        }
+        share.min(1.0)
     }
 
     /// Interval for the bad share that holds at all times at once with probability at least `1 - alpha`: Robbins'

@@ -14,8 +14,12 @@ pub(super) fn add(a: f64, b: f64) -> f64 {
 }
 
 /// `ln(Σ w·exp(log))` over a grid of (point, weight).
-pub(super) fn mixture(logs: impl IntoIterator<Item = f64>, grid: &[(f64, f64)]) -> f64 {
-    logs.into_iter().zip(grid).fold(f64::NEG_INFINITY, |sum, (log, (_, weight))| add(sum, log + weight.ln()))
+pub(super) fn mixture<const N: usize>(logs: &[Exact; N], grid: &[(f64, f64); N]) -> f64 {
+    let most = logs.iter().map(|log| log.0).fold(f64::NEG_INFINITY, f64::max);
+    if most.is_infinite() {
+        return most;
+    }
+    most + logs.iter().zip(grid).map(|(log, (_, weight))| weight * (log.0 - most).exp()).sum::<f64>().ln()
 }
 
 /// `count·ln(x)`, with `0·ln(0) = 0`.
