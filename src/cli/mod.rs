@@ -5,6 +5,7 @@
 pub mod crds;
 mod demo;
 pub mod simulate;
+mod start;
 mod style;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ enum Command {
     Run(RunArgs),
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
+    Start(start::StartArgs),
     /// Print the definitions of Experiment, Metric and Repository
     Crds(crds::Crds),
 }
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => on_runtime(run(args)),
         Command::Demo(args) => on_runtime(demo::demo(args)),
         Command::Simulate(args) => on_runtime(simulate::simulate(args)),
+        Command::Start(args) => return start::main(&args),
         Command::Crds(args) => args.run().map_err(Into::into),
     };
     match done {
@@ -50,7 +53,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs an asynchronous command. One TLS provider serves every client in the process.
-fn on_runtime(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn on_runtime<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     // A second installation changes nothing; the first one stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
