@@ -304,6 +304,14 @@ fn derived(
         return Err(manifest(to.as_str(), problem));
     }
     draft.become_candidate(name, &version_labels(request, directory, beginning))?;
+    // The comments below are the baseline's, so the first line says whose file this is.
+    let ending = if draft.text.contains("\r\n") { "\r\n" } else { "\n" };
+    let first = format!(
+        "# The candidate of {}, derived from {}; what differs is name, labels and image.",
+        beginning.experiment.name_any(),
+        beginning.gitops.promote.to
+    );
+    draft.text = format!("{first}{ending}{}", draft.text.trim_start_matches('\u{feff}'));
     Ok(draft)
 }
 
