@@ -62,6 +62,10 @@ pub struct Questions {
     pub stage: Option<StageQuestion>,
     /// Whether what this commit says about the baseline is live and rolled out.
     pub rollout: Option<CommitId>,
+    /// Whether what this commit says about both workloads is live.
+    pub sync: Option<CommitId>,
+    /// Whether the two destinations lead to the two workloads.
+    pub subsets: bool,
 }
 
 /// What is asked about a stage of the write-back.
@@ -122,6 +126,10 @@ pub struct Observation {
     pub stage: Option<Seen<StageSeen>>,
     /// The baseline's rollout.
     pub rollout: Option<Seen<Rollout>>,
+    /// Whether the workloads are what Git says: if not, which one is not.
+    pub sync: Option<Seen<Synced>>,
+    /// The destinations lead to the workloads they should, and to no other.
+    pub subsets: Option<Seen<()>>,
 }
 
 /// Who holds the target.
@@ -136,12 +144,21 @@ pub enum Lock {
 }
 
 /// Weights of the experiment's routes, percent. All its routes carry the same split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     /// Weight of the baseline's destination.
     pub baseline: u8,
     /// Weight of the candidate's destination.
     pub candidate: u8,
+    /// The field manager that wrote the weights after us, if another one did.
+    pub writer: Option<String>,
+}
+
+impl Routes {
+    /// A split of both versions: the candidate's percentage, the rest is the baseline's.
+    pub fn split(candidate: u8) -> Self {
+        Self { baseline: 100_u8.saturating_sub(candidate), candidate, writer: None }
+    }
 }
 
 /// Both workloads.
@@ -164,6 +181,10 @@ pub struct Workload {
     pub ready: u32,
     /// Image of each container, by container name, as the workload asks for it.
     pub images: BTreeMap<String, String>,
+    /// Digest of the pod template as far as it says what runs: another value is another version.
+    pub content: String,
+    /// Why its rollout will not go on by itself, in the workload's own words.
+    pub failed: Option<String>,
 }
 
 /// Requests of both versions in one interval.
@@ -246,4 +267,13 @@ pub struct Rollout {
     pub complete: bool,
     /// For people: how far it is.
     pub detail: String,
+}
+
+/// Whether the workloads in the cluster are what a commit says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// They are.
+    Yes,
+    /// This one is not: for people, with the field that differs.
+    No(String),
 }
