@@ -14,7 +14,7 @@ use serde_json::json;
 use super::style::{coloured, diff, paint, print};
 use crate::api::Span;
 use crate::gitops::edit::MAX_BYTES;
-use crate::gitops::forge::{Forge, Gitea, LocalForge};
+use crate::gitops::forge::{Forge, GitHub, Gitea, LocalForge};
 use crate::gitops::repository::{Author, Remote};
 use crate::gitops::transport::Token;
 use crate::gitops::tree::RepoPath;
@@ -141,15 +141,23 @@ pub(super) struct StartArgs {
 
 /// Runs the command; its exit codes tell a pipeline what to do.
 pub(super) fn main(args: &StartArgs) -> ExitCode {
-    let request = match args.request() {
-        Ok(request) => request,
-        Err(error) => {
-            eprintln!("reiter8: {error:#}");
-            return ExitCode::from(WRONG_ARGUMENTS);
-        }
+    let wrong = |error: anyhow::Error| {
+        eprintln!("reiter8: {error:#}");
+        ExitCode::from(WRONG_ARGUMENTS)
     };
-    let work = async { Ok(start(request, |line| eprintln!("reiter8: {line}")).await) };
-    match super::on_runtime(work) {
+    // A forge's client belongs to the runtime that it is made in.
+    let work = async {
+        Ok(match args.request() {
+            Ok(request) => Ok(start(request, |line| eprintln!("reiter8: {line}")).await),
+            Err(error) => Err(error),
+        })
+    };
+    let done = match super::on_runtime(work) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => return wrong(error),
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(Ok(started)) => match print(&args.told(&started)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, 1),
@@ -176,7 +184,7 @@ impl StartArgs {
         let local = Path::new(&self.repository);
         let (remote, forge) = if !self.repository.contains("://") && local.is_dir() {
             let path = local.canonicalize().context("--repository")?;
-            let forge = Forge::Local(LocalForge::new(&path));
+            let forge = self.pull_request.then(|| Forge::Local(LocalForge::new(&path)));
             (Remote::Local(path), forge)
         } else {
             self.over_http(token)?
@@ -188,7 +196,7 @@ impl StartArgs {
         };
         Ok(Request {
             remote,
-            forge: self.pull_request.then_some(forge),
+            forge,
             branch: self.branch.clone(),
             directory: self.path.clone(),
             templates,
@@ -209,7 +217,7 @@ impl StartArgs {
         })
     }
 
-    fn over_http(&self, token: Option<Token>) -> anyhow::Result<(Remote, Forge)> {
+    fn over_http(&self, token: Option<Token>) -> anyhow::Result<(Remote, Option<Forge>)> {
         // The address is not repeated in errors: it may hold what it must not.
         let url = Url::parse(&self.repository).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url =
@@ -224,9 +232,14 @@ impl StartArgs {
             url.scheme() == "https" || allow_http,
             "--repository: plain http shows the token to everybody on the way; use https, or add --allow-http-host {host}"
         );
+        // Only a pull request needs the forge: a plain Git server takes commits as well.
         let forge = match self.provider.as_str() {
-            "github" => bail!("--provider github is not yet supported; push without --pull-request"),
-            _ => Forge::Gitea(Gitea::new(&self.repository, token.clone(), allow_http).context("--repository")?),
+            _ if !self.pull_request => None,
+            "github" => {
+                let forge = GitHub::new(&self.repository, token.as_ref(), allow_http);
+                Some(Forge::GitHub(forge.context("--repository")?))
+            }
+            _ => Some(Forge::Gitea(Gitea::new(&self.repository, token.clone(), allow_http).context("--repository")?)),
         };
         Ok((Remote::Http { url: self.repository.clone(), credentials: token, allow_http }, forge))
     }
