@@ -280,7 +280,15 @@ fn written(
             "the Experiment, its load generator, `spec.gitops.promote.from` and `to` must be different files".into();
         return Err(manifest(&beginning.draft.path, problem));
     }
-    Ok(all.into_iter().map(|(path, text)| (path, text.into_bytes())).collect())
+    Ok(all.into_iter().map(|(path, text)| (path, ended(text).into_bytes())).collect())
+}
+
+/// A file ends with a line, also where it was cut out of a larger one.
+fn ended(mut text: String) -> String {
+    if !text.ends_with('\n') {
+        text.push_str(if text.contains("\r\n") { "\r\n" } else { "\n" });
+    }
+    text
 }
 
 /// The candidate's manifest from the baseline's.
