@@ -283,12 +283,11 @@ fn written(
     Ok(all.into_iter().map(|(path, text)| (path, ended(text).into_bytes())).collect())
 }
 
-/// A file ends with a line, also where it was cut out of a larger one.
+/// A file ends with one line's end, also where it was cut out of a larger one.
 fn ended(mut text: String) -> String {
-    if !text.ends_with('\n') {
-        text.push_str(if text.contains("\r\n") { "\r\n" } else { "\n" });
-    }
-    text
+    let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    text.truncate(text.trim_end().len());
+    text + ending
 }
 
 /// The candidate's manifest from the baseline's.
