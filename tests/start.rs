@@ -386,7 +386,7 @@ async fn a_candidate_may_have_a_template_and_a_baseline_neighbours() {
 
     let template = String::from_utf8(sample("productpage-candidate.yaml")).unwrap();
     let template =
-        template.replace("value: v2", "value: ${TAG} # ${NAME}").replace("reiter8.dev/productpage:v2", "${IMAGE}");
+        template.replace("value: v2}", "value: ${TAG}} # ${NAME}").replace("reiter8.dev/productpage:v2", "${IMAGE}");
     world.put("templates/productpage/productpage-candidate.yaml", &template);
     let ended = world.start("example/productpage:v7", &["--on-running", "supersede", "--set", "TAG=v7"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
