@@ -72,6 +72,12 @@ impl Stack {
         parts::run(&mut command)
     }
 
+    /// A part's newest process.
+    pub fn part(&self, name: &str) -> anyhow::Result<Process> {
+        let processes = super::processes(&self.site.dir);
+        processes.into_iter().rfind(|p| p.name == name).with_context(|| format!("no part is named {name}"))
+    }
+
     pub fn gateway(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.endpoints.gateway_port).into()
     }
@@ -134,11 +140,25 @@ fn weights(route: &Value) -> (u64, u64) {
 pub struct Controller {
     process: Process,
     pub port: u16,
+    start: Start,
+}
+
+/// How a controller is started.
+struct Start {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl Controller {
     fn start(stack: &Stack, binary: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let start = Start { binary: binary.into(), kubeconfig: kubeconfig.into() };
         let port = free_port()?;
+        let process = Self::spawn(stack, &start, port)?;
+        process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
+        Ok(Self { process, port, start })
+    }
+
+    fn spawn(stack: &Stack, Start { binary, kubeconfig }: &Start, port: u16) -> anyhow::Result<Process> {
         let mut command = Command::new(binary);
         command
             .env("KUBECONFIG", kubeconfig)
@@ -152,9 +172,14 @@ impl Controller {
                 &format!("replica-{port}"),
             ])
             .args(["--prometheus-url", &stack.endpoints.prometheus_url, "--listen", &format!("127.0.0.1:{port}")]);
-        let process = stack.site.spawn("reiter8", port, &mut command)?;
-        process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
-        Ok(Self { process, port })
+        stack.site.spawn("reiter8", port, &mut command)
+    }
+
+    /// Dies at once and is started again, as a kubelet restarts a container: under the same name.
+    pub fn crash(&mut self, stack: &Stack) -> anyhow::Result<()> {
+        self.kill();
+        self.process = Self::spawn(stack, &self.start, self.port)?;
+        Ok(())
     }
 
     /// Stops as Kubernetes would; how long it took.
@@ -178,6 +203,45 @@ impl Controller {
 impl Drop for Controller {
     fn drop(&mut self) {
         self.process.stop(Duration::from_secs(5));
+    }
+}
+
+/// What CI commits: a candidate's manifest and its experiment's.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub candidate: String,
+    pub experiment: String,
+}
+
+impl Change {
+    /// The candidate's container gets another variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        let line = "        - {name: VERSION, value: v2}\n";
+        let more = format!("{line}        - {{name: {name}, value: \"{value}\"}}\n");
+        self.candidate = self.candidate.replace(line, &more);
+        self
+    }
+
+    /// The ramp is in steps of a weight and its seconds.
+    pub fn steps(mut self, steps: &[(u32, u32)]) -> Self {
+        let steps: Vec<String> =
+            steps.iter().map(|(weight, hold)| format!("{{weight: {weight}, hold: {hold}s}}")).collect();
+        let line = "    weights: {maxCandidateWeight: 50}\n";
+        let more = format!("{line}    ramp: {{steps: [{}]}}\n", steps.join(", "));
+        self.experiment = self.experiment.replace(line, &more);
+        self
+    }
+
+    /// The same with another text in the experiment.
+    pub fn experiment(mut self, old: &str, new: &str) -> Self {
+        self.experiment = self.experiment.replace(old, new);
+        self
+    }
+
+    /// The same with another text in the candidate.
+    pub fn candidate(mut self, old: &str, new: &str) -> Self {
+        self.candidate = self.candidate.replace(old, new);
+        self
     }
 }
 
@@ -299,11 +363,22 @@ spec:
         )
     }
 
+    /// A candidate without errors and an experiment of this name.
+    pub fn change(&self, name: &str) -> Change {
+        Change { candidate: self.manifest(CANDIDATE, "0"), experiment: self.experiment(name) }
+    }
+
     /// What CI does: one commit with the candidate and the experiment.
     pub async fn start(&self, candidate: &Candidate) -> anyhow::Result<()> {
+        let candidate = self.manifest(CANDIDATE, &candidate.error_rate);
+        self.submit(&Change { candidate, experiment: self.experiment(NAME) }).await
+    }
+
+    /// Commits a change.
+    pub async fn submit(&self, change: &Change) -> anyhow::Result<()> {
         let files = [
-            (format!("{APP}/productpage-candidate.yaml"), Some(self.manifest(CANDIDATE, &candidate.error_rate))),
-            (format!("{APP}/experiment.yaml"), Some(self.experiment(NAME))),
+            (format!("{APP}/productpage-candidate.yaml"), Some(change.candidate.clone())),
+            (format!("{APP}/experiment.yaml"), Some(change.experiment.clone())),
         ];
         self.commit("Try the next product page", &files).await
     }
@@ -405,14 +480,18 @@ spec:
 
     /// The VirtualService as it is now.
     pub async fn virtual_service(&self) -> anyhow::Result<DynamicObject> {
-        let resource = kube::api::ApiResource {
-            group: "networking.istio.io".into(),
-            version: "v1".into(),
-            api_version: "networking.istio.io/v1".into(),
-            kind: "VirtualService".into(),
-            plural: "virtualservices".into(),
-        };
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &virtual_services());
         Ok(api.get("bookinfo").await?)
+    }
+}
+
+/// The resource of Istio's routes.
+pub fn virtual_services() -> kube::api::ApiResource {
+    kube::api::ApiResource {
+        group: "networking.istio.io".into(),
+        version: "v1".into(),
+        api_version: "networking.istio.io/v1".into(),
+        kind: "VirtualService".into(),
+        plural: "virtualservices".into(),
     }
 }
