@@ -157,6 +157,6 @@ fn people_and_a_running_experiment() {
             ("h", Box::new(|| on.block_on(reverted(&stack)))),
             ("i", Box::new(|| on.block_on(rejected(&stack)))),
         ],
-        &controller,
+        controller.log_file(),
     );
 }

@@ -98,6 +98,15 @@ impl Gitea {
         Ok(pulls)
     }
 
+    /// The names of all branches, sorted.
+    pub async fn branches(&self) -> anyhow::Result<Vec<String>> {
+        let list = self.here(Method::GET, "/branches?limit=50", None).await?;
+        let names = list.as_array().into_iter().flatten().filter_map(|b| Some(b.get("name")?.as_str()?.to_owned()));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Closes a request without a merge.
     pub async fn close(&self, number: u64) -> anyhow::Result<()> {
         self.here(Method::PATCH, &format!("/pulls/{number}"), Some(json!({"state": "closed"}))).await?;

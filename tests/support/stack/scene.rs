@@ -4,6 +4,7 @@
 //! they share nothing but the parts. What happened is taken from watches, which skip nothing, not from looking now and
 //! then.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use super::load::{Counts, Load};
-use super::trial::{APP, Controller, Stack, Trial, virtual_services};
+use super::trial::{APP, Stack, Trial, virtual_services};
 
 /// Patience with anything that involves people's tools: a sync, a rollout, an experiment of a minute.
 pub const LONG: Duration = Duration::from_secs(240);
@@ -310,8 +311,12 @@ impl<'a> Scene<'a> {
 /// One scenario by its name.
 pub type Part<'a> = (&'static str, Box<dyn FnOnce() -> anyhow::Result<()> + Send + 'a>);
 
-/// Plays scenarios side by side, each on a thread of its own, and panics with what went wrong in each.
-pub fn play(parts: Vec<Part<'_>>, controller: &Controller) {
+/// Plays scenarios side by side, each on a thread of its own, and panics with what went wrong in each. With
+/// `REITER8_SCENES=d,h` only those. `log` is the controller's.
+pub fn play(parts: Vec<Part<'_>>, log: &Path) {
+    let wanted = std::env::var("REITER8_SCENES").ok();
+    let plays = |name: &str| wanted.as_ref().is_none_or(|w| w.split(',').any(|w| name.split(", ").any(|n| n == w)));
+    let parts: Vec<Part<'_>> = parts.into_iter().filter(|(name, _)| plays(name)).collect();
     let failures: Vec<String> = std::thread::scope(|scope| {
         let threads: Vec<_> = parts.into_iter().map(|(name, part)| (name, scope.spawn(part))).collect();
         let ended = threads.into_iter().map(|(name, thread)| (name, thread.join()));
@@ -324,7 +329,7 @@ pub fn play(parts: Vec<Part<'_>>, controller: &Controller) {
             .collect()
     });
     if !failures.is_empty() {
-        let log = controller.log();
+        let log = std::fs::read_to_string(log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let end = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n");
         panic!("{}\nthe controller's log ends with:\n{end}", failures.join("\n\n"));

@@ -196,7 +196,11 @@ impl Controller {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.process.log).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    pub fn log_file(&self) -> &Path {
+        &self.process.log
     }
 }
 
@@ -461,6 +465,41 @@ spec:
             Ok(open.and_then(|p| p.get("number")?.as_u64()))
         })
         .await
+    }
+
+    /// The addresses of a version's pods.
+    pub async fn pods(&self, version: &str) -> anyhow::Result<Vec<String>> {
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let list = pods.list(&ListParams::default().labels(&format!("version={version}"))).await?;
+        let address =
+            |p: &k8s_openapi::api::core::v1::Pod| p.status.as_ref()?.pod_ip.as_ref().map(|ip| format!("{ip}:9080"));
+        Ok(list.iter().filter_map(address).collect())
+    }
+
+    /// Kills the processes of a version's pods, as the kernel does when memory runs out; how many they were.
+    pub async fn kill_pods(&self, version: &str) -> anyhow::Result<usize> {
+        let (addresses, node) = (self.pods(version).await?, self.stack.part("node")?.pid);
+        let mut killed = 0;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+            let arguments = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let ours = status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|p| p.trim() == node.to_string()));
+            if ours && arguments.split('\0').any(|a| addresses.iter().any(|address| a == address)) {
+                parts::run(Command::new("kill").args(["-KILL", &pid.to_string()]))?;
+                killed += 1;
+            }
+        }
+        Ok(killed)
+    }
+
+    /// Makes a version's pods answer with this share of errors from now on.
+    pub async fn behave(&self, version: &str, errors: f64) -> anyhow::Result<()> {
+        for address in self.pods(version).await? {
+            let url = format!("http://{address}/behave/errors/{errors}");
+            reqwest::Client::new().post(url).send().await?.error_for_status()?;
+        }
+        Ok(())
     }
 
     /// Names of the Deployments and Experiments in the namespace.
