@@ -172,6 +172,12 @@ async fn without_metrics(stack: &Stack, scene: Scene<'_>) -> anyhow::Result<()> 
     scene.state("new evidence", SHORT, |s| s.progress("/intervals").as_u64() > looks).await?;
     scene.say(&format!("evidence goes on {:.1} s after Prometheus is back", back.elapsed().as_secs_f64()));
     let verdict = scene.state("a verdict", LONG, |s| s.status.outcome.is_some()).await?;
+    // What happened during the outage, at another weight, is no evidence for a Pass at the final one.
+    let counted = |s: &State| s.status.criteria.first().and_then(|c| c.requests).unwrap_or(0);
+    let deciding = |s: &&State| s.phase() == "Deciding";
+    let counted: Vec<i64> = scene.record.look().states.iter().filter(deciding).map(counted).collect();
+    let jump = counted.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(0);
+    ensure!(jump < 4 * 2 * i64::from(RPS), "one look at the final weight took in {jump} requests: {counted:?}");
     ensure!(verdict.reason() == "Proven", "{}: {}", verdict.reason(), verdict.message());
     ensure!(scene.record.look().planned() == [10, 30, 50], "{:?}", scene.record.look().planned());
     ensure!(took <= 2 * INTERVAL, "the reason came after {took:?}, more than two intervals");
