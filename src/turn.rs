@@ -39,7 +39,7 @@ pub async fn turn<W: World, L: Ledger>(
 ) -> Result<Step, Unavailable> {
     let seen = world.observe(plan, &engine::ask(plan, progress, now)).await;
     let step = engine::step(plan, progress, &seen, now);
-    if step.progress != *progress {
+    if !step.progress.same_record(progress) {
         ledger.commit(&step.progress).await?;
     }
     ledger.tell(&step.notices).await;

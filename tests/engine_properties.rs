@@ -47,7 +47,8 @@ fn chance() -> impl Strategy<Value = Chance> {
 
 fn plan(chance: &Chance) -> Plan {
     let seconds = SignedDuration::from_secs;
-    let steps = [(5, 60), (20, 60), (40, 0)].map(|(weight, hold)| Rung { weight, hold: seconds(hold) });
+    let steps =
+        [(5, 60), (20, 60), (40, 0)].map(|(weight, hold)| Rung { weight, hold: seconds(hold), approval: false });
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
@@ -55,6 +56,8 @@ fn plan(chance: &Chance) -> Plan {
         candidate: Version { name: "next".into(), workload: "app-next".into() },
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
         cap: 40,
+        capacity: None,
+        wishes: vec![],
         criteria: vec![Criterion { metric: "istio/error-rate".into(), limit: 0.01 }],
         analysis: Analysis {
             false_rollback: 0.05,
@@ -67,7 +70,12 @@ fn plan(chance: &Chance) -> Plan {
             hard_deadline: seconds(1800),
             on_undecided: chance.on_undecided,
         },
-        gitops: Some(Gitops { base_branch: "main".into(), stale_after: seconds(86_400), drain: seconds(10) }),
+        gitops: Some(Gitops {
+            base_branch: "main".into(),
+            stale_after: seconds(86_400),
+            drain: seconds(10),
+            waiting: WhileWaiting::Hold,
+        }),
     }
 }
 
@@ -219,7 +227,7 @@ fn turn(
     assert!(rising, "the ramp went from {} to {}", progress.weight, done.progress.weight);
     let text = serde_json::to_string(&done.progress).unwrap();
     let read: Progress = serde_json::from_str(&text).unwrap();
-    assert_eq!(read, done.progress, "progress survives its status");
+    assert!(read.same_record(&done.progress), "progress survives its status");
     *progress = done.progress;
     let survives = if die % 7 == 5 { usize::from(die % 3) } else { usize::MAX };
     for effect in done.effects.iter().take(survives) {

@@ -7,7 +7,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use reiter8::gitops::forge::{Forge, ForgeError, LocalForge, NewPull, PullState};
-use reiter8::gitops::plan::{Change, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use reiter8::gitops::plan::{
+    Change, FileOp, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_promote,
+};
 use reiter8::gitops::repository::{Lease, PushError, Remote, Session};
 use reiter8::gitops::transport::Limits;
 use reiter8::gitops::tree::{Blob, BlobId, Entry, EntryKind, Files, RepoPath, TreeError, read};
@@ -30,9 +32,7 @@ async fn promote_and_clean_up_restore_the_directory_with_the_new_baseline() {
 
     let change = plan_promote(&session.files().unwrap(), &spec()).unwrap();
     assert_eq!((change.files.len(), change.unpromoted.len()), (1, 0));
-    let tested =
-        baseline_template(&session.files().unwrap(), &Spec { to: spec().from, baseline: spec().candidate, ..spec() })
-            .unwrap();
+    let tested = candidate_template(&session.files().unwrap(), &spec()).unwrap();
     for (branch, expected_files) in [("iter8/promote", 6), ("iter8/cleanup", 3)] {
         let change = if branch == "iter8/promote" {
             change.clone()

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{Pair, Unavailable, Window};
 use reiter8::live::{
-    Binding, Counts, Destination, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, builtin,
+    Binding, Counts, Destination, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, WeightsAt, builtin,
 };
 use serde_json::json;
 
@@ -133,8 +133,7 @@ fn versions(baseline: &str, candidate: &str) -> Versions {
         created: at(BEGAN),
         target: "shop/app".into(),
         routes: RouteBinding {
-            virtual_service: "app".into(),
-            routes: vec![],
+            weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
             baseline: to("stable"),
             candidate: to("next"),
         },

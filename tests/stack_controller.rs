@@ -1,4 +1,4 @@
-//! The controller against a real API server, with the rights that its manifests grant and no more.
+//! The controller against a real API server, with the rights that its chart grants and no more.
 //!
 //! No Git here: what concerns resources, status, the queue, the finalizer, the fences and the lease.
 

@@ -9,12 +9,16 @@ mod stack;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use reiter8::api::Experiment;
+use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::{
     Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Unavailable, Version,
 };
-use reiter8::live::{Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding};
+use reiter8::live::{
+    Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding, WeightField, WeightsAt,
+};
 use reiter8::turn::World;
 use serde_json::{Value, json};
 use stack::Site;
@@ -25,6 +29,7 @@ const NAMESPACE: &str = "default";
 /// An API server that knows our kinds and Istio's; it ends with the test.
 struct Cluster {
     site: Site,
+    kube: Kube,
     client: Client,
     _dir: tempfile::TempDir,
 }
@@ -39,10 +44,11 @@ impl Cluster {
         if started.is_err() {
             let _ = stack::down(&site.dir);
         }
-        Ok(Self { client: started?, site, _dir: dir })
+        let (kube, client) = started?;
+        Ok(Self { client, kube, site, _dir: dir })
     }
 
-    async fn kube(site: &Site) -> anyhow::Result<Client> {
+    async fn kube(site: &Site) -> anyhow::Result<(Kube, Client)> {
         let kube = parts::kube(site)?;
         let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
         let istio = site.bin.join("istio-crds.yaml");
@@ -53,7 +59,11 @@ impl Cluster {
         parts::kubectl(site, &kube, &wait, None)?;
         let file = kube::config::Kubeconfig::read_from(&kube.kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
+        Ok((kube, Client::try_from(config)?))
+    }
+
+    fn kubectl(&self, args: &[&str], input: Option<&str>) {
+        parts::kubectl(&self.site, &self.kube, args, input).unwrap();
     }
 
     fn routes(&self) -> Api<DynamicObject> {
@@ -73,6 +83,11 @@ impl Cluster {
 
     /// The world of an experiment on the target `default/app`.
     fn live(&self, name: &str, uid: &str, contenders: Vec<Contender>) -> Live {
+        self.live_at(name, uid, contenders, in_routes("app", &["first", "second"], false))
+    }
+
+    /// The same with its weights elsewhere.
+    fn live_at(&self, name: &str, uid: &str, contenders: Vec<Contender>, weights: WeightsAt) -> Live {
         let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
         let version = |workload: &str| VersionBinding { workload: workload.into(), ..VersionBinding::default() };
         let binding = Binding {
@@ -81,12 +96,7 @@ impl Cluster {
             uid: uid.into(),
             created: Timestamp::from_second(100).unwrap(),
             target: "default/app".into(),
-            routes: RouteBinding {
-                virtual_service: "app".into(),
-                routes: vec!["first".into(), "second".into()],
-                baseline: to("stable"),
-                candidate: to("next"),
-            },
+            routes: RouteBinding { weights, baseline: to("stable"), candidate: to("next") },
             baseline: version("app"),
             candidate: version("app-next"),
             metrics: vec![],
@@ -100,6 +110,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = stack::down(&self.site.dir);
     }
+}
+
+fn in_routes(name: &str, routes: &[&str], delegate: bool) -> WeightsAt {
+    WeightsAt::VirtualService { name: name.into(), routes: routes.iter().map(ToString::to_string).collect(), delegate }
 }
 
 /// A plan, of which the live world needs nothing.
@@ -118,6 +132,8 @@ fn plan() -> Plan {
         candidate: version("app-next"),
         ramp: Ramp::Steps(vec![]),
         cap: 50,
+        capacity: None,
+        wishes: vec![],
         criteria: vec![],
         analysis: Analysis {
             false_rollback: 0.05,
@@ -136,6 +152,10 @@ fn plan() -> Plan {
 
 async fn seen(live: &Live) -> Observation {
     live.observe(&plan(), &Questions::default()).await
+}
+
+async fn routes(live: &Live) -> Result<Routes, Unavailable> {
+    seen(live).await.routes.unwrap()
 }
 
 async fn weights(live: &Live) -> Result<(u8, u8), Unavailable> {
@@ -167,7 +187,13 @@ async fn on_a_real_api_server() {
     let cluster = Cluster::start().await.unwrap();
     weights_are_written_together_and_nothing_else(&cluster).await;
     who_is_late_sees_a_conflict(&cluster).await;
+    whoever_wrote_the_weights_after_us_is_named(&cluster).await;
+    a_third_destination_is_named(&cluster).await;
     a_rollback_does_not_wait_for_a_route_that_is_gone(&cluster).await;
+    a_delegate_is_one(&cluster).await;
+    the_sample_of_a_delegate_works(&cluster).await;
+    weights_may_be_in_any_field(&cluster).await;
+    destinations_lead_to_their_own_workloads(&cluster).await;
     Box::pin(one_experiment_holds_the_target(&cluster)).await;
     only_our_finalizer_goes(&cluster).await;
 }
@@ -215,6 +241,50 @@ async fn who_is_late_sees_a_conflict(cluster: &Cluster) {
     assert_eq!(patch(wrong).await, (422, true));
 }
 
+/// Writes as somebody else does.
+async fn edit(api: &Api<DynamicObject>, name: &str, manager: &str, operations: Value) {
+    let patch: json_patch::Patch = serde_json::from_value(operations).unwrap();
+    let params = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
+    api.patch(name, &params, &Patch::Json::<()>(patch)).await.unwrap();
+}
+
+async fn whoever_wrote_the_weights_after_us_is_named(cluster: &Cluster) {
+    let live = cluster.live("me", "u1", vec![]);
+    let writer = async || routes(&live).await.unwrap().writer;
+    live.perform(&Effect::Route(30)).await.unwrap();
+    assert_eq!(writer().await, None);
+    let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]);
+    edit(&cluster.routes(), "app", "kubectl-label", label).await;
+    assert_eq!(writer().await, None, "a label is no weight");
+    let weight = |value: u8| json!([{"op": "add", "path": "/spec/http/1/route/0/weight", "value": value}]);
+    edit(&cluster.routes(), "app", "kubectl-edit", weight(77)).await;
+    assert_eq!(writer().await.as_deref(), Some("kubectl-edit"));
+    live.perform(&Effect::Route(30)).await.unwrap();
+    assert_eq!(writer().await, None);
+    // Server-side apply, as GitOps tools do it, of what Git says.
+    let params = PatchParams::apply("argocd-controller").force();
+    cluster.routes().patch("app", &params, &Patch::Apply(&virtual_service())).await.unwrap();
+    assert_eq!(writer().await.as_deref(), Some("argocd-controller"));
+    live.perform(&Effect::Route(30)).await.unwrap();
+    assert_eq!((writer().await, weights(&live).await), (None, Ok((70, 30))));
+}
+
+async fn a_third_destination_is_named(cluster: &Cluster) {
+    let live = cluster.live("me", "u1", vec![]);
+    let third = json!({"destination": {"host": "app", "subset": "old"}, "weight": 20});
+    let add = json!([{"op": "add", "path": "/spec/http/1/route/-", "value": third}]);
+    edit(&cluster.routes(), "app", "kubectl-edit", add).await;
+    let others = routes(&live).await.unwrap_err();
+    assert!(others.reason == "RouteHasOthers" && others.message.contains("20 %"), "{others}");
+    // The way home is open all the same.
+    live.perform(&Effect::Route(0)).await.unwrap();
+    let idle = json!([{"op": "add", "path": "/spec/http/1/route/2/weight", "value": 0}]);
+    edit(&cluster.routes(), "app", "kubectl-edit", idle).await;
+    assert_eq!(weights(&live).await, Ok((100, 0)));
+    let remove = json!([{"op": "remove", "path": "/spec/http/1/route/2"}]);
+    edit(&cluster.routes(), "app", "kubectl-edit", remove).await;
+}
+
 async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
     let (routes, live) = (cluster.routes(), cluster.live("me", "u1", vec![]));
     let remove: json_patch::Patch = serde_json::from_value(json!([{"op": "remove", "path": "/spec/http/2"}])).unwrap();
@@ -225,6 +295,167 @@ async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
     let left = routes.get("app").await.unwrap().data;
     assert_eq!(left.pointer("/spec/http/1/route/0/weight"), Some(&json!(0)));
     assert_eq!(left.pointer("/spec/http/1/route/1/weight"), Some(&json!(100)));
+}
+
+async fn a_delegate_is_one(cluster: &Cluster) {
+    let api = cluster.routes();
+    let live = |name: &str| cluster.live_at("me", "u1", vec![], in_routes(name, &[], true));
+    let refused = async |name: &str| routes(&live(name)).await.unwrap_err().reason;
+    assert_eq!(refused("app").await, "NotADelegate");
+    assert_eq!(refused("app-routes").await, "DelegateMissing");
+    let mut delegate = virtual_service();
+    delegate.metadata.name = Some("app-routes".into());
+    delegate.data["spec"].as_object_mut().unwrap().remove("hosts");
+    api.create(&PostParams::default(), &delegate).await.unwrap();
+    live("app-routes").perform(&Effect::Route(40)).await.unwrap();
+    // No name was asked for: all three routes that lead to both.
+    assert_eq!(weights(&live("app-routes")).await, Ok((60, 40)));
+    let written = api.get("app-routes").await.unwrap();
+    for path in ["0/route/1", "1/route/0", "2/route/1"] {
+        assert_eq!(written.data.pointer(&format!("/spec/http/{path}/weight")), Some(&json!(40)), "{path}");
+    }
+    edit(&api, "app-routes", "kubectl-edit", json!([{"op": "add", "path": "/spec/gateways", "value": ["mesh"]}])).await;
+    assert_eq!(refused("app-routes").await, "NotADelegate");
+}
+
+/// The sample of a delegate, as it is in the repository.
+async fn the_sample_of_a_delegate_works(cluster: &Cluster) {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
+    cluster.kubectl(&["create", "namespace", "bookinfo"], None);
+    for file in ["delegate/routing.yaml", "bookinfo/productpage.yaml", "bookinfo/productpage-candidate.yaml"] {
+        cluster.kubectl(&["apply", "-f", &format!("{samples}/{file}")], None);
+    }
+    let text = std::fs::read_to_string(format!("{samples}/delegate/experiment.yaml")).unwrap();
+    let resolved = resolve(&serde_saphyr::from_str(&text).unwrap(), &Referred::default()).unwrap();
+    let prometheus = Prometheus::new("http://127.0.0.1:9").unwrap();
+    let live = Live::new(cluster.client.clone(), prometheus, NAMESPACE, resolved.binding, None, vec![]);
+    let asked = Questions { subsets: true, ..Questions::default() };
+    let seen = live.observe(&resolved.plan, &asked).await;
+    assert_eq!(seen.subsets, Some(Ok(())));
+    let Some(Ok(Routes { baseline: 100, candidate: 0, .. })) = seen.routes else { panic!("{:?}", seen.routes) };
+    live.perform(&Effect::Route(30)).await.unwrap();
+    assert_eq!(weights(&live).await, Ok((70, 30)));
+}
+
+/// A kind that nobody knows: weights as numbers, and as texts.
+const SPLITS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: splits.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {kind: Split, plural: splits, singular: split}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+";
+
+async fn weights_may_be_in_any_field(cluster: &Cluster) {
+    let field = |kind: &str, name: &str, path: &str| WeightField {
+        kind: GroupVersionKind::gvk("example.com", "v1", kind),
+        name: name.into(),
+        path: path.parse().unwrap(),
+    };
+    let live = |baseline, candidate| cluster.live_at("me", "u1", vec![], WeightsAt::Fields { baseline, candidate });
+    let (one, other) = (field("Split", "one", ".spec.to[0].share"), field("Split", "one", ".spec.to[1].share"));
+    let together = live(one.clone(), other);
+    let unknown = routes(&together).await.unwrap_err();
+    assert!(unknown.reason == "RouteNotFound" && unknown.message.contains("no kind `Split`"), "{unknown}");
+    cluster.kubectl(&["apply", "-f", "-"], Some(SPLITS));
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd/splits.example.com"], None);
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Split"));
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), NAMESPACE, &resource);
+    let create = async |name: &str, spec: Value| {
+        let object = DynamicObject::new(name, &resource).data(json!({"spec": spec}));
+        let params = PostParams { field_manager: Some("tests".into()), ..PostParams::default() };
+        api.create(&params, &object).await.unwrap();
+    };
+    create("one", json!({"to": [{"share": 100, "name": "a"}, {"name": "b"}], "other": true})).await;
+    create("two", json!({"share": "0"})).await;
+    assert_eq!(routes(&together).await.unwrap(), Routes { writer: Some("tests".into()), ..Routes::split(0) });
+    together.perform(&Effect::Route(25)).await.unwrap();
+    assert_eq!(routes(&together).await.unwrap(), Routes::split(25));
+    let spec = async |name: &str| api.get(name).await.unwrap().data["spec"].clone();
+    assert_eq!(
+        spec("one").await,
+        json!({"to": [{"share": 75, "name": "a"}, {"share": 25, "name": "b"}], "other": true})
+    );
+    edit(&api, "one", "kubectl-edit", json!([{"op": "add", "path": "/spec/to/1/share", "value": 50}])).await;
+    let edited = routes(&together).await.unwrap();
+    assert_eq!((edited.candidate, edited.writer.as_deref()), (50, Some("kubectl-edit")));
+    // Iter8's own use of it: two weights of a VirtualService.
+    let route = |index: u8| WeightField {
+        kind: GroupVersionKind::gvk("networking.istio.io", "v1beta1", "VirtualService"),
+        name: "app".into(),
+        path: format!(".spec.http[1].route[{index}].weight").parse().unwrap(),
+    };
+    let istio = live(route(1), route(0));
+    istio.perform(&Effect::Route(45)).await.unwrap();
+    assert_eq!(routes(&istio).await.unwrap(), Routes::split(45));
+    edit(
+        &cluster.routes(),
+        "app",
+        "kubectl-edit",
+        json!([{"op": "add", "path": "/spec/http/1/timeout", "value": "4s"}]),
+    )
+    .await;
+    assert_eq!(routes(&istio).await.unwrap().writer.as_deref(), Some("kubectl-edit"), "the routes are one list");
+    istio.perform(&Effect::Route(0)).await.unwrap();
+    // Two objects, one of which keeps its weight as a text.
+    let apart = live(one.clone(), field("Split", "two", ".spec.share"));
+    for candidate in [100, 60, 0] {
+        apart.perform(&Effect::Route(candidate)).await.unwrap();
+        assert_eq!(routes(&apart).await.unwrap(), Routes::split(candidate));
+    }
+    assert_eq!(spec("two").await, json!({"share": "0"}));
+    // One is gone: the other one can still be brought home.
+    apart.perform(&Effect::Route(60)).await.unwrap();
+    let half = live(one, field("Split", "three", ".spec.share"));
+    assert_eq!(routes(&half).await.unwrap_err().reason, "RouteIncomplete");
+    half.perform(&Effect::Route(0)).await.unwrap();
+    assert_eq!(spec("one").await["to"][0]["share"], 100);
+    let everywhere = field("Split", "one", ".spec.nowhere.share");
+    assert_eq!(routes(&live(everywhere.clone(), everywhere)).await.unwrap_err().reason, "RouteNotFound");
+    let mut node = field("Node", "n", ".spec.share");
+    node.kind = GroupVersionKind::gvk("", "v1", "Node");
+    assert_eq!(routes(&live(node.clone(), node)).await.unwrap_err().reason, "NotSupported");
+}
+
+async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
+    let apply = |object: Value| {
+        cluster.kubectl(&["apply", "-f", "-"], Some(&object.to_string()));
+    };
+    let live = cluster.live_at("me", "u1", vec![], in_routes("app", &["first"], false));
+    let asked = Questions { subsets: true, ..Questions::default() };
+    let check = async || live.observe(&plan(), &asked).await.subsets.unwrap();
+    let reason = async || check().await.unwrap_err().reason;
+    assert_eq!(reason().await, "WorkloadNotFound");
+    for (name, version) in [("app", "stable"), ("app-next", "next")] {
+        let labels = json!({"app": "app", "version": version});
+        apply(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": "a:1"}]}}}}));
+    }
+    assert_eq!(reason().await, "ServiceNotFound");
+    apply(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"},
+        "spec": {"selector": {"app": "app"}, "ports": [{"port": 80}]}}));
+    assert_eq!(reason().await, "SubsetNotFound");
+    let rule = |next: Value| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "app"},
+        "spec": {"host": "app", "subsets": [{"name": "stable", "labels": {"version": "stable"}}, {"name": "next", "labels": next}]}})
+    };
+    for (labels, words) in [(json!({"version": "nxt"}), "version=nxt"), (json!({"app": "app"}), "as well as")] {
+        apply(rule(labels));
+        let mismatch = check().await.unwrap_err();
+        assert!(mismatch.reason == "SubsetMismatch" && mismatch.message.contains(words), "{mismatch}");
+    }
+    apply(rule(json!({"version": "next"})));
+    assert_eq!(check().await, Ok(()));
+    let workloads = seen(&live).await.workloads.unwrap().unwrap();
+    assert_ne!(workloads.baseline.content, workloads.candidate.content);
 }
 
 fn contender(experiment: &Experiment, completed: bool) -> Contender {

@@ -86,7 +86,7 @@ impl RepositorySpec {
 pub enum Provider {
     /// Gitea or Forgejo.
     Gitea,
-    /// GitHub or GitHub Enterprise.
+    /// GitHub or GitHub Enterprise. A fine-grained token needs to read and write contents and pull requests.
     GitHub,
 }
 

@@ -19,13 +19,13 @@ use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
-use super::{Context, references, resolve};
+use super::{Context, references, resolve, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
 use crate::gitops::WriteBack;
 use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
-use crate::turn;
+use crate::turn::{self, Ledger as _};
 
 /// Turns in one reconcile; an experiment that wants more is put at the end of the queue, so that it starves no other.
 const TURNS: usize = 16;
@@ -44,10 +44,12 @@ pub(super) async fn run(
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let client = context.client.clone();
+    let namespace = context.watch_namespace.clone();
+    let namespace = namespace.as_deref();
     let (experiments, writer) = reflector::store();
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
-    let watched = watcher(Api::<DeserializeGuard<Experiment>>::all(client.clone()), watcher::Config::default())
+    let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
         .applied_objects()
@@ -64,18 +66,21 @@ pub(super) async fn run(
         while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
         readiness.done("experiments");
     });
-    let virtual_services = Api::<DynamicObject>::all_with(client.clone(), &virtual_service());
+    let virtual_services: Api<DynamicObject> = match namespace {
+        None => Api::all_with(client.clone(), &virtual_service()),
+        Some(name) => Api::namespaced_with(client.clone(), name, &virtual_service()),
+    };
     let (by_route, by_workload, by_repository) = (experiments.clone(), experiments.clone(), experiments.clone());
     let backoff = Arc::new(Backoff::default());
     let failed = Arc::clone(&backoff);
-    Controller::for_stream(watched, experiments.clone())
+    Controller::for_stream(changed, experiments.clone())
         .watches_with(virtual_services, virtual_service(), watcher::Config::default(), move |object| {
             concerned(&by_route, |e| references::uses_virtual_service(e, &object))
         })
-        .watches(Api::<Deployment>::all(client.clone()), watcher::Config::default(), move |object| {
+        .watches(watched::<Deployment>(&client, namespace), watcher::Config::default(), move |object| {
             concerned(&by_workload, |e| references::uses_workload(e, &object))
         })
-        .watches(Api::<Repository>::all(client), watcher::Config::default(), move |object| {
+        .watches(watched::<Repository>(&client, namespace), watcher::Config::default(), move |object| {
             concerned(&by_repository, |e| references::uses_repository(e, &object))
         })
         .with_config(Config::default().concurrency(CONCURRENCY))
@@ -239,8 +244,9 @@ async fn turns(
     mut progress: Progress,
 ) -> Result<Action, Unavailable> {
     for _ in 0..TURNS {
-        let Step { progress: next, effects, wake, .. } =
-            turn::turn(live, ledger, plan, &progress, Timestamp::now()).await?;
+        let turned = turn::turn(live, ledger, plan, &progress, Timestamp::now()).await;
+        ledger.tell(&live.remarks()).await;
+        let Step { progress: next, effects, wake, .. } = turned?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
         }

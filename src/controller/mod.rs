@@ -6,16 +6,18 @@
 
 mod experiments;
 mod ledger;
-mod references;
+pub(crate) mod references;
 mod refusal;
 pub mod resolve;
+mod routes;
 pub mod run;
-mod status;
+pub mod status;
 mod support;
+mod wishes;
 
 use std::sync::Arc;
 
-use kube::Client;
+use kube::{Api, Client};
 use kube_runtime::events::{Recorder, Reporter};
 
 pub use refusal::Refusal;
@@ -43,6 +45,8 @@ struct Context {
     metrics: Arc<Metrics>,
     /// Namespace of the targets' Leases.
     namespace: String,
+    /// The only namespace that is looked at, if not all are.
+    watch_namespace: Option<String>,
     /// Hosts that may be reached by plain http.
     http_hosts: Vec<String>,
 }
@@ -56,7 +60,17 @@ impl Context {
             client,
             metrics,
             namespace: args.namespace.clone(),
+            watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
         })
     }
+}
+
+/// The objects of a kind that are looked at: those of one namespace, or all.
+fn watched<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name))
 }

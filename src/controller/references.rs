@@ -12,7 +12,7 @@ use crate::engine::Unavailable;
 use crate::gitops::transport::Token;
 
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
-pub(super) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
+pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
     let namespace = experiment.namespace().unwrap_or_default();
     let mut metrics = BTreeMap::new();
     for objective in experiment.spec.criteria.objectives.iter().filter(|o| !o.metric.contains('/')) {
@@ -70,10 +70,18 @@ fn repository_name(experiment: &Experiment) -> Option<(String, String)> {
 
 /// Whether an experiment shifts weights in this VirtualService.
 pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObject) -> bool {
-    let written = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    let spec = &experiment.spec;
+    let written = spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
     // `name` or `namespace/name`; another namespace than the experiment's is refused.
     let named = written.map(|w| w.rsplit('/').next().unwrap_or(w));
-    experiment.namespace() == object.namespace() && named == object.metadata.name.as_deref()
+    // A reference of any other kind is not watched: the engine looks again in time.
+    let referred = std::iter::once(&spec.version_info.baseline)
+        .chain(&spec.version_info.candidates)
+        .filter_map(|v| v.weight_obj_ref.as_ref())
+        .filter(|r| r.kind.as_deref() == Some("VirtualService"))
+        .filter_map(|r| r.name.as_deref());
+    experiment.namespace() == object.namespace()
+        && named.into_iter().chain(referred).any(|name| Some(name) == object.metadata.name.as_deref())
 }
 
 /// Whether an experiment compares this workload.
@@ -89,4 +97,36 @@ pub(super) fn uses_workload(experiment: &Experiment, object: &impl Resource) -> 
 /// Whether an experiment writes to this repository.
 pub(super) fn uses_repository(experiment: &Experiment, object: &Repository) -> bool {
     repository_name(experiment) == object.namespace().zip(object.metadata.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_virtual_service_concerns_who_names_it_in_either_way() {
+        let experiment = |traffic: Value, reference: Value| -> Experiment {
+            let version = |name: &str| json!({"name": name, "weightObjRef": reference.clone()});
+            serde_json::from_value(json!({
+                "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment", "metadata": {"name": "x", "namespace": "ns"},
+                "spec": {"target": "ns/app", "strategy": {"testingPattern": "Canary"}, "traffic": traffic,
+                    "versionInfo": {"baseline": version("a"), "candidates": [version("b")]},
+                    "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]}},
+            }))
+            .unwrap()
+        };
+        let object =
+            |namespace: &str, name: &str| DynamicObject::new(name, &crate::live::virtual_service()).within(namespace);
+        let named = experiment(json!({"virtualService": "ns/web"}), Value::Null);
+        let referred = experiment(Value::Null, json!({"kind": "VirtualService", "name": "web"}));
+        let other = experiment(Value::Null, json!({"kind": "Split", "name": "web"}));
+        for (experiment, concerned) in [(named, true), (referred, true), (other, false)] {
+            assert_eq!(uses_virtual_service(&experiment, &object("ns", "web")), concerned);
+            assert!(!uses_virtual_service(&experiment, &object("bank", "web")));
+            assert!(!uses_virtual_service(&experiment, &object("ns", "other")));
+        }
+    }
 }

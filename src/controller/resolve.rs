@@ -10,14 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::refusal::Refusal;
-use crate::api::experiment::{self as spec, Handover, Layout, Mode, NamedFields, Objective, PromoteFields};
+use super::wishes::wishes;
+use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, Objective, PromoteFields};
 use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
-use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
+use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
+use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
-use crate::live::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding, builtin};
+use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -74,6 +76,8 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
+        capacity: None,
+        wishes: wishes(experiment),
         criteria,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
@@ -84,12 +88,13 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         uid: plan.identity.uid.clone(),
         created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         target: plan.identity.target.clone(),
-        routes: routes(spec, &plan.identity.namespace, baseline, candidate)?,
+        routes: super::routes::routes(spec, &plan.identity.namespace, baseline, candidate)?,
         baseline: placeholders(baseline, &plan.baseline),
         candidate: placeholders(candidate, &plan.candidate),
         metrics,
     };
     binding.check().map_err(|e| Refusal::Invalid { field: METRIC, problem: e.to_string() })?;
+    super::routes::check_hosts(&binding)?;
     Ok(Resolved { plan, binding, write })
 }
 
@@ -116,7 +121,7 @@ fn version(version: &spec::Version, namespace: &str, field: &'static str) -> Res
 /// The name of an object in the experiment's namespace, written as `name` or `namespace/name`.
 ///
 /// The text becomes a part of a path on the API server, so that nothing but a name may pass.
-fn object_name(written: &str, namespace: &str, field: &'static str) -> Result<String, Refusal> {
+pub(super) fn object_name(written: &str, namespace: &str, field: &'static str) -> Result<String, Refusal> {
     let name = match written.split_once('/') {
         None => written,
         Some((own, name)) if own == namespace => name,
@@ -167,19 +172,20 @@ fn signed(duration: Duration) -> SignedDuration {
 }
 
 fn ramp(strategy: &spec::Strategy) -> Result<Ramp, Refusal> {
+    if strategy.deployment_pattern == Some(spec::DeploymentPattern::FixedSplit) {
+        return Ok(Ramp::Fixed);
+    }
     let steps = strategy.steps();
     if steps.is_empty() {
         return Ok(Ramp::Gated { budget: f64::from(strategy.bad_request_budget()) });
     }
     let rungs = steps.iter().map(|step| {
-        if step.approval {
-            return Err(unsupported("spec.strategy.ramp.steps[].approval", "write `hold` with a duration"));
-        }
         let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
             h.duration()
                 .map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
         })?;
-        Ok(Rung { weight: percent(step.weight, "spec.strategy.ramp.steps[].weight")?, hold: signed(hold) })
+        let weight = percent(step.weight, "spec.strategy.ramp.steps[].weight")?;
+        Ok::<_, Refusal>(Rung { weight, hold: signed(hold), approval: step.approval })
     });
     Ok(Ramp::Steps(rungs.collect::<Result<_, _>>()?))
 }
@@ -258,48 +264,6 @@ fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
     }
 }
 
-fn routes(
-    spec: &spec::ExperimentSpec,
-    namespace: &str,
-    baseline: &spec::Version,
-    candidate: &spec::Version,
-) -> Result<RouteBinding, Refusal> {
-    let traffic = spec.traffic.as_ref().ok_or_else(|| {
-        unsupported(
-            "spec.versionInfo.baseline.weightObjRef",
-            "write `spec.traffic` with the VirtualService and a `destination` for each version",
-        )
-    })?;
-    if traffic.mode() != Mode::InPlace {
-        return Err(unsupported("spec.traffic.mode", "write `InPlace`"));
-    }
-    let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
-        let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
-            field,
-            problem: format!(
-                "version `{}` has no destination; write for example `destination: {{subset: {}}}`",
-                version.name, version.name
-            ),
-        })?;
-        let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
-        Ok(Destination { host, subset: written.subset.clone() })
-    };
-    let (baseline, candidate) = (
-        destination(baseline, "spec.versionInfo.baseline.destination")?,
-        destination(candidate, "spec.versionInfo.candidates[0].destination")?,
-    );
-    if baseline == candidate {
-        let problem = "both versions have the same destination; write two subsets or two hosts".into();
-        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
-    }
-    Ok(RouteBinding {
-        virtual_service: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,
-        routes: traffic.routes.clone(),
-        baseline,
-        candidate,
-    })
-}
-
 /// Where the outcome is written, if the repository's owner allows it.
 fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) -> Result<WriteTarget, Refusal> {
     if gitops.handover() != Handover::TwoPullRequests {
@@ -353,6 +317,10 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
             expected: BTreeMap::new(),
         },
+        extras: gitops.pull_request.as_ref().map_or_else(Extras::default, |request| Extras {
+            labels: request.labels.clone(),
+            reviewers: request.reviewers.clone(),
+        }),
     })
 }
 
@@ -366,6 +334,11 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         base_branch: write.repository.branch().to_owned(),
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
+        waiting: match gitops.weights_while_waiting() {
+            spec::WeightsWhileWaiting::Hold => WhileWaiting::Hold,
+            spec::WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
+            spec::WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+        },
     })
 }
 

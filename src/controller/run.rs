@@ -39,6 +39,9 @@ pub struct RunArgs {
     /// Namespace of the controller's and the targets' Leases
     #[arg(long, env = "POD_NAMESPACE", default_value = "reiter8-system", value_name = "NAME")]
     pub namespace: String,
+    /// The only namespace whose experiments, routes and workloads are looked at; all of them by default
+    #[arg(long, env = "REITER8_WATCH_NAMESPACE", value_name = "NAME")]
+    pub watch_namespace: Option<String>,
     /// Name of this replica in the Lease; the host's name by default
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: Option<String>,
@@ -70,8 +73,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         .with_context(|| format!("failed to listen on {} (--listen)", args.listen))?;
     info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /healthz, /readyz and /metrics");
     let client = Client::try_default().await.context("failed to find a cluster: set KUBECONFIG, or run in one")?;
+    let watched = super::watched(&client, args.watch_namespace.as_deref());
     tokio::select! {
-        served = await_resources(&client, &readiness) => served,
+        served = await_resources(watched, &readiness) => served,
         () = told(stopped.clone()) => return Ok(()),
     }
     lead(args, client, readiness, metrics, stopped).await?;
@@ -125,8 +129,7 @@ async fn lead(
 }
 
 /// Waits until the API server serves our resources; they may be installed after the controller.
-async fn await_resources(client: &Client, readiness: &Readiness) {
-    let experiments: Api<Experiment> = Api::all(client.clone());
+async fn await_resources(experiments: Api<Experiment>, readiness: &Readiness) {
     let one = kube::api::ListParams::default().limit(1);
     loop {
         match experiments.list_metadata(&one).await {

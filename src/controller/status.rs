@@ -42,7 +42,7 @@ fn stage(phase: Phase) -> Stage {
 }
 
 /// The status of an experiment with this progress.
-pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
+pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timestamp) -> ExperimentStatus {
     let before = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     let decision = progress.decision.as_ref();
@@ -79,7 +79,7 @@ pub(super) fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now:
 }
 
 /// The status of an experiment that cannot be carried out as it is written.
-pub(super) fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
+pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
     let mut status = experiment.status.clone().unwrap_or_default();
     let generation = experiment.metadata.generation.unwrap_or(0);
     status.observed_generation = Some(generation);
@@ -145,7 +145,7 @@ fn gitops(gitops: &engine::Gitops, plan: &Plan, progress: &Progress) -> GitOpsSt
 }
 
 fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &StageProgress) -> StageStatus {
-    let request = engine::request(plan, progress, s.stage);
+    let request = engine::request(plan, progress, s);
     let state = match s.state {
         StageState::Waiting => "Open",
         _ if s.merged.is_some() => "Merged",
@@ -154,7 +154,7 @@ fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &S
     StageStatus {
         stage: s.stage.as_str().into(),
         key: request.as_ref().map(|r| r.key.clone()).unwrap_or_default(),
-        attempt: 1,
+        attempt: i32::try_from(s.attempt).unwrap_or(i32::MAX),
         state: s.state.as_str().into(),
         branch: request.map(|r| r.branch),
         base: Some(gitops.base_branch.clone()),

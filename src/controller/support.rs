@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use crate::api::Experiment;
-use crate::api::experiment::{DeploymentPattern, TestingPattern, WeightsWhileWaiting};
+use crate::api::experiment::{DeploymentPattern, TestingPattern};
 use crate::live::builtin;
 
 /// Refuses an experiment that asks for something that would not happen.
@@ -19,29 +19,22 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "spec.target", problem });
     }
     let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
-    let versions = || std::iter::once(&spec.version_info.baseline).chain(&spec.version_info.candidates);
     let objectives = &criteria.objectives;
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
-    let progressive = matches!(strategy.deployment_pattern, None | Some(DeploymentPattern::Progressive));
+    let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
     let gitops = spec.gitops.as_ref();
-    let holds = gitops.is_none_or(|g| g.weights_while_waiting() == WeightsWhileWaiting::Hold);
     let request = gitops.and_then(|g| g.pull_request.as_ref());
     let table = [
         (strategy.testing_pattern != TestingPattern::Canary, "spec.strategy.testingPattern", "write `Canary`"),
         (
-            !progressive,
+            blue_green,
             "spec.strategy.deploymentPattern",
-            "write `Progressive`, and `spec.strategy.ramp.steps` for fixed weights",
+            "write `Progressive`, with one step of `spec.strategy.ramp.steps` for a single switch",
         ),
         (
             increment,
             "spec.strategy.weights.maxCandidateWeightIncrement",
             "remove it; the evidence bounds each increase, or write `spec.strategy.ramp.steps`",
-        ),
-        (
-            versions().any(|v| v.weight_obj_ref.is_some()),
-            "spec.versionInfo.*.weightObjRef",
-            "remove it; write `spec.traffic` and a `destination` for each version",
         ),
         (foreign_count, "spec.criteria.requestCount", "write `istio/request-count` or remove it"),
         (
@@ -60,13 +53,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             "remove it; a proven violation always rolls back",
         ),
         (spec.duration.is_some(), "spec.duration", "remove it; write `spec.analysis.interval` and `deadline`"),
-        (!holds, "spec.gitops.weightsWhileWaiting", "write `Hold` or remove it"),
-        (
-            request.is_some_and(|r| !r.reviewers.is_empty()),
-            "spec.gitops.pullRequest.reviewers",
-            "remove it; let the forge's code owners ask for reviews",
-        ),
-        (request.is_some_and(|r| !r.labels.is_empty()), "spec.gitops.pullRequest.labels", "remove it"),
         (
             request.is_some_and(|r| r.auto_merge.as_ref().is_some_and(|a| a.cleanup)),
             "spec.gitops.pullRequest.autoMerge",

@@ -7,7 +7,7 @@ use super::judge;
 use super::observation::Workload;
 use super::phases::Turn;
 use super::plan::OnUndecided;
-use super::progress::{Decision, Outcome, Phase, Reason};
+use super::progress::{Decision, Outcome, Phase, Reason, Stage};
 use super::report::{self, Row};
 
 /// Requests per criterion without which even an unproven promotion is refused: fewer say nothing.
@@ -21,6 +21,10 @@ impl Turn<'_> {
         if let Some(sentence) = self.harm() {
             return self.decide(Outcome::Discard, Reason::Harmful, sentence);
         }
+        // A held experiment is still protected; everything else waits for the person.
+        if let Some(hold) = self.progress.hold {
+            return self.held_up(hold);
+        }
         if self.proven() {
             let sentence =
                 format!("{} keeps every limit at {} % of the traffic", self.plan.candidate.name, self.progress.weight);
@@ -32,7 +36,7 @@ impl Turn<'_> {
     /// The criterion that broke its limit, in one sentence.
     fn harm(&self) -> Option<String> {
         let needed = -self.plan.analysis.false_rollback.ln();
-        if report::log_fail(&self.progress) < needed {
+        if report::log_fail(&self.progress.evidence) < needed {
             return None;
         }
         let blamed = self
@@ -55,17 +59,18 @@ impl Turn<'_> {
     }
 
     fn proven(&self) -> bool {
-        let soaked = self.progress.applied.is_some_and(|t| self.now >= t + self.plan.analysis.soak);
+        let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
         let logs = self.progress.evidence.iter().map(|e| e.test.log_pass(&e.seen));
         self.progress.phase == Phase::Deciding
             && !self.progress.lost
+            && self.progress.retreated.is_none()
             && soaked
             && judge::combine_pass(logs, self.plan.analysis.false_promotion)
     }
 
-    fn time_is_up(&mut self) {
+    pub(super) fn time_is_up(&mut self) {
         let a = &self.plan.analysis;
-        let Some(began) = self.progress.first_traffic else { return };
+        let Some(began) = self.progress.began().filter(|_| self.progress.hold.is_none()) else { return };
         let (deadline, hard) = (began + a.deadline, began + a.hard_deadline);
         if self.now >= hard || self.now >= deadline && a.on_undecided == OnUndecided::Discard {
             let sentence =
@@ -104,12 +109,30 @@ impl Turn<'_> {
         };
         let decision = Decision { outcome, reason, sentence, at, weight, rows, baseline_images, candidate_images };
         self.progress.decision = Some(decision);
+        self.progress.hold = None;
         match outcome {
             Outcome::Promote => self.enter(Phase::Promoting),
-            Outcome::Discard => {
-                self.progress.applied = None;
-                self.enter(Phase::Discarding);
+            Outcome::Discard => self.enter(Phase::Discarding),
+        }
+    }
+
+    /// Discards a candidate, be it decided on already: a promotion that was merged is taken back by a request of its own.
+    pub(super) fn overturn(&mut self, reason: Reason, sentence: String) {
+        let merged = self.promoted();
+        let verdict = self.progress.decision.take();
+        if let Some(verdict) = verdict {
+            // The versions and their numbers stay those of the verdict: later ones were not judged.
+            let (rows, weight) = (verdict.rows.clone(), verdict.weight);
+            self.decide(Outcome::Discard, reason, sentence);
+            if let Some(decision) = &mut self.progress.decision {
+                (decision.rows, decision.weight) = (rows, weight);
             }
+            self.progress.overturned = Some(Box::new(verdict));
+        } else {
+            self.decide(Outcome::Discard, reason, sentence);
+        }
+        if merged {
+            self.begin(Stage::Revert);
         }
     }
 }

@@ -15,7 +15,10 @@ mod phases;
 mod plan;
 mod progress;
 mod report;
+mod requests;
 mod shift;
+mod traffic;
+mod watch;
 mod writeback;
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,9 +28,12 @@ pub use observation::{
     CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
-pub use plan::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version};
+pub use plan::{
+    Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Verb, Version, WhileWaiting, Wish,
+};
 pub use progress::{
-    Decision, Evidence, Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState, StageWork, Waiting,
+    Decision, Evidence, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState,
+    StageWork, Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;
@@ -39,16 +45,19 @@ const HISTORY: SignedDuration = SignedDuration::from_hours(1);
 pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
     let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding);
     let preparing = progress.phase == Phase::Preparing && plan.deleting.is_none();
+    // While a workload is not ready nothing else decides: its pods are watched, the rest is read when they are there.
+    let ready = preparing && progress.waiting.as_ref().is_none_or(|w| w.reason != phases::NOT_READY);
     let end = now - plan.analysis.lag;
+    let decided = progress.phase == Phase::Discarding && plan.deleting.is_none();
     Questions {
-        window: running.then(|| shift::due(plan, progress, now)).flatten(),
-        history: preparing.then_some(Window { from: end - HISTORY, to: end }),
+        window: if running { shift::due(plan, progress, now) } else { watch::due(plan, progress, now) },
+        history: ready.then_some(Window { from: end - HISTORY, to: end }),
         history_step: plan.analysis.interval.as_secs_f64(),
-        preflight: preparing && plan.gitops.is_some() && progress.preflight.is_none(),
+        preflight: (preparing || decided) && plan.gitops.is_some() && progress.preflight.is_none(),
         stage: writeback::question(plan, progress),
         rollout: writeback::rollout(progress),
-        sync: None,
-        subsets: false,
+        sync: progress.preflight.as_ref().filter(|_| ready).map(|p| p.base.clone()),
+        subsets: ready,
     }
 }
 

@@ -7,9 +7,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::effects::{Effect, Notice, Step, Wake};
-use super::observation::{Lock, Observation, Unavailable, Workloads};
-use super::plan::Plan;
-use super::progress::{Evidence, Outcome, Phase, Progress, Reason, Waiting};
+use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
+use super::plan::{Plan, Ramp, Version};
+use super::progress::{Evidence, HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
 use super::{judge, shift};
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
@@ -18,8 +18,11 @@ const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 const LEAVE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 /// How often a state is looked at again whose change is usually noticed by a watch.
 const GLANCE: SignedDuration = SignedDuration::from_secs(5);
-/// How often the queue is looked at: nothing announces that another experiment ended.
-const QUEUE: SignedDuration = SignedDuration::from_secs(2);
+/// How often the queue is looked at although nobody said that the target was given back: a message that was lost
+/// costs this long, and a queue that is looked at more often costs requests for nothing.
+const QUEUE: SignedDuration = SignedDuration::from_mins(10);
+/// How long an experiment waits for its turn, or for a person who paused it or is asked to approve a step.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How often a candidate may lose its last ready replica.
 const MOST_LOSSES: u32 = 3;
 
@@ -33,7 +36,7 @@ pub(super) struct Turn<'a> {
     pub(super) notices: Vec<Notice>,
     wake: Option<Timestamp>,
     /// Whether the effects may be without a visible result, so that looking at once would be in vain.
-    patient: bool,
+    pub(super) patient: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -46,14 +49,21 @@ impl<'a> Turn<'a> {
         if self.progress.since.is_none() {
             self.progress.since = Some(self.now);
         }
+        self.heed();
         match self.progress.phase {
             Phase::Queued => self.queued(),
             Phase::Preparing => self.preparing(),
             Phase::Shifting | Phase::Deciding => self.running(),
-            Phase::Promoting | Phase::Discarding => self.write_back(),
+            Phase::Promoting => {
+                if !self.serves_no_more() {
+                    self.write_back();
+                }
+            }
+            Phase::Discarding => self.write_back(),
             Phase::Completed => self.progress.waiting = None,
         }
         self.keep_weight();
+        self.guard();
         if self.progress.phase == Phase::Completed && self.seen.lock == Some(Ok(Lock::Mine)) {
             self.effects.push(Effect::Release);
         }
@@ -68,26 +78,36 @@ impl<'a> Turn<'a> {
             None => true,
         };
         // Before and after these phases the routes may be another experiment's.
-        let moved =
-            matches!(self.progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding);
-        let late = self.plan.deleting.is_some_and(|since| self.now >= since + LEAVE_DEADLINE);
-        if !moved || home || late {
-            if moved && !home {
-                self.warn("ReleasedWithoutHandOver", "traffic could not be brought to the baseline within 30 s of the deletion; check the VirtualService");
-            }
+        let moved = self.progress.held
+            && matches!(self.progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding);
+        let until = self.plan.deleting.map(|d| d + LEAVE_DEADLINE);
+        let late = until.is_some_and(|u| self.now >= u);
+        let open = self.open_request();
+        if late && moved && !home {
+            self.warn(
+                "ReleasedWithoutHandOver",
+                "traffic could not be brought to the baseline within 30 s of the deletion; check the VirtualService",
+            );
+        }
+        if late && let Some(number) = open {
+            let what = format!("request #{number} could not be closed within 30 s of the deletion; close it by hand");
+            self.warn("ReleasedWithOpenRequest", &what);
+        }
+        if late || (!moved || home) && open.is_none() {
             if self.seen.lock == Some(Ok(Lock::Mine)) {
                 self.effects.push(Effect::Release);
             }
             self.effects.push(Effect::Forget);
-        } else {
-            self.wait(
-                "Deleting",
-                "all traffic to return to the baseline",
-                self.plan.deleting.map(|d| d + LEAVE_DEADLINE),
-            );
-            self.effects.push(Effect::Route(0));
-            self.again(SignedDuration::from_secs(1));
+            return;
         }
+        self.wait("Deleting", "all traffic to return to the baseline and its promote request to be closed", until);
+        if moved && !home {
+            self.effects.push(Effect::Route(0));
+        }
+        if let Some(number) = open {
+            self.effects.push(Effect::Close(number));
+        }
+        self.again(SignedDuration::from_secs(1));
     }
 
     /// Turns the collected changes into an answer.
@@ -106,7 +126,7 @@ impl<'a> Turn<'a> {
         }
         // What was just decided or done is looked at at once: the next turn sees its result.
         let news = !self.effects.is_empty() && !self.settled() && !self.patient;
-        let wake = if self.progress != *before || news {
+        let wake = if !self.progress.same_record(before) || news {
             Wake::At(self.now)
         } else {
             self.wake.map_or(Wake::OnChange, Wake::At)
@@ -120,12 +140,21 @@ impl<'a> Turn<'a> {
     }
 
     fn queued(&mut self) {
+        let until = self.progress.since.map(|s| s + PATIENCE);
         match &self.seen.lock {
-            Some(Ok(Lock::Mine)) => self.enter(Phase::Preparing),
+            Some(Ok(Lock::Mine)) => {
+                self.progress.held = true;
+                self.enter(Phase::Preparing);
+            }
             Some(Ok(Lock::Free)) => self.effects.push(Effect::Claim),
+            Some(Ok(Lock::Taken(_))) if until.is_some_and(|u| self.now >= u) => {
+                let sentence =
+                    format!("target {} was not free within {} h", self.plan.identity.target, PATIENCE.as_hours());
+                self.decide(Outcome::Discard, Reason::Stale, sentence);
+            }
             Some(Ok(Lock::Taken(other))) => {
                 let what = format!("target {}, which experiment {other} holds", self.plan.identity.target);
-                self.wait("TargetTaken", &what, None);
+                self.wait("TargetTaken", &what, until);
                 self.again(QUEUE);
             }
             Some(Err(u)) => self.missing(u),
@@ -133,44 +162,79 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// One obstacle after the other: what would fail at the end fails here, with no traffic moved.
     fn preparing(&mut self) {
-        let Some(workloads) = self.workloads() else { return };
-        if let Some(Err(u)) = &self.seen.routes {
-            return self.missing(u);
+        let late = self.until().is_some_and(|u| self.now >= u);
+        if let Some(waiting) = self.progress.waiting.as_ref().filter(|_| late) {
+            let sentence = format!("the preparation did not end in time; it waited for {}", waiting.what);
+            return self.decide(Outcome::Discard, Reason::Unprepared, sentence);
         }
+        if let Some(hold) = self.progress.hold {
+            return self.held_up(hold);
+        }
+        let Some(workloads) = self.workloads() else { return };
         match &self.seen.preflight {
             Some(Ok(preflight)) => self.progress.preflight = Some(preflight.clone()),
             Some(Err(u)) => return self.missing(u),
             None if self.plan.gitops.is_some() && self.progress.preflight.is_none() => return,
             None => {}
         }
+        let Ok(()) = self.clear(&self.seen.routes).and_then(|()| self.clear(&self.seen.subsets)) else { return };
         for (version, workload) in
             [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
         {
             if workload.ready == 0 || !workload.exists {
-                return self.not_ready(&version.workload, workload.exists);
+                return self.not_ready(version, workload);
             }
         }
-        if self.seen.history.is_some() {
-            self.start();
+        match &self.seen.sync {
+            Some(Ok(Synced::Yes)) => {}
+            Some(Ok(Synced::No(what))) => {
+                let what = format!("the cluster to be what Git says: {what}");
+                self.wait("WaitingForSync", &what, self.until());
+                return self.again(GLANCE);
+            }
+            Some(Err(u)) => return self.missing(u),
+            // Not asked yet: the workloads became ready just now.
+            None if self.plan.gitops.is_some() => return self.progress.waiting = None,
+            None => {}
+        }
+        match self.seen.history {
+            Some(_) => self.start(workloads),
+            None => self.progress.waiting = None,
         }
     }
 
+    /// Whether a fact could be had; if not, it is waited for.
+    fn clear<T>(&mut self, fact: &Option<Result<T, Unavailable>>) -> Result<(), ()> {
+        if let Some(Err(u)) = fact {
+            self.missing(u);
+            return Err(());
+        }
+        Ok(())
+    }
+
     /// A workload has no ready replica before the start.
-    fn not_ready(&mut self, workload: &str, exists: bool) {
+    fn not_ready(&mut self, version: &Version, workload: &Workload) {
+        let name = &version.workload;
         let until = self.progress.since.map(|s| s + READY_DEADLINE);
+        let given_up = workload.failed.as_ref().filter(|_| *version == self.plan.candidate);
+        if let Some(failed) = given_up {
+            let sentence = format!("{name} did not become ready: {failed}");
+            return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
+        }
         if until.is_some_and(|u| self.now >= u) {
-            let sentence = format!("{workload} had no ready replica within {} minutes", READY_DEADLINE.as_mins());
+            let sentence = format!("{name} had no ready replica within {} minutes", READY_DEADLINE.as_mins());
             return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
         }
         let what =
-            if exists { format!("a ready replica of {workload}") } else { format!("workload {workload} to exist") };
-        self.wait("WorkloadNotReady", &what, until);
+            if workload.exists { format!("a ready replica of {name}") } else { format!("workload {name} to exist") };
+        self.wait(NOT_READY, &what, until);
         self.again(GLANCE);
     }
 
     /// Everything is as it must be: the tests are fixed and the first weight is chosen.
-    fn start(&mut self) {
+    fn start(&mut self, workloads: &Workloads) {
         let a = &self.plan.analysis;
         let empty = vec![];
         let history = self.seen.history.as_ref().unwrap_or(&empty);
@@ -187,14 +251,72 @@ impl<'a> Turn<'a> {
                 Evidence { seen: test.start(), test }
             })
             .collect();
+        self.progress.start = Some(Start {
+            baseline_desired: workloads.baseline.desired,
+            baseline_ready: workloads.baseline.ready,
+            content: workloads.candidate.content.clone(),
+        });
         self.progress.rate = shift::rate(history, a.interval);
-        self.progress.weight = shift::first_weight(self.plan, self.progress.rate);
+        let Some(weight) = self.first_weight() else { return };
+        self.progress.weight = weight;
         self.enter(Phase::Shifting);
+        if self.cap() < self.plan.cap && self.plan.ramp != Ramp::Fixed {
+            let message = format!("final weight {} %: {}", self.cap(), self.replicas(workloads));
+            self.warn("CapacityLimited", &message);
+        }
     }
 
-    /// Traffic is shared: readiness first, then the evidence.
+    /// Traffic is shared: people first, then readiness, then the evidence.
     fn running(&mut self) {
-        let Some(workloads) = self.workloads() else { return };
+        let Some(workloads) = self.workloads() else { return self.time_is_up() };
+        if self.changed(workloads) {
+            return self.decide(Outcome::Discard, Reason::CandidateChanged, self.changed_sentence());
+        }
+        if self.lost(workloads) {
+            return self.decide(Outcome::Discard, Reason::CandidateNotReady, self.lost_sentence());
+        }
+        self.fit(workloads);
+        if self.progress.overridden.is_some() {
+            let until = self.progress.began().map(|t| t + self.plan.analysis.hard_deadline);
+            self.wait("TrafficOverridden", "`resume`: a person sent all traffic to the baseline", until);
+            return self.time_is_up();
+        }
+        self.look();
+    }
+
+    /// Whether a candidate that waits for its promotion had to be given up: it changed, or its replicas are gone.
+    fn serves_no_more(&mut self) -> bool {
+        if self.promoted() || !self.progress.held {
+            return false;
+        }
+        let Some(Ok(workloads)) = &self.seen.workloads else { return false };
+        if self.changed(workloads) {
+            self.overturn(Reason::CandidateChanged, self.changed_sentence());
+        } else if self.lost(workloads) {
+            self.overturn(Reason::CandidateNotReady, self.lost_sentence());
+        }
+        self.progress.phase != Phase::Promoting
+    }
+
+    /// Whether the candidate runs something else than at the start.
+    fn changed(&self, workloads: &Workloads) -> bool {
+        let before = self.progress.start.as_ref().map_or("", |s| s.content.as_str());
+        workloads.candidate.exists && !before.is_empty() && workloads.candidate.content != before
+    }
+
+    fn changed_sentence(&self) -> String {
+        format!(
+            "{} was changed while it was tried; a new experiment tries what it is now",
+            self.plan.candidate.workload
+        )
+    }
+
+    fn lost_sentence(&self) -> String {
+        format!("the candidate lost its last ready replica {} times", self.progress.losses)
+    }
+
+    /// Counts losses of the candidate's last ready replica; whether there were too many.
+    fn lost(&mut self, workloads: &Workloads) -> bool {
         let lost = workloads.candidate.ready == 0;
         if lost && !self.progress.lost {
             self.progress.losses += 1;
@@ -203,15 +325,25 @@ impl<'a> Turn<'a> {
                 "the candidate lost its last ready replica; all traffic returns to the baseline",
             );
         }
-        if lost != self.progress.lost {
-            self.progress.applied = None;
-            self.progress.lost = lost;
+        self.progress.lost = lost;
+        lost && self.progress.losses >= MOST_LOSSES
+    }
+
+    /// A person holds the ramp: until when, and what ends it.
+    pub(super) fn held_up(&mut self, hold: Hold) {
+        let until = hold.since + PATIENCE;
+        let (reason, what) = match hold.by {
+            HeldBy::Pause => ("Paused", "`resume`: a person paused the experiment".to_owned()),
+            HeldBy::Approval => {
+                ("WaitingForApproval", format!("`resume`: a person has to approve {} %", self.progress.weight))
+            }
+        };
+        if self.now >= until {
+            let sentence = format!("nobody resumed the experiment within {} h", PATIENCE.as_hours());
+            return self.decide(Outcome::Discard, Reason::Stale, sentence);
         }
-        if lost && self.progress.losses >= MOST_LOSSES {
-            let sentence = format!("the candidate lost its last ready replica {} times", self.progress.losses);
-            return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
-        }
-        self.look();
+        self.wait(reason, &what, Some(until));
+        self.at(until);
     }
 
     /// Both workloads, or a note of why they are unknown.
@@ -226,60 +358,43 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The weight the candidate is to have now; `None` while the routes are none of our business.
-    pub(super) fn weight(&self) -> Option<u8> {
-        match self.progress.phase {
-            // Before and after, the routes may be another experiment's.
-            Phase::Queued | Phase::Preparing | Phase::Completed => None,
-            Phase::Shifting | Phase::Deciding if self.progress.lost => Some(0),
-            Phase::Shifting | Phase::Deciding => Some(self.progress.weight),
-            Phase::Promoting if !self.handing_over() => Some(self.progress.weight),
-            Phase::Promoting | Phase::Discarding => Some(0),
-        }
-    }
-
-    /// Brings the routes to the weight that is wanted, whoever changed them, and notes since when they have it.
-    fn keep_weight(&mut self) {
-        let (Some(wanted), Some(seen)) = (self.weight(), &self.seen.routes) else { return };
-        match seen {
-            Ok(routes) if routes.candidate == wanted && routes.baseline == 100 - wanted => self.applied(),
-            Ok(_) => self.effects.push(Effect::Route(wanted)),
-            Err(u) => {
-                self.missing(u);
-                // Routes that are left are brought home although others are missing; the same answer is no news.
-                if wanted == 0 && u.reason == ROUTE_INCOMPLETE {
-                    self.effects.push(Effect::Route(0));
-                    self.patient = true;
-                }
-            }
-        }
-    }
-
-    /// The routes have the wanted weight.
-    fn applied(&mut self) {
-        if self.progress.applied.is_none() {
-            self.progress.applied = Some(self.now);
-        }
-        let shared = matches!(self.progress.phase, Phase::Shifting | Phase::Deciding) && !self.progress.lost;
-        if shared && self.progress.first_traffic.is_none() {
-            self.progress.first_traffic = Some(self.now);
-            self.progress.looked = Some(self.now);
-        }
-    }
-
     pub(super) fn enter(&mut self, phase: Phase) {
         self.progress.phase = phase;
         self.progress.waiting = None;
     }
 
     pub(super) fn wait(&mut self, reason: &str, what: &str, until: Option<Timestamp>) {
-        self.progress.waiting = Some(Waiting { reason: reason.into(), what: what.into(), until });
+        let before = self.progress.waiting.as_ref().filter(|w| w.reason == reason);
+        let since = before.map_or(self.now, |w| w.since);
+        self.progress.waiting = Some(Waiting { reason: reason.into(), what: what.into(), since, until });
+    }
+
+    /// Waits for a person to mend something, and looks again soon.
+    pub(super) fn stuck(&mut self, reason: &str, what: &str) {
+        self.wait(reason, what, self.until());
+        self.again(GLANCE);
     }
 
     /// Notes a fact that could not be had; it is asked for again soon.
     pub(super) fn missing(&mut self, u: &Unavailable) {
-        self.wait(u.reason, &u.message, None);
+        self.wait(u.reason, &format!("a remedy: {}", u.message), self.until());
         self.again(GLANCE);
+    }
+
+    /// When the present phase ends although what it waits for did not come.
+    fn until(&self) -> Option<Timestamp> {
+        let a = &self.plan.analysis;
+        match self.progress.phase {
+            Phase::Queued => self.progress.since.map(|s| s + PATIENCE),
+            Phase::Preparing => self.progress.since.map(|s| s + a.hard_deadline),
+            Phase::Shifting | Phase::Deciding => self.progress.began().map(|t| t + a.hard_deadline),
+            Phase::Promoting | Phase::Discarding => self.give_up_at(),
+            Phase::Completed => None,
+        }
+    }
+
+    pub(super) fn tell(&mut self, reason: &'static str, message: &str) {
+        self.notices.push(Notice { reason, message: message.into(), warning: false });
     }
 
     pub(super) fn warn(&mut self, reason: &'static str, message: &str) {
@@ -297,6 +412,8 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// What an experiment waits for whose workloads are not ready.
+pub(super) const NOT_READY: &str = "WorkloadNotReady";
 /// The reason with which a world says that some of the routes are missing.
 pub(super) const ROUTE_INCOMPLETE: &str = "RouteIncomplete";
 /// The reason with which a world says that the routes do not exist.

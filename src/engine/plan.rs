@@ -5,6 +5,7 @@
 //! was bound to the same experiment.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A resolved experiment.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,11 @@ pub struct Plan {
     pub ramp: Ramp,
     /// The most the candidate may carry, percent.
     pub cap: u8,
+    /// What one ready replica of the candidate carries, percent; without it, what one of the baseline's carries at the
+    /// start.
+    pub capacity: Option<u8>,
+    /// What people ask for, by annotation.
+    pub wishes: Vec<Wish>,
     /// The tests the candidate has to stand; never empty.
     pub criteria: Vec<Criterion>,
     /// Error budgets and times.
@@ -51,7 +57,55 @@ pub struct Version {
     pub workload: String,
 }
 
-/// How the candidate's weight grows; it never shrinks but by a decision.
+/// Something that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A request with its time, which tells it from the last one of its kind.
+    Asked {
+        /// What is asked for.
+        verb: Verb,
+        /// When it was asked for.
+        at: Timestamp,
+        /// Why, in the person's words; may be empty.
+        why: String,
+    },
+    /// An annotation that cannot be read: its name and value, shortened.
+    Unreadable(String),
+}
+
+/// What a person may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// Hold the weights; deadlines wait.
+    Pause,
+    /// Go on after a pause, an approval or a person's edit of the weights.
+    Resume,
+    /// End it: the candidate is discarded, or its merged promotion reverted.
+    Abort,
+    /// Promote the candidate without a proof.
+    Promote,
+    /// Try the write-back again.
+    Retry,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Abort, Self::Promote, Self::Retry];
+
+    /// The word in annotations, status and commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Promote => "promote",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// How the candidate's weight grows; it never shrinks but by a decision, or with the candidate's replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ramp {
     /// As fast as the evidence allows: at most `budget` excess bad requests within one reaction time.
@@ -61,6 +115,8 @@ pub enum Ramp {
     },
     /// Fixed steps in rising order; the last one's weight is the final weight.
     Steps(Vec<Rung>),
+    /// Not at all: the split that the routes have at the start.
+    Fixed,
 }
 
 /// One explicit step of a ramp.
@@ -70,6 +126,8 @@ pub struct Rung {
     pub weight: u8,
     /// How long the weight is held before the next step.
     pub hold: SignedDuration,
+    /// Whether a person has to agree before the next step.
+    pub approval: bool,
 }
 
 /// One test: the share of bad requests stays at or below a limit.
@@ -140,4 +198,18 @@ pub struct Gitops {
     pub stale_after: SignedDuration,
     /// How long traffic needs to leave a version after its weight became 0.
     pub drain: SignedDuration,
+    /// Where traffic is while the promote request waits.
+    pub waiting: WhileWaiting,
+}
+
+/// Where traffic is between the verdict for the candidate and the merge of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhileWaiting {
+    /// At the split that was proven.
+    #[default]
+    Hold,
+    /// At the candidate.
+    Candidate,
+    /// At the baseline.
+    Baseline,
 }

@@ -1,13 +1,16 @@
 //! What the engine remembers between two steps; the ledger keeps it in the resource's status.
 //!
 //! Only what cannot be observed again is kept here: decisions, evidence, times, and the intent behind each remote
-//! write. Reading it back gives the same value.
+//! write. Reading it back gives the same value, but for [`Progress::watch`], which is kept in memory alone.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::judge::{ShareEvidence, ShareTest};
 use super::observation::{CommitId, Preflight};
+use super::plan::Verb;
 use super::report::Row;
 
 /// The engine's memory of one experiment.
@@ -27,9 +30,44 @@ pub struct Progress {
     pub preflight: Option<Preflight>,
     /// The weight the candidate is to have while the experiment runs, percent.
     pub weight: u8,
+    /// The weight that the routes were last seen to carry as wanted, percent; none since they were last found otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<u8>,
     /// Since when the routes were seen with that weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Timestamp>,
+    /// Weights that others wrote and that were put right.
+    #[serde(skip_serializing_if = "Repairs::is_none")]
+    pub repairs: Repairs,
+    /// Since when a person keeps all traffic at the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Timestamp>,
+    /// Since when the ramp is held for a person, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Time that was spent held and counts towards no deadline, seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub idle: i64,
+    /// The highest weight that a person approved, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<u8>,
+    /// The last request of each kind that was handled.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub handled: BTreeMap<Verb, Timestamp>,
+    /// The last annotation that asked for something unreadable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// Whether the target was held, so that the routes may carry this experiment's weights.
+    pub held: bool,
+    /// What was found at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// Intervals in a row in which the baseline itself broke a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Spell>,
+    /// Since when traffic is at the baseline because the environment is degraded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retreated: Option<Timestamp>,
     /// When the candidate first carried traffic; deadlines count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_traffic: Option<Timestamp>,
@@ -56,8 +94,108 @@ pub struct Progress {
     /// The verdict and what follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+    /// The verdict that a review or a wait overturned; `retry` brings it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overturned: Option<Box<Decision>>,
     /// The write-back's stages, in the order they were started.
     pub stages: Vec<StageProgress>,
+    /// The watch over a decided candidate. In memory only: waiting for a review writes no status, and a watch that is
+    /// lost begins a fresh window, with the same promise.
+    #[serde(skip)]
+    pub watch: Option<Watch>,
+}
+
+// Serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(seconds: &i64) -> bool {
+    *seconds == 0
+}
+
+impl Progress {
+    /// Whether both say the same, as far as a status keeps it.
+    pub fn same_record(&self, other: &Self) -> bool {
+        let record = |progress: &Self| Self { watch: None, ..progress.clone() };
+        record(self) == record(other)
+    }
+
+    /// The instant that deadlines count from: the first traffic, later by the time that was spent held.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.first_traffic.map(|t| t + SignedDuration::from_secs(self.idle))
+    }
+}
+
+/// Weights that others wrote and that were put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Repairs {
+    /// How many.
+    pub count: u32,
+    /// When, as far as the back-off has to know.
+    pub recent: Vec<Timestamp>,
+    /// Who wrote last: a field manager.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
+    /// No repair before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+impl Repairs {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Intervals in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spell {
+    /// Start of the first one.
+    pub from: Timestamp,
+    /// End of the last one.
+    pub to: Timestamp,
+}
+
+/// The ramp is held for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub by: HeldBy,
+}
+
+/// Why a ramp is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldBy {
+    /// A person paused it.
+    Pause,
+    /// A step asks for approval.
+    Approval,
+}
+
+/// What was found at the start: what later turns compare with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// Replicas that the baseline was asked for.
+    pub baseline_desired: u32,
+    /// Replicas of the baseline that were ready.
+    pub baseline_ready: u32,
+    /// Digest of what the candidate runs.
+    pub content: String,
+}
+
+/// A fresh Fail test over a decided candidate that still serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// When its window began.
+    pub since: Timestamp,
+    /// End of the last interval that was looked at.
+    pub looked: Timestamp,
+    /// When the metrics source was last asked in vain.
+    pub unanswered: Option<Timestamp>,
+    /// Evidence per criterion, in the plan's order.
+    pub evidence: Vec<Evidence>,
 }
 
 /// Where an experiment is.
@@ -102,6 +240,8 @@ pub struct Waiting {
     pub reason: String,
     /// For people.
     pub what: String,
+    /// Since when it waits for this reason.
+    pub since: Timestamp,
     /// When the wait ends by itself, if nothing happens before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -150,8 +290,20 @@ pub enum Reason {
     CandidateNotReady,
     /// The promote request was closed unmerged.
     RejectedInReview,
-    /// The promote request waited too long for its review.
+    /// It waited too long for a person: a review, an approval, the end of a pause, or its turn in the queue.
     Stale,
+    /// A person asked for the promotion before there was a verdict.
+    Requested,
+    /// A person asked for the end.
+    Aborted,
+    /// What the experiment needs could not be had before its hard deadline.
+    Unprepared,
+    /// The candidate's content is no longer what was tried.
+    CandidateChanged,
+    /// The candidate broke a limit after its verdict, before its request was merged.
+    GuardTripped,
+    /// The candidate broke a limit after its promote request was merged.
+    GuardTrippedAfterMerge,
 }
 
 impl Reason {
@@ -165,6 +317,12 @@ impl Reason {
             Self::CandidateNotReady => "CandidateNotReady",
             Self::RejectedInReview => "RejectedInReview",
             Self::Stale => "Stale",
+            Self::Requested => "Requested",
+            Self::Aborted => "Aborted",
+            Self::Unprepared => "Unprepared",
+            Self::CandidateChanged => "CandidateChanged",
+            Self::GuardTripped => "GuardTripped",
+            Self::GuardTrippedAfterMerge => "GuardTrippedAfterMerge",
         }
     }
 }
@@ -198,6 +356,8 @@ pub enum Stage {
     Promote,
     /// Removes the experiment's files.
     CleanUp,
+    /// Takes a merged promotion back.
+    Revert,
 }
 
 impl Stage {
@@ -206,6 +366,7 @@ impl Stage {
         match self {
             Self::Promote => "Promote",
             Self::CleanUp => "CleanUp",
+            Self::Revert => "Revert",
         }
     }
 
@@ -214,6 +375,7 @@ impl Stage {
         match self {
             Self::Promote => "promote",
             Self::CleanUp => "cleanup",
+            Self::Revert => "revert",
         }
     }
 }
@@ -224,6 +386,9 @@ impl Stage {
 pub struct StageProgress {
     /// Which stage.
     pub stage: Stage,
+    /// Which attempt at it, from 1: a person's `retry` makes another one.
+    #[serde(default = "first")]
+    pub attempt: u32,
     /// Its state.
     pub state: StageState,
     /// When the state was entered.
@@ -243,6 +408,13 @@ pub struct StageProgress {
     /// The base branch's head that contains the merge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged: Option<CommitId>,
+    /// The request was closed unmerged.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub closed: bool,
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// A commit that was decided on.
@@ -275,6 +447,10 @@ pub enum StageState {
     Draining,
     /// Nothing is left to do.
     Done,
+    /// A `retry` looks at what became of the request.
+    Checking,
+    /// A `retry` of the promotion takes the clean-up request back.
+    Withdrawing,
 }
 
 impl StageState {
@@ -289,6 +465,8 @@ impl StageState {
             Self::HandingOver => "HandingOver",
             Self::Draining => "Draining",
             Self::Done => "Done",
+            Self::Checking => "Checking",
+            Self::Withdrawing => "Withdrawing",
         }
     }
 }

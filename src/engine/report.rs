@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge;
 use super::plan::{Plan, Version};
-use super::progress::{Decision, Outcome, Progress, Reason};
+use super::progress::{Decision, Evidence, Outcome, Progress, Reason};
 
 /// One criterion as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ fn shown(log: f64) -> f64 {
 const MOST_SHOWN: f64 = 30.0;
 
 /// Natural logarithm of the experiment's Fail evidence: the mean of its criteria's.
-pub(super) fn log_fail(progress: &Progress) -> f64 {
-    let weight = 1.0 / (progress.evidence.len().max(1) as f64);
-    judge::combine_fail(progress.evidence.iter().map(|e| (e.test.log_fail(&e.seen), weight)))
+pub(super) fn log_fail(evidence: &[Evidence]) -> f64 {
+    let weight = 1.0 / (evidence.len().max(1) as f64);
+    judge::combine_fail(evidence.iter().map(|e| (e.test.log_fail(&e.seen), weight)))
 }

@@ -5,16 +5,21 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::judge::{Tally, ramp};
+use super::judge::{self, Tally, ramp};
 use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
-use super::plan::{Plan, Ramp};
-use super::progress::{Phase, Progress};
+use super::plan::{Plan, Ramp, Rung};
+use super::progress::{HeldBy, Hold, Phase, Progress, Spell};
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
 /// Intervals without data after which the status says so: one or two are scrape jitter.
 const QUIET: u32 = 5;
+/// How long the baseline may break a limit itself before traffic leaves the candidate: longer than a blip, short
+/// enough that nobody looks for the cause in the experiment.
+const MASKED: SignedDuration = SignedDuration::from_mins(5);
+/// How long the baseline has to keep its limits before the ramp begins again.
+const CALM: SignedDuration = SignedDuration::from_mins(1);
 
 /// The interval that is due, if one is.
 pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Window> {
@@ -41,32 +46,51 @@ pub(super) fn rate(history: &[Seen<Vec<Tally>>], interval: SignedDuration) -> f6
         .fold(0.0, f64::max)
 }
 
-/// The candidate's first weight.
-pub(super) fn first_weight(plan: &Plan, rate: f64) -> u8 {
-    match &plan.ramp {
-        Ramp::Gated { budget } => ramp::start(rate, *budget, plan.analysis.reaction(), plan.cap),
-        Ramp::Steps(rungs) => rungs.first().map_or(plan.cap, |r| r.weight.min(plan.cap)),
-    }
-}
-
-/// The weight at which the verdict falls.
-fn final_weight(plan: &Plan) -> u8 {
-    match &plan.ramp {
-        Ramp::Gated { .. } => plan.cap,
-        Ramp::Steps(rungs) => rungs.last().map_or(plan.cap, |r| r.weight.min(plan.cap)),
-    }
-}
-
 impl Turn<'_> {
+    /// The candidate's first weight; none if there is no split to take over.
+    pub(super) fn first_weight(&mut self) -> Option<u8> {
+        let cap = self.cap();
+        Some(match &self.plan.ramp {
+            Ramp::Gated { budget } => {
+                ramp::start(self.progress.rate, *budget, self.plan.analysis.reaction(), self.plan.cap).min(cap)
+            }
+            Ramp::Steps(rungs) => rungs.first().map_or(cap, |r| r.weight.min(cap)),
+            Ramp::Fixed => {
+                let found = self.seen.routes.as_ref().and_then(|r| r.as_ref().ok()).map_or(0, |r| r.candidate);
+                if found == 0 || found > 100 {
+                    let what =
+                        "a split to keep: the routes give the candidate no traffic, and FixedSplit changes no weight";
+                    self.stuck("NoSplit", what);
+                    return None;
+                }
+                found
+            }
+        })
+    }
+
+    /// The weight at which the verdict falls.
+    fn final_weight(&self) -> u8 {
+        match &self.plan.ramp {
+            Ramp::Gated { .. } => self.cap(),
+            Ramp::Steps(rungs) => rungs.last().map_or(self.cap(), |r| r.weight.min(self.cap())),
+            Ramp::Fixed => self.progress.weight,
+        }
+    }
+
     /// Takes in an interval if one was read, then moves the ramp and draws the verdict.
     pub(super) fn look(&mut self) {
         if let Some(reading) = self.seen.reading.as_ref().filter(|r| Some(r.window.from) == self.progress.looked) {
             self.take(reading);
         }
-        self.climb();
+        self.environment();
+        if self.progress.hold.is_none() && self.progress.retreated.is_none() {
+            self.climb();
+        }
         self.verdict();
         if matches!(self.progress.phase, Phase::Shifting | Phase::Deciding) {
-            self.explain();
+            if self.progress.hold.is_none() {
+                self.explain();
+            }
             self.wake_for_look();
         }
     }
@@ -82,76 +106,140 @@ impl Turn<'_> {
         let pairs: Vec<Pair> =
             reading.pairs.iter().map(|p| p.as_ref().ok().copied().flatten().unwrap_or_default()).collect();
         let counts = self.counts_for_pass(reading.window);
+        let mut masked = false;
         for (evidence, pair) in self.progress.evidence.iter_mut().zip(&pairs) {
-            evidence.test.update(&mut evidence.seen, pair.candidate, counts);
+            // The baseline's requests alone say whether the environment breaks the limit by itself: then the interval
+            // says nothing about the candidate.
+            if judge::masked(pair.baseline, evidence.test.limit) {
+                masked = true;
+            } else {
+                evidence.test.update(&mut evidence.seen, pair.candidate, counts);
+            }
         }
+        self.note_environment(masked, reading.window);
         let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
         let requests = pairs.iter().map(|p| p.baseline.requests + p.candidate.requests).fold(0.0, f64::max);
         if requests > 0.0 {
             self.progress.rate = requests / seconds.max(0.001);
         }
         let silent = pairs.iter().all(|p| p.candidate.requests <= 0.0);
-        self.progress.silent = if silent { self.progress.silent + 1 } else { 0 };
+        self.progress.silent = if silent { self.progress.silent.saturating_add(1) } else { 0 };
         self.progress.blind = 0;
         self.progress.unanswered = None;
         self.progress.looked = Some(reading.window.to);
-        self.progress.intervals += 1;
-        if !silent {
+        self.progress.intervals = self.progress.intervals.saturating_add(1);
+        if !silent && !masked {
             self.open_gate();
+        }
+    }
+
+    /// Remembers how long the baseline has broken a limit itself.
+    fn note_environment(&mut self, masked: bool, window: Window) {
+        let p = &mut self.progress;
+        match &mut p.degraded {
+            Some(spell) if masked => spell.to = window.to,
+            None if masked => p.degraded = Some(Spell { from: window.from, to: window.to }),
+            // While traffic is away, the end of the spell says how long it has been calm.
+            Some(_) if p.retreated.is_none() => p.degraded = None,
+            Some(_) | None => {}
+        }
+    }
+
+    /// Leaves the candidate when the environment is degraded for long, and comes back when it recovered.
+    fn environment(&mut self) {
+        let (Some(spell), Some(looked)) = (self.progress.degraded, self.progress.looked) else { return };
+        if self.progress.retreated.is_none() && spell.to.duration_since(spell.from) >= MASKED {
+            self.progress.retreated = Some(self.now);
+            let what = format!(
+                "the baseline itself has broken a limit for {} minutes; all traffic returns to it, without a verdict",
+                MASKED.as_mins()
+            );
+            self.warn("EnvironmentRetreat", &what);
+        } else if self.progress.retreated.is_some() && looked >= spell.to + CALM {
+            (self.progress.retreated, self.progress.degraded, self.progress.silent) = (None, None, 0);
+            self.enter(Phase::Shifting);
+            if let Some(weight) = self.first_weight().filter(|_| self.plan.ramp != Ramp::Fixed) {
+                self.progress.weight = weight;
+            }
+            self.tell("EnvironmentRecovered", "the baseline keeps its limits again; the ramp begins anew");
         }
     }
 
     /// Pass evidence counts only from the moment the final weight was reached, and after the warm-up.
     fn counts_for_pass(&self, window: Window) -> bool {
         let warm = self.progress.first_traffic.is_some_and(|t| window.from >= t + self.plan.analysis.warm_up);
-        let settled = self.progress.applied.is_some_and(|t| window.from >= t);
+        let settled = self.settled_since().is_some_and(|t| window.from >= t);
         self.progress.phase == Phase::Deciding && warm && settled
     }
 
     /// The evidence-gated ramp: new evidence may allow a higher weight.
     fn open_gate(&mut self) {
         let Ramp::Gated { budget } = self.plan.ramp else { return };
-        if self.progress.phase != Phase::Shifting || self.progress.applied.is_none() {
+        if self.progress.phase != Phase::Shifting || self.settled_since().is_none() {
             return;
         }
         let gates = self.progress.evidence.iter().map(|e| (e.test.upper(&e.seen, GAMMA), e.test.limit));
         let reaction = self.plan.analysis.reaction();
-        let next = ramp::next(self.progress.weight, self.progress.rate, budget, reaction, self.plan.cap, gates);
+        let next = ramp::next(self.progress.weight, self.progress.rate, budget, reaction, self.cap(), gates);
         self.raise(next);
     }
 
-    /// Explicit steps by their hold times; and the last weight opens the verdict.
+    /// Explicit steps by their hold times and approvals; and the last weight opens the verdict.
     fn climb(&mut self) {
-        let Some(applied) = self.progress.applied.filter(|_| self.progress.phase == Phase::Shifting) else { return };
-        if self.progress.weight >= final_weight(self.plan) {
+        let Some(applied) = self.settled_since().filter(|_| self.progress.phase == Phase::Shifting) else { return };
+        let rung = match &self.plan.ramp {
+            Ramp::Steps(rungs) => rungs.iter().find(|r| r.weight >= self.progress.weight).copied(),
+            Ramp::Gated { .. } | Ramp::Fixed => None,
+        };
+        if self.progress.weight >= self.final_weight() {
+            if rung.is_some_and(|r| self.asks(r)) {
+                return;
+            }
             for e in &mut self.progress.evidence {
                 e.test.restart_pass(&mut e.seen);
             }
             return self.enter(Phase::Deciding);
         }
-        let Ramp::Steps(rungs) = &self.plan.ramp else { return };
-        let hold = rungs.iter().find(|r| r.weight >= self.progress.weight).map_or(SignedDuration::ZERO, |r| r.hold);
+        let (Ramp::Steps(rungs), Some(rung)) = (&self.plan.ramp, rung) else { return };
         let quiet = self.progress.silent >= QUIET || self.progress.blind >= QUIET;
-        if self.now < applied + hold {
-            self.at(applied + hold);
-        } else if !quiet && let Some(next) = rungs.iter().find(|r| r.weight > self.progress.weight) {
-            self.raise(next.weight.min(self.plan.cap));
+        if self.now < applied + rung.hold {
+            self.at(applied + rung.hold);
+        } else if !quiet
+            && !self.asks(rung)
+            && let Some(next) = rungs.iter().find(|r| r.weight > self.progress.weight)
+        {
+            self.raise(next.weight);
         }
     }
 
-    /// A higher weight is wanted; when the routes have it, the next turn sees.
+    /// Whether a step waits for a person's approval; the wait begins here.
+    fn asks(&mut self, rung: Rung) -> bool {
+        let asks = rung.approval && self.progress.approved.is_none_or(|w| w < self.progress.weight);
+        if asks {
+            self.progress.hold = Some(Hold { since: self.now, by: HeldBy::Approval });
+        }
+        asks
+    }
+
+    /// A higher weight is wanted; when the routes have it, the next turn sees. It rises no further than the replicas
+    /// carry, and not while the baseline was scaled down: a rollback must find it strong enough.
     fn raise(&mut self, weight: u8) {
-        if weight > self.progress.weight {
+        let weight = weight.min(self.cap());
+        let free = self.progress.hold.is_none() && self.progress.retreated.is_none() && !self.scaled_down();
+        if weight > self.progress.weight && free {
             self.progress.weight = weight;
-            self.progress.applied = None;
         }
     }
 
     /// What the experiment waits for while traffic is shared.
     fn explain(&mut self) {
         let a = &self.plan.analysis;
-        let deadline = self.progress.first_traffic.map(|t| t + a.deadline);
-        if self.progress.lost {
+        let (began, hard) = (self.progress.began(), a.hard_deadline);
+        let deadline = began.map(|t| t + a.deadline);
+        if self.progress.retreated.is_some() {
+            let what = "the baseline to keep its limits for a minute: traffic is away from the candidate";
+            self.wait("EnvironmentRetreat", what, began.map(|t| t + hard));
+        } else if self.progress.lost {
             self.wait("CandidateNotReady", &format!("a ready replica of {}", self.plan.candidate.workload), deadline);
         } else if self.progress.blind >= QUIET {
             let why = self.seen.reading.as_ref().and_then(|r| r.pairs.iter().find_map(|p| p.as_ref().err()));
@@ -165,11 +253,18 @@ impl Turn<'_> {
             }
         } else if self.progress.silent >= QUIET {
             self.wait("NoTraffic", "requests to the candidate: none were seen in five intervals", deadline);
+        } else if self.scaled_down() {
+            let what = format!(
+                "{} to have the {} replicas that it started with",
+                self.plan.baseline.workload,
+                self.progress.start.as_ref().map_or(0, |s| s.baseline_desired)
+            );
+            self.wait("BaselineScaledDown", &what, deadline);
         } else if self.progress.phase == Phase::Shifting {
             self.wait("Shifting", &format!("evidence that allows more than {} %", self.progress.weight), deadline);
         } else {
             let past = deadline.is_some_and(|d| self.now >= d);
-            let until = if past { self.progress.first_traffic.map(|t| t + a.hard_deadline) } else { deadline };
+            let until = if past { began.map(|t| t + hard) } else { deadline };
             self.wait("Deciding", &format!("a verdict at {} %", self.progress.weight), until);
         }
     }
@@ -180,7 +275,7 @@ impl Turn<'_> {
             let next = looked + a.interval + a.lag;
             self.at(self.progress.unanswered.map_or(next, |t| next.max(t + a.interval)));
         }
-        if let (Phase::Deciding, Some(applied)) = (self.progress.phase, self.progress.applied) {
+        if let (Phase::Deciding, Some(applied)) = (self.progress.phase, self.settled_since()) {
             let soaked = applied + a.soak;
             if soaked > self.now {
                 self.at(soaked);

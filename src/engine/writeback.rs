@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::effects::Effect;
-use super::observation::{CommitId, Look, Planned, Pull, PullState, Request, StageQuestion, StageSeen, Unavailable};
-use super::phases::Turn;
+use super::observation::{CommitId, Look, Planned, Pull, PullState, Request, StageQuestion, StageSeen};
+use super::phases::{ROUTE_NOT_FOUND, Turn};
 use super::plan::{Gitops, Plan};
 use super::progress::{Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState};
 use super::report::Report;
@@ -36,17 +36,23 @@ fn current(progress: &Progress) -> Option<&StageProgress> {
 
 /// What the current stage has to know.
 pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion> {
-    if plan.deleting.is_some() || !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
+    if !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
         return None;
     }
     let stage = current(progress)?;
+    let leaving = plan.deleting.is_some();
     let look = match stage.state {
+        // An experiment that is being deleted only has to know whether its promotion could still be merged.
+        _ if leaving && stage.stage != Stage::Promote => return None,
+        StageState::Planning if leaving => return None,
+        // Withdrawn before anything was written.
+        StageState::Planning if stage.stage == Stage::Promote && progress.phase == Phase::Discarding => return None,
         StageState::Planning => Look::Plan,
         StageState::Planned | StageState::Pushed => Look::Publish,
-        StageState::Waiting => Look::Review(stage.number?),
+        StageState::Waiting | StageState::Checking | StageState::Withdrawing => Look::Review(stage.number?),
         StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
     };
-    Some(StageQuestion { request: request(plan, progress, stage.stage)?, look })
+    Some(StageQuestion { request: request(plan, progress, stage)?, look })
 }
 
 /// The commit whose rollout is awaited.
@@ -56,9 +62,12 @@ pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
 }
 
 /// The request of a stage, whole: the same progress always gives the same request.
-pub fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request> {
+pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Option<Request> {
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
-    let key = key(&plan.identity.uid, decision.outcome, stage);
+    let (attempt, stage) = (stage.attempt, stage.stage);
+    // A promote request that is taken back is still the same request.
+    let outcome = if stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
+    let key = key(&plan.identity.uid, outcome, stage, attempt);
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
     let tail = format!("-{}-{key}", stage.word());
     branch.truncate(LONGEST_BRANCH - tail.len());
@@ -77,9 +86,9 @@ pub fn request(plan: &Plan, progress: &Progress, stage: Stage) -> Option<Request
 }
 
 /// Identity of a request: ten base-32 digits of a hash of what makes it different from every other.
-fn key(uid: &str, outcome: Outcome, stage: Stage) -> String {
+fn key(uid: &str, outcome: Outcome, stage: Stage, attempt: u32) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let hash = Sha256::digest(format!("{uid}|{}|{}|1", outcome.as_str(), stage.as_str()));
+    let hash = Sha256::digest(format!("{uid}|{}|{}|{attempt}", outcome.as_str(), stage.as_str()));
     hash.iter().take(10).filter_map(|b| DIGITS.get(usize::from(b & 31))).map(|&d| char::from(d)).collect()
 }
 
@@ -88,32 +97,149 @@ impl Turn<'_> {
     pub(super) fn write_back(&mut self) {
         let Some(gitops) = &self.plan.gitops else { return self.without_git() };
         if self.progress.preflight.is_none() {
-            // Discarded before the rehearsal succeeded: there is nothing that could be written safely.
-            return self.complete();
+            // Discarded before the rehearsal: it is made up for, or there is nothing that could be written safely.
+            match &self.seen.preflight {
+                Some(Ok(preflight)) => self.progress.preflight = Some(preflight.clone()),
+                Some(Err(_)) | None => return self.complete(),
+            }
         }
+        let discarding = self.progress.phase == Phase::Discarding;
         let Some(stage) = self.progress.stages.last().map(|s| (s.stage, s.state, s.since)) else {
-            return self.begin(if self.progress.phase == Phase::Promoting { Stage::Promote } else { Stage::CleanUp });
+            return self.begin(if discarding { Stage::CleanUp } else { Stage::Promote });
         };
+        if self.give_up_at().is_some_and(|t| self.now >= t) {
+            return self.give_up(stage.0);
+        }
         match stage {
+            (Stage::Promote, StageState::Planning, _) if discarding => self.change(StageState::Done, |_| {}),
+            (Stage::Promote, StageState::Planned | StageState::Pushed, _) if discarding => self.withdraw_unseen(),
+            (Stage::Promote, StageState::Waiting, _) if discarding => self.withdraw(),
+            (Stage::Promote, StageState::Done, _) if discarding && self.promoted() => self.begin(Stage::Revert),
             (_, StageState::Planning, _) => self.planning(),
             (_, StageState::Planned, _) => self.planned(),
             (_, StageState::Pushed, _) => self.pushed(),
+            (_, StageState::Checking, _) => self.check(),
+            (_, StageState::Withdrawing, _) => self.withdraw(),
             (Stage::CleanUp, StageState::Waiting, _) => self.complete(),
-            (Stage::Promote, StageState::Waiting, since) => self.review(gitops, since),
+            (Stage::Promote | Stage::Revert, StageState::Waiting, since) => self.review(gitops, since),
             (_, StageState::RollingOut, _) => self.rolling_out(),
-            (_, StageState::HandingOver, _) => self.hand_over(),
+            (_, StageState::HandingOver, since) => self.hand_over(since),
             (_, StageState::Draining, since) => self.drain(gitops, since),
-            (Stage::Promote, StageState::Done, _) => self.begin(Stage::CleanUp),
-            (Stage::CleanUp, StageState::Done, _) => self.complete(),
+            (Stage::Promote | Stage::Revert, StageState::Done, _) => self.begin(Stage::CleanUp),
+            (Stage::CleanUp, StageState::Done, _) => self.after_clean_up(discarding),
         }
+    }
+
+    /// Whether a promotion of this experiment is on the base branch.
+    pub(super) fn promoted(&self) -> bool {
+        self.progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some())
     }
 
     /// Whether traffic belongs to the baseline while the candidate is being promoted.
     pub(super) fn handing_over(&self) -> bool {
-        self.progress.stages.iter().any(|s| {
-            s.stage == Stage::CleanUp
+        self.progress.stages.last().is_some_and(|s| {
+            s.stage == Stage::CleanUp && s.state != StageState::Withdrawing
                 || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
         })
+    }
+
+    /// The promote request that could still be merged.
+    pub(super) fn open_request(&self) -> Option<u64> {
+        let undecided = matches!(self.progress.phase, Phase::Promoting | Phase::Discarding);
+        let stage = current(&self.progress).filter(|s| s.stage == Stage::Promote && s.merged.is_none() && undecided)?;
+        match &self.seen.stage {
+            Some(Ok(seen)) => seen.pull.as_ref().filter(|p| p.state == PullState::Open).map(|p| p.number),
+            // What is not known is taken to be open, until the deadline of the deletion.
+            Some(Err(_)) | None => stage.number,
+        }
+    }
+
+    /// When a stage that does not get on is given up. A rollout has its own deadline, a person's review too.
+    pub(super) fn give_up_at(&self) -> Option<Timestamp> {
+        let stage = current(&self.progress)?;
+        let patience = self.plan.gitops.as_ref()?.stale_after;
+        let stuck = matches!(
+            stage.state,
+            StageState::Planning
+                | StageState::Planned
+                | StageState::Pushed
+                | StageState::Checking
+                | StageState::Withdrawing
+        );
+        stuck.then(|| stage.since + patience)
+    }
+
+    /// A stage could not be carried out for as long as a request may wait.
+    fn give_up(&mut self, stage: Stage) {
+        let why = self.progress.waiting.as_ref().map_or_else(String::new, |w| format!(": {}", w.what));
+        if stage == Stage::Promote && self.progress.phase == Phase::Promoting {
+            self.overturn(Reason::Stale, format!("the promote request could not be made{why}"));
+            return self.change(StageState::Done, |_| {});
+        }
+        let what = format!("the {} request could not be made{why}; `retry` tries again", stage.word());
+        self.warn("WriteBackGivenUp", &what);
+        self.change(StageState::Done, |_| {});
+        self.complete();
+    }
+
+    /// The clean-up stage is done: it was merged, there was nothing to do, or it made room for another request.
+    fn after_clean_up(&mut self, discarding: bool) {
+        let Some(stage) = self.progress.stages.last() else { return };
+        let again = !discarding && !self.promoted();
+        match (stage.closed, stage.merged.is_some()) {
+            (true, _) => self.begin(if again { Stage::Promote } else { Stage::CleanUp }),
+            (false, true) if again => {
+                let discard = self.progress.overturned.take().map(|d| *d);
+                self.progress.decision = discard.or_else(|| self.progress.decision.take());
+                let what = "the clean-up request was merged: the candidate is gone; start a new experiment";
+                self.warn("NothingToRetry", what);
+                self.complete();
+            }
+            (false, _) => self.complete(),
+        }
+    }
+
+    /// A request that is not wanted any more is closed; the next turn sees what became of it.
+    fn withdraw(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.pull {
+            Some(pull) if pull.state == PullState::Open => self.effects.push(Effect::Close(pull.number)),
+            Some(pull) => self.ended(pull),
+            // A forge that has forgotten the request has nothing that could be merged.
+            None => self.change(StageState::Done, |s| s.closed = true),
+        }
+    }
+
+    /// Nothing may have come of a push or a request that was wanted: only what is there has to go.
+    fn withdraw_unseen(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.pull {
+            Some(pull) if pull.state == PullState::Open => self.found(pull),
+            Some(pull) => self.ended(pull),
+            None => self.change(StageState::Done, |_| {}),
+        }
+    }
+
+    /// Notes the end of a request that was being taken back. One that was merged all the same is in Git.
+    fn ended(&mut self, pull: &Pull) {
+        let pull = pull.clone();
+        self.change(StageState::Done, |s| {
+            (s.number, s.url) = (Some(pull.number), Some(pull.url));
+            match pull.state {
+                PullState::Merged(head) => s.merged = Some(head),
+                PullState::Closed | PullState::Open => s.closed = true,
+            }
+        });
+    }
+
+    /// A retry of the clean-up: an open request needs none, a closed one is followed by another.
+    fn check(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.pull {
+            Some(pull) if pull.state == PullState::Open => self.change(StageState::Waiting, |_| {}),
+            Some(pull) => self.ended(pull),
+            None => self.change(StageState::Done, |s| s.closed = true),
+        }
     }
 
     /// No repository: a discard ends when traffic is home; a promotion stays with the split that was proven.
@@ -128,15 +254,19 @@ impl Turn<'_> {
     /// The last request is open or none is needed; done once traffic is seen to be final.
     fn complete(&mut self) {
         match &self.seen.routes {
+            // Another experiment's weights are not ours to wait for.
+            _ if !self.progress.held => self.enter(Phase::Completed),
             Some(Ok(routes)) if routes.candidate == 0 => self.enter(Phase::Completed),
             _ => self.again(SOON),
         }
     }
 
-    fn begin(&mut self, stage: Stage) {
+    pub(super) fn begin(&mut self, stage: Stage) {
         self.progress.waiting = None;
+        let earlier = self.progress.stages.iter().filter(|s| s.stage == stage).count();
         self.progress.stages.push(StageProgress {
             stage,
+            attempt: u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1),
             state: StageState::Planning,
             since: self.now,
             opened: None,
@@ -144,6 +274,7 @@ impl Turn<'_> {
             number: None,
             url: None,
             merged: None,
+            closed: false,
         });
     }
 
@@ -188,7 +319,7 @@ impl Turn<'_> {
             Some(head) => self.foreign(&request.branch, head),
             None => {
                 let what = format!("a person: branch {} was deleted before its request was opened", request.branch);
-                self.missing(&Unavailable::new("BranchDeleted", what));
+                self.stuck("BranchDeleted", &what);
             }
         }
     }
@@ -199,7 +330,7 @@ impl Turn<'_> {
             "a person: branch {branch} holds {}, which is not this experiment's commit; delete the branch to go on",
             head.0
         );
-        self.missing(&Unavailable::new("BranchEdited", what));
+        self.stuck("BranchEdited", &what);
     }
 
     /// A request of ours exists: what became of it decides.
@@ -234,29 +365,31 @@ impl Turn<'_> {
     /// What follows when the base branch is as the current stage wants it.
     fn after_merge(&self) -> StageState {
         match self.progress.stages.last().map(|s| s.stage) {
-            Some(Stage::Promote) => StageState::RollingOut,
+            // Merged while it was being taken back: a revert follows.
+            Some(Stage::Promote) if self.progress.phase == Phase::Discarding => StageState::Done,
+            Some(Stage::Promote | Stage::Revert) => StageState::RollingOut,
             Some(Stage::CleanUp) | None => StageState::Done,
         }
     }
 
-    /// A promote request that was closed unmerged is a "no"; a closed clean-up request changes nothing.
+    /// A promote request that was closed unmerged is a "no"; a revert that was, keeps the promotion; a closed clean-up
+    /// request changes nothing.
     fn rejected(&mut self, number: u64) {
-        if self.progress.phase == Phase::Promoting
-            && self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote)
-        {
-            let (reason, sentence) = if self.stale() {
-                (Reason::Stale, format!("request #{number} was not reviewed in time"))
-            } else {
-                (Reason::RejectedInReview, format!("reviewers closed request #{number} unmerged"))
-            };
-            self.decide(Outcome::Discard, reason, sentence);
-            self.begin(Stage::CleanUp);
+        match (self.progress.stages.last().map(|s| s.stage), self.progress.phase) {
+            (Some(Stage::Promote), Phase::Promoting) => {
+                self.overturn(Reason::RejectedInReview, format!("reviewers closed request #{number} unmerged"));
+            }
+            (Some(Stage::Revert), _) => {
+                let what = format!("reviewers closed request #{number} unmerged: the promotion stays in Git");
+                self.warn("RevertRejected", &what);
+            }
+            (Some(Stage::Promote | Stage::CleanUp) | None, _) => {}
         }
     }
 
     /// Whether the promote request has waited for its review longer than it may.
     fn stale(&self) -> bool {
-        let opened = self.progress.stages.iter().find(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
+        let opened = current(&self.progress).filter(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
         let patience = self.plan.gitops.as_ref().map(|g| g.stale_after);
         opened.zip(patience).is_some_and(|(opened, patience)| self.now >= opened + patience)
     }
@@ -265,11 +398,14 @@ impl Turn<'_> {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
             Some(pull) if pull.state != PullState::Open => self.found(pull),
-            // Closed first, so that nobody merges what is being discarded; the next turn sees it closed.
-            Some(pull) if self.stale() => self.effects.push(Effect::Close(pull.number)),
+            Some(pull) if self.stale() => {
+                self.overturn(Reason::Stale, format!("request #{} was not reviewed in time", pull.number));
+            }
             Some(pull) => {
                 let what = format!("request #{} to be merged: {}", pull.number, pull.url);
-                self.wait("WaitingForReview", &what, Some(since + gitops.stale_after));
+                let overdue = self.progress.phase == Phase::Discarding && self.now >= since + gitops.stale_after;
+                let reason = if overdue { "ReviewOverdue" } else { "WaitingForReview" };
+                self.wait(reason, &what, Some(since + gitops.stale_after));
                 let age = self.now.duration_since(since).as_secs_f64();
                 self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
             }
@@ -303,10 +439,16 @@ impl Turn<'_> {
         }
     }
 
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, since: Timestamp) {
+        let until = since + ROLLOUT_DEADLINE;
         match &self.seen.routes {
+            _ if !self.progress.held => self.change(StageState::Draining, |_| {}),
             Some(Ok(routes)) if routes.candidate == 0 => self.change(StageState::Draining, |_| {}),
-            _ => self.wait("HandingOver", "all traffic to reach the baseline", None),
+            // Routes that stay away that long carry no traffic to the candidate either.
+            Some(Err(u)) if u.reason == ROUTE_NOT_FOUND && self.now >= until => {
+                self.change(StageState::Draining, |_| {})
+            }
+            _ => self.wait("HandingOver", "all traffic to reach the baseline", Some(until)),
         }
     }
 
@@ -336,11 +478,11 @@ impl Turn<'_> {
     fn work(&self) -> Option<(Request, (CommitId, CommitId))> {
         let stage = self.progress.stages.last()?;
         let work = stage.work.as_ref()?;
-        Some((request(self.plan, &self.progress, stage.stage)?, (work.base.clone(), work.commit.clone())))
+        Some((request(self.plan, &self.progress, stage)?, (work.base.clone(), work.commit.clone())))
     }
 
     /// Moves the current stage to another state.
-    fn change(&mut self, state: StageState, note: impl FnOnce(&mut StageProgress)) {
+    pub(super) fn change(&mut self, state: StageState, note: impl FnOnce(&mut StageProgress)) {
         let now = self.now;
         if let Some(stage) = self.progress.stages.last_mut() {
             note(stage);
@@ -357,13 +499,14 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_again_and_another_for_everything_else() {
-        let first = key("uid", Outcome::Promote, Stage::Promote);
-        assert_eq!(first, key("uid", Outcome::Promote, Stage::Promote));
+        let first = key("uid", Outcome::Promote, Stage::Promote, 1);
+        assert_eq!(first, key("uid", Outcome::Promote, Stage::Promote, 1));
         assert!(first.len() == 10 && first.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{first}");
         let others = [
-            key("uid2", Outcome::Promote, Stage::Promote),
-            key("uid", Outcome::Discard, Stage::Promote),
-            key("uid", Outcome::Promote, Stage::CleanUp),
+            key("uid2", Outcome::Promote, Stage::Promote, 1),
+            key("uid", Outcome::Discard, Stage::Promote, 1),
+            key("uid", Outcome::Promote, Stage::CleanUp, 1),
+            key("uid", Outcome::Promote, Stage::Promote, 2),
         ];
         assert!(others.iter().all(|other| *other != first), "{others:?}");
     }

@@ -3,12 +3,15 @@
 //! One interface over the forges, whose answers differ; only facts come back, and every call is safe to repeat. Which request is
 //! opened, closed or waited for is the engine's choice. Texts are rendered by [`super::render`] before they get here.
 
+mod answer;
 mod gitea;
+mod github;
 mod local;
 
 use std::time::Duration;
 
 pub use gitea::Gitea;
+pub use github::GitHub;
 pub use local::{LocalForge, LocalPull};
 
 use super::tree::CommitId;
@@ -18,6 +21,8 @@ use super::tree::CommitId;
 pub enum Forge {
     /// Gitea or Forgejo.
     Gitea(Gitea),
+    /// GitHub, at github.com or an Enterprise server.
+    GitHub(GitHub),
     /// A bare repository on this machine that keeps its own requests.
     Local(LocalForge),
 }
@@ -66,6 +71,15 @@ pub struct NewPull {
     pub body: String,
 }
 
+/// What is added to a request when it is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Labels, by name.
+    pub labels: Vec<String>,
+    /// User names of those who are asked for a review.
+    pub reviewers: Vec<String>,
+}
+
 /// What the credential may do in the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permissions {
@@ -99,8 +113,8 @@ pub enum ForgeError {
     /// The repository is read-only.
     #[error("failed to write: the repository is archived")]
     RepositoryArchived,
-    /// 429.
-    #[error("failed to be served: too many requests")]
+    /// 429, or 403 with GitHub's marks of it.
+    #[error("failed to be served: too many requests{}", .retry_after.map(|wait| format!(", asked to wait {} s", wait.as_secs())).unwrap_or_default())]
     RateLimited {
         /// How long the forge asks to wait.
         retry_after: Option<Duration>,
@@ -156,6 +170,7 @@ impl Forge {
     pub async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
         match self {
             Self::Gitea(forge) => forge.find(head, base).await,
+            Self::GitHub(forge) => forge.find(head, base).await,
             Self::Local(forge) => forge.find(head, base),
         }
     }
@@ -164,6 +179,7 @@ impl Forge {
     pub async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
         match self {
             Self::Gitea(forge) => forge.get(number).await,
+            Self::GitHub(forge) => forge.get(number).await,
             Self::Local(forge) => forge.get(number),
         }
     }
@@ -172,6 +188,7 @@ impl Forge {
     pub async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
         match self {
             Self::Gitea(forge) => forge.open(new).await,
+            Self::GitHub(forge) => forge.open(new).await,
             Self::Local(forge) => forge.open(new),
         }
     }
@@ -180,6 +197,7 @@ impl Forge {
     pub async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
         match self {
             Self::Gitea(forge) => forge.update_text(number, title, body).await,
+            Self::GitHub(forge) => forge.update_text(number, title, body).await,
             Self::Local(forge) => forge.update_text(number, title, body),
         }
     }
@@ -188,6 +206,7 @@ impl Forge {
     pub async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
         match self {
             Self::Gitea(forge) => forge.comment(number, body).await,
+            Self::GitHub(forge) => forge.comment(number, body).await,
             Self::Local(forge) => forge.comment(number, body),
         }
     }
@@ -196,15 +215,35 @@ impl Forge {
     pub async fn close(&self, number: u64) -> Result<(), ForgeError> {
         match self {
             Self::Gitea(forge) => forge.close(number).await,
+            Self::GitHub(forge) => forge.close(number).await,
             Self::Local(forge) => forge.close(number),
         }
     }
 
-    /// What the credential may do.
+    /// Adds labels and asks for reviews; what is there already stays. What the forge did not take comes back, a line each: a request
+    /// without a label is worth more than none.
+    pub async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
+        match self {
+            Self::Gitea(forge) => forge.annotate(number, extras).await,
+            Self::GitHub(forge) => forge.annotate(number, extras).await,
+            // A bare repository has neither labels nor people.
+            Self::Local(_) => Vec::new(),
+        }
+    }
+
+    /// What the credential may do. Of a fine-grained GitHub token it is what its user may do, which can be more.
     pub async fn permissions(&self) -> Result<Permissions, ForgeError> {
         match self {
             Self::Gitea(forge) => forge.permissions().await,
+            Self::GitHub(forge) => forge.permissions().await,
             Self::Local(_) => Ok(Permissions { can_push: true, can_pull: true }),
         }
     }
+}
+
+/// The labels that a request was to get and does not have. Case does not count at the forges.
+fn absent(wanted: &[String], there: &[String]) -> Vec<String> {
+    let has = |label: &str| there.iter().any(|name| name.eq_ignore_ascii_case(label));
+    let missing = wanted.iter().filter(|label| !has(label));
+    missing.map(|label| format!("label `{label}` does not exist at the forge; create it there")).collect()
 }

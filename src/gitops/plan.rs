@@ -122,6 +122,12 @@ pub enum PlanError {
         /// The file.
         path: String,
     },
+    /// The baseline's manifest is not what the promotion made of it.
+    #[error("failed to revert: {path} was changed after the promotion; restore it by hand")]
+    MergedDifferently {
+        /// The file.
+        path: String,
+    },
     /// A file to remove is not the one that belonged to the experiment.
     #[error("failed to remove {path}: it changed since the experiment began")]
     RemovalChanged {
@@ -160,6 +166,7 @@ impl PlanError {
             Self::UnsupportedLayout { .. } => "UnsupportedLayout",
             Self::CandidateChanged { .. } => "CandidateSuperseded",
             Self::BaselineChanged { .. } => "BaselineChanged",
+            Self::MergedDifferently { .. } => "MergedDifferently",
             Self::RemovalChanged { .. } => "FileChanged",
             Self::SharedFile { .. } => "SharedFile",
             Self::SeveralExperiments { .. } => "Ambiguous",
@@ -198,6 +205,35 @@ pub fn plan_promote(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
     Ok(Change { files, fields: promotion.changes, unpromoted: promotion.unpromoted, missing: Vec::new() })
 }
 
+/// The change that takes a merged promotion back: the baseline's manifest gets the content that it had at the start.
+///
+/// Only while the manifest is what the promotion made of it; whoever changed it since has to decide.
+pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    let directory = directory(files, spec)?;
+    let (from, to) = (directory.join(&spec.from)?, directory.join(&spec.to)?);
+    let now = required(files, &to)?;
+    let recorded = |path: &RepoPath| {
+        let missing = || PlanError::FileMissing { path: path.to_string() };
+        let id = spec.expected.get(path.as_str()).ok_or_else(missing)?;
+        Ok::<_, PlanError>((id, files.content(id)?))
+    };
+    let ((_, candidate), (before, baseline)) = (recorded(&from)?, recorded(&to)?);
+    if now.id == *before {
+        return Ok(Change::default());
+    }
+    let sides =
+        (Side { bytes: &candidate, workload: &spec.candidate }, Side { bytes: &baseline, workload: &spec.baseline });
+    let promotion = promote(sides.0, sides.1, &spec.fields, &spec.subset_labels)
+        .map_err(|source| PlanError::Edit { path: to.to_string(), source })?;
+    if now.id != BlobId::of(promotion.text.as_bytes())? {
+        return Err(PlanError::MergedDifferently { path: to.to_string() });
+    }
+    let back = |change: FieldChange| FieldChange { before: change.after, after: change.before, ..change };
+    let op = FileOp::Edit { before: now.id, after: before.clone(), bytes: baseline };
+    let files = vec![FileChange { path: to.to_string(), op }];
+    Ok(Change { files, fields: promotion.changes.into_iter().map(back).collect(), ..Change::default() })
+}
+
 /// The change that removes the experiment's files: its own manifest, the candidate's, and those that the spec lists.
 pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
     let directory = directory(files, spec)?;
@@ -231,9 +267,18 @@ pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
 
 /// The pod template of the baseline's manifest, as Kubernetes reads it.
 pub fn baseline_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
-    let manifest = workload_manifest(files, spec, &spec.to, &spec.baseline)?;
+    template(files, spec, &spec.to, &spec.baseline)
+}
+
+/// The candidate's pod template as Kubernetes reads it.
+pub fn candidate_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
+    template(files, spec, &spec.from, &spec.candidate)
+}
+
+fn template(files: &dyn Files, spec: &Spec, file: &str, workload: &Workload) -> Result<serde_json::Value, PlanError> {
+    let manifest = workload_manifest(files, spec, file, workload)?;
     manifest.pointer("/spec/template").cloned().ok_or_else(|| PlanError::Edit {
-        path: format!("{}/{}", spec.path, spec.to),
+        path: format!("{}/{file}", spec.path),
         source: EditError::PathNotFound { path: "spec.template".to_owned() },
     })
 }

@@ -71,6 +71,8 @@ pub struct Report {
     pub files: Vec<(&'static str, String)>,
     /// The fields that change.
     pub fields: Vec<FieldChange>,
+    /// The verdict in one sentence, without a full stop; may be empty.
+    pub sentence: String,
     /// The request's key.
     pub key: String,
     /// The commit that the change was computed on.
@@ -87,6 +89,7 @@ pub fn title(report: &Report) -> String {
         (Stage::CleanUp, Outcome::Discard) => {
             format!("Discard {candidate} of {target} and remove experiment {experiment}")
         }
+        (Stage::Revert, _) => format!("Revert the promotion of {candidate} to baseline of {target}"),
     }
 }
 
@@ -108,7 +111,11 @@ pub fn commit_message(report: &Report) -> String {
 pub fn body(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write!(text, "{}\n\n{}\n{}", verdict(report), versions(report), criteria(report));
+    let _ = write!(text, "{}\n\n", verdict(report));
+    if !report.sentence.is_empty() {
+        let _ = write!(text, "In its words: {}.\n\n", cell(&report.sentence));
+    }
+    let _ = write!(text, "{}\n{}", versions(report), criteria(report));
     let _ = write!(
         text,
         "\nAt the decision the candidate carried {} % of the traffic; the experiment had run for {}.\n",
@@ -142,6 +149,9 @@ fn verdict(report: &Report) -> String {
         ),
         (Stage::CleanUp, Outcome::Discard) => format!(
             "Experiment {experiment} discards {candidate} of {target} ({reason}). All traffic is back at the baseline."
+        ),
+        (Stage::Revert, _) => format!(
+            "Experiment {experiment} takes the promotion of {candidate} back ({reason}): the baseline of {target} gets its former content."
         ),
     }
 }
@@ -221,6 +231,9 @@ fn outlook(report: &Report) -> String {
             .to_owned(),
         Stage::CleanUp => "\n**After the merge** the directory has the files that it had before the experiment.\n\n\
              **Closing this request** without a merge changes no traffic; the files stay until somebody removes them.\n"
+            .to_owned(),
+        Stage::Revert => "\n**After the merge** and the baseline's rollout a second request removes the experiment.\n\n\
+             **Closing this request** without a merge keeps the promotion; a second request removes the experiment.\n"
             .to_owned(),
     }
 }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 
-use super::forge::{Forge, ForgeError, Gitea, NewPull, PullState as ForgeState};
-use super::plan::{Change, FileChange, FileOp, PlanError, Spec, baseline_template, plan_cleanup, plan_promote};
+use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
+use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
+use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_promote, plan_revert};
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
-use super::tree::{BlobId, CommitId, TreeError};
+use super::tree::{BlobId, CommitId, Files, TreeError};
 use crate::api::{Provider, RepositorySpec};
 use crate::engine::{
     self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
@@ -26,6 +27,8 @@ pub struct WriteTarget {
     pub repository: RepositorySpec,
     /// The files and what is promoted.
     pub spec: Spec,
+    /// What requests get beside their texts.
+    pub extras: Extras,
 }
 
 /// The write-back of one experiment.
@@ -35,13 +38,15 @@ pub struct WriteBack {
     branch: String,
     author: Author,
     spec: Spec,
+    extras: Extras,
+    remarks: Mutex<Vec<String>>,
     session: Arc<Mutex<Option<Session>>>,
 }
 
 impl WriteBack {
     /// Over HTTP, with the repository's forge. Plain http is taken for the listed hosts only.
     pub fn new(target: WriteTarget, token: Option<Token>, http_hosts: &[String]) -> Seen<Self> {
-        let WriteTarget { repository, spec } = target;
+        let WriteTarget { repository, spec, extras } = target;
         let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
         let url =
             Url::parse(&repository.url).map_err(|e| refuse(format!("`{}` is no address: {e}", repository.url)))?;
@@ -54,15 +59,10 @@ impl WriteBack {
         }
         let forge = match repository.provider {
             Provider::Gitea => Forge::Gitea(Gitea::new(&repository.url, token.clone(), allow_http)?),
-            Provider::GitHub => {
-                return Err(Unavailable::new(
-                    "NotSupported",
-                    "Repository spec.provider: GitHub is not yet supported; write `Gitea`",
-                ));
-            }
+            Provider::GitHub => Forge::GitHub(GitHub::new(&repository.url, token.as_ref(), allow_http)?),
         };
         let remote = Remote::Http { url: repository.url.clone(), credentials: token, allow_http };
-        Ok(Self::with(remote, forge, &repository, spec))
+        Ok(Self { extras, ..Self::with(remote, forge, &repository, spec) })
     }
 
     /// On the given remote and forge.
@@ -74,6 +74,8 @@ impl WriteBack {
             branch: repository.branch().to_owned(),
             author: Author { name: identity.name, email: identity.email },
             spec,
+            extras: Extras::default(),
+            remarks: Mutex::default(),
             session: Arc::default(),
         }
     }
@@ -135,14 +137,28 @@ impl WriteBack {
 
     /// The pod template that the baseline's manifest has at a commit.
     pub async fn expected(&self, commit: &engine::CommitId) -> Seen<serde_json::Value> {
+        self.at(commit, |files, spec| Ok(baseline_template(files, spec)?)).await
+    }
+
+    /// The pod templates that the baseline's and the candidate's manifests have at a commit.
+    pub async fn templates(&self, commit: &engine::CommitId) -> Seen<(serde_json::Value, serde_json::Value)> {
+        self.at(commit, |files, spec| Ok((baseline_template(files, spec)?, candidate_template(files, spec)?))).await
+    }
+
+    /// Reads files of a commit.
+    async fn at<T: Send + 'static>(
+        &self,
+        commit: &engine::CommitId,
+        read: impl FnOnce(&dyn Files, &Spec) -> Seen<T> + Send + 'static,
+    ) -> Seen<T> {
         let (spec, commit) = (self.spec.clone(), git_id(commit)?);
         self.git(move |session| {
             if session.head() != &commit {
                 session.refresh()?;
             }
-            // A base that moved on holds the merge all the same; what it says about the baseline now is what is synced.
+            // A base that moved on holds the commit all the same; what it says about the versions now is what is synced.
             let files = session.files()?;
-            Ok(baseline_template(&files, &spec)?)
+            read(&files, &spec)
         })
         .await
     }
@@ -170,9 +186,13 @@ impl WriteBack {
         .await
     }
 
-    /// Opens the request, if there is none from its branch in any state.
+    /// Opens the request, if there is none from its branch in any state. An open one has its labels and reviewers afterwards, or
+    /// [`Self::remarks`] tells which it has not.
     pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<(), Unavailable> {
-        if self.forge.find(&request.branch, &request.base_branch).await?.is_some() {
+        if let Some(pull) = self.forge.find(&request.branch, &request.base_branch).await? {
+            if pull.state == ForgeState::Open {
+                self.annotate(pull.number).await;
+            }
             return Ok(());
         }
         let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
@@ -184,8 +204,23 @@ impl WriteBack {
             })
             .await?;
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
-        self.forge.open(&NewPull { head, base, title: render::title(&report), body: render::body(&report) }).await?;
+        let new = NewPull { head, base, title: render::title(&report), body: render::body(&report) };
+        let pull = self.forge.open(&new).await?;
+        self.annotate(pull.number).await;
         Ok(())
+    }
+
+    /// Labels and reviewers: a wrong name is told, and loses no request.
+    async fn annotate(&self, number: u64) {
+        let missed = self.forge.annotate(number, &self.extras).await;
+        let told =
+            missed.into_iter().map(|what| format!("request #{number} is open without all that was asked for: {what}"));
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+    }
+
+    /// What people should know of the work since the last call, a line each; nothing that the engine needs.
+    pub fn remarks(&self) -> Vec<String> {
+        std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Closes a request; one that ended already is left as it is.
@@ -260,6 +295,7 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
     Ok(match request.stage {
         Stage::Promote => plan_promote(&files, &spec)?,
         Stage::CleanUp => plan_cleanup(&files, &spec)?,
+        Stage::Revert => plan_revert(&files, &spec)?,
     })
 }
 
@@ -293,6 +329,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
         files: change.files.iter().map(|f| (verb(&f.op), f.path.clone())).collect(),
         fields: change.fields.clone(),
+        sentence: told.sentence.clone(),
         key: request.key.clone(),
         base: base.clone(),
     }

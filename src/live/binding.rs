@@ -1,7 +1,9 @@
 //! Where the parts of one experiment are: names in the cluster and selectors in the metrics source.
 
 use jiff::Timestamp;
+use kube::core::GroupVersionKind;
 
+use super::fields::FieldPath;
 use super::query::{SelectorError, Versions};
 
 /// Addresses of one experiment's parts. Built by `controller::resolve`.
@@ -38,17 +40,47 @@ pub struct VersionBinding {
     pub variables: Vec<(String, String)>,
 }
 
-/// The weights of an experiment.
+/// The weights of an experiment, and where each version's requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteBinding {
-    /// Name of the VirtualService.
-    pub virtual_service: String,
-    /// Names of its http routes; none means every route that leads to both destinations.
-    pub routes: Vec<String>,
+    /// Where the weights are kept.
+    pub weights: WeightsAt,
     /// Where the baseline's requests go.
     pub baseline: Destination,
     /// Where the candidate's requests go.
     pub candidate: Destination,
+}
+
+/// Where weights are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WeightsAt {
+    /// In http routes of a VirtualService, at the two destinations.
+    VirtualService {
+        /// Name of the VirtualService.
+        name: String,
+        /// Names of its http routes; none means every route that leads to both destinations.
+        routes: Vec<String>,
+        /// Whether it has to be a delegate: without hosts and gateways.
+        delegate: bool,
+    },
+    /// In one field for each version, wherever it is. The destinations only fill in placeholders then.
+    Fields {
+        /// The baseline's.
+        baseline: WeightField,
+        /// The candidate's.
+        candidate: WeightField,
+    },
+}
+
+/// A field of an object in the experiment's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightField {
+    /// Group, version and kind of the object.
+    pub kind: GroupVersionKind,
+    /// Name of the object.
+    pub name: String,
+    /// Where the weight is in it.
+    pub path: FieldPath,
 }
 
 /// A destination of an http route.

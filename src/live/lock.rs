@@ -151,7 +151,7 @@ fn queue(me: &Binding, contenders: &[Contender]) -> Lock {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::binding::{Destination, RouteBinding, VersionBinding};
+    use super::super::binding::{Destination, RouteBinding, VersionBinding, WeightsAt};
     use super::*;
 
     fn me() -> Binding {
@@ -163,8 +163,7 @@ mod tests {
             created: Timestamp::from_second(50).unwrap(),
             target: "ns/app".into(),
             routes: RouteBinding {
-                virtual_service: "web".into(),
-                routes: vec![],
+                weights: WeightsAt::VirtualService { name: "web".into(), routes: vec![], delegate: false },
                 baseline: nowhere.clone(),
                 candidate: nowhere,
             },

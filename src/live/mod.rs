@@ -6,11 +6,15 @@
 mod binding;
 pub mod builtin;
 mod call;
+mod fields;
 mod lock;
+mod owner;
 mod prometheus;
 mod query;
 mod rollout;
 mod routes;
+mod subsets;
+mod weights;
 mod workloads;
 
 use jiff::Timestamp;
@@ -18,24 +22,27 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-pub use binding::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding};
+pub use binding::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding, WeightField, WeightsAt};
+pub use fields::{FieldPath, FieldPathError};
 pub use lock::Contender;
 pub use prometheus::{Counts, Prometheus};
 pub use query::{SelectorError, Values, Versions};
-pub use rollout::rollout;
+pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
+pub use workloads::content;
 
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    CommitId, Effect, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Unavailable,
-    Window,
+    CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Synced,
+    Unavailable, Window,
 };
 use crate::gitops::WriteBack;
 use crate::turn::World;
 use call::call;
 use lock::TargetLock;
-use routes::RouteTable;
+use subsets::Subsets;
+use weights::Weights;
 use workloads::Deployments;
 
 /// The finalizer with which traffic comes home before an experiment goes.
@@ -47,7 +54,8 @@ pub struct Live {
     prometheus: Prometheus,
     binding: Binding,
     lock: TargetLock,
-    routes: RouteTable,
+    routes: Weights,
+    subsets: Subsets,
     deployments: Deployments,
     write_back: Option<WriteBack>,
     contenders: Vec<Contender>,
@@ -66,7 +74,8 @@ impl Live {
         Self {
             experiments: Api::namespaced(client.clone(), &binding.namespace),
             lock: TargetLock::new(client.clone(), namespace, &binding.target),
-            routes: RouteTable::new(client.clone(), &binding.namespace, binding.routes.clone()),
+            routes: Weights::new(client.clone(), &binding.namespace, &binding.routes),
+            subsets: Subsets::new(client.clone(), &binding.namespace),
             deployments: Deployments::new(
                 client,
                 &binding.namespace,
@@ -84,8 +93,9 @@ impl Live {
     async fn versions(&self) -> Seen<Versions> {
         let mut binding = self.binding.clone();
         let (baseline, candidate) = (&mut binding.routes.baseline.host, &mut binding.routes.candidate.host);
-        if baseline.is_none() || candidate.is_none() {
-            let hosts = self.routes.hosts().await?;
+        if (baseline.is_none() || candidate.is_none())
+            && let Some(hosts) = self.routes.hosts().await?
+        {
             baseline.get_or_insert(hosts.0);
             candidate.get_or_insert(hosts.1);
         }
@@ -140,6 +150,27 @@ impl Live {
         })
     }
 
+    async fn sync(&self, commit: Option<&CommitId>) -> Option<Seen<Synced>> {
+        let commit = commit?;
+        let Some(write_back) = &self.write_back else { return Some(Err(no_write_back())) };
+        Some(match write_back.templates(commit).await {
+            Ok((baseline, candidate)) => self.deployments.synced(&baseline, &candidate).await,
+            Err(u) => Err(u),
+        })
+    }
+
+    /// Whether the destinations lead to the workloads; of fields in objects of unknown meaning nobody can tell.
+    async fn subsets(&self, asked: bool) -> Option<Seen<()>> {
+        if !asked {
+            return None;
+        }
+        Some(match (self.routes.hosts().await, self.deployments.labels().await) {
+            (Ok(None), _) => Ok(()),
+            (Ok(Some(hosts)), Ok(labels)) => self.subsets.check(&self.binding, hosts, labels).await,
+            (Err(u), _) | (_, Err(u)) => Err(u),
+        })
+    }
+
     async fn preflight(&self, asked: bool) -> Option<Seen<crate::engine::Preflight>> {
         if !asked {
             return None;
@@ -168,6 +199,12 @@ impl Live {
         call("release the experiment", request).await.map(|_| ())
     }
 
+    /// What people should know of the effects since the last call.
+    pub fn remarks(&self) -> Vec<Notice> {
+        let told = self.write_back.as_ref().map(WriteBack::remarks).unwrap_or_default();
+        told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
+    }
+
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
         self.write_back.as_ref().ok_or_else(no_write_back)
     }
@@ -179,7 +216,7 @@ fn no_write_back() -> Unavailable {
 
 impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
-        let (lock, routes, workloads, counts, history, preflight, stage, rollout) = futures::join!(
+        let (lock, routes, workloads, counts, history, preflight, stage, rollout, sync, subsets) = futures::join!(
             self.lock.read(&self.binding, &self.contenders),
             self.routes.read(),
             self.deployments.read(),
@@ -188,6 +225,8 @@ impl World for Live {
             self.preflight(questions.preflight),
             self.stage(questions.stage.as_ref()),
             self.rollout(questions.rollout.as_ref()),
+            self.sync(questions.sync.as_ref()),
+            self.subsets(questions.subsets),
         );
         let ready = workloads.as_ref().ok().map(|w| w.baseline.ready > 0);
         let reading = counts.map(|(window, counts)| Reading {
@@ -203,8 +242,8 @@ impl World for Live {
             preflight,
             stage,
             rollout,
-            sync: None,
-            subsets: None,
+            sync,
+            subsets,
         }
     }
 

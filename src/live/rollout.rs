@@ -3,10 +3,13 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
-use crate::engine::Rollout;
+use crate::engine::{Rollout, Synced};
 
 /// Keys by which Kubernetes tells the items of a list apart, most telling first.
 const ITEM_KEYS: [&str; 6] = ["name", "containerPort", "mountPath", "devicePath", "topologyKey", "ip"];
+
+/// Most characters of a foreign text in a message.
+const MOST_TEXT: usize = 120;
 
 /// Compares a live Deployment with the pod template that its manifest has.
 ///
@@ -24,6 +27,20 @@ pub fn rollout(live: &Deployment, template: &Value) -> Rollout {
     let complete = observed && wanted >= 1 && updated == wanted && all == wanted && available == wanted;
     let detail = format!("{updated} of {wanted} replicas are updated, {available} available, {all} in all");
     Rollout { applied, complete, detail }
+}
+
+/// Compares live Deployments with the pod templates of their manifests: names, what is live, what Git says.
+pub fn synced<'a>(workloads: impl IntoIterator<Item = (&'a str, Option<&'a Deployment>, &'a Value)>) -> Synced {
+    for (name, live, template) in workloads {
+        let Some(spec) = live.and_then(|d| d.spec.as_ref()) else {
+            return Synced::No(format!("Deployment {name} is not there, Git has it"));
+        };
+        let running = serde_json::to_value(&spec.template).unwrap_or(Value::Null);
+        if let Some(found) = difference(&running, template, Place::Plain, "") {
+            return Synced::No(format!("Deployment {name}: {}", found.sentence()));
+        }
+    }
+    Synced::Yes
 }
 
 /// What a value is by its place: only quantities may be written in several ways. Elsewhere `1.10` is not `1.1`.
@@ -53,33 +70,98 @@ impl Place {
     }
 }
 
-/// Whether everything the manifest says holds in the live object, which may say more (defaults, injected parts).
-fn covers(live: &Value, manifest: &Value, place: Place) -> bool {
-    match (live, manifest) {
-        (_, Value::Null) => true,
-        (Value::Object(live), Value::Object(manifest)) => {
-            manifest.iter().all(|(key, value)| covers(live.get(key).unwrap_or(&Value::Null), value, place.of(key)))
-        }
-        (Value::Array(live), Value::Array(manifest)) => covers_list(live, manifest, place),
-        // A map or list that the API server drops because it is empty.
-        (Value::Null, Value::Object(manifest)) => manifest.values().all(|v| covers(&Value::Null, v, place)),
-        (Value::Null, Value::Array(manifest)) => manifest.is_empty(),
-        (live, manifest) => live == manifest || place == Place::Quantities && same_quantity(live, manifest),
+/// A field in which the live object is not what the manifest says.
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
+    /// The steps to it, innermost first.
+    path: Vec<String>,
+    /// What is there and what Git says, if that may be shown.
+    text: String,
+}
+
+impl Difference {
+    fn of(live: &Value, manifest: &Value, field: &str) -> Self {
+        let shown = |value: &Value| match value {
+            Value::Null => Some("missing".to_owned()),
+            Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+            // Texts of other fields may be nobody's business: arguments, variables, annotations.
+            Value::String(text) if field == "image" => Some(text.chars().take(MOST_TEXT).collect()),
+            Value::Array(items) => Some(format!("{} items", items.len())),
+            Value::String(_) | Value::Object(_) => None,
+        };
+        let text = match (shown(live), shown(manifest)) {
+            (Some(live), Some(manifest)) => format!("is {live}, Git says {manifest}"),
+            (Some(live), None) if live == "missing" => "is missing, Git has it".into(),
+            _ => "is not what Git says".into(),
+        };
+        Self { path: vec![], text }
+    }
+
+    fn below(mut self, step: String) -> Self {
+        self.path.push(step);
+        self
+    }
+
+    fn sentence(&self) -> String {
+        let path: String = self.path.iter().rev().map(String::as_str).collect();
+        format!("spec.template{path} {}", self.text)
     }
 }
 
+/// The first field that the manifest has and the live object has not or otherwise. The live object may say more
+/// (defaults, injected parts). `field`: the name of the place.
+fn difference(live: &Value, manifest: &Value, place: Place, field: &str) -> Option<Difference> {
+    match (live, manifest) {
+        (_, Value::Null) => None,
+        (Value::Object(live), Value::Object(manifest)) => manifest.iter().find_map(|(key, value)| {
+            difference(live.get(key).unwrap_or(&Value::Null), value, place.of(key), key)
+                .map(|d| d.below(format!(".{key}")))
+        }),
+        (Value::Array(live), Value::Array(manifest)) => list_difference(live, manifest, place, field),
+        // A map or list that the API server drops because it is empty.
+        (Value::Null, Value::Object(of)) if of.values().all(|v| covers(&Value::Null, v, place)) => None,
+        (Value::Null, Value::Array(manifest)) if manifest.is_empty() => None,
+        (live, manifest) if live == manifest => None,
+        (live, manifest) if place == Place::Quantities && same_quantity(live, manifest) => None,
+        (live, manifest) => Some(Difference::of(live, manifest, field)),
+    }
+}
+
+/// Whether everything the manifest says holds in the live object.
+fn covers(live: &Value, manifest: &Value, place: Place) -> bool {
+    difference(live, manifest, place, "").is_none()
+}
+
 /// Items are paired by their key, else by position.
-fn covers_list(live: &[Value], manifest: &[Value], place: Place) -> bool {
+fn list_difference(live: &[Value], manifest: &[Value], place: Place, field: &str) -> Option<Difference> {
     let key =
         ITEM_KEYS.iter().find(|key| !manifest.is_empty() && manifest.iter().all(|item| item.get(**key).is_some()));
-    match key {
-        Some(key) => {
-            let same = |l: &Value, item: &Value| l.get(*key) == item.get(*key) && covers(l, item, place);
-            // As many: a promotion that only takes an item away is live when the item is gone.
-            live.len() == manifest.len() && manifest.iter().all(|item| live.iter().any(|l| same(l, item)))
-        }
-        None => live.len() == manifest.len() && live.iter().zip(manifest).all(|(l, m)| covers(l, m, place)),
+    // As many: a promotion that only takes an item away is live when the item is gone.
+    if live.len() != manifest.len() {
+        let (live, manifest) = (Value::Array(live.to_vec()), Value::Array(manifest.to_vec()));
+        return Some(Difference::of(&live, &manifest, field));
     }
+    let Some(key) = key else {
+        let pairs = live.iter().zip(manifest).enumerate();
+        return pairs
+            .into_iter()
+            .find_map(|(i, (l, m))| difference(l, m, place, "").map(|d| d.below(format!("[{i}]"))));
+    };
+    manifest.iter().find_map(|item| {
+        // Several items may have the same key: one of them has to be as the manifest says.
+        let mut differences = vec![];
+        for found in live.iter().filter(|l| l.get(*key) == item.get(*key)) {
+            differences.push(difference(found, item, place, "")?);
+        }
+        let first = differences.into_iter().next().unwrap_or_else(|| Difference::of(&Value::Null, item, ""));
+        Some(first.below(format!("[{}]", named(item.get(*key)))))
+    })
+}
+
+/// The name of an item, for people.
+fn named(key: Option<&Value>) -> String {
+    let text = key.map(|k| k.as_str().map_or_else(|| k.to_string(), ToOwned::to_owned)).unwrap_or_default();
+    text.chars().take(MOST_TEXT).collect()
 }
 
 /// The API server rewrites quantities: `0.5` becomes `500m`, `1024Mi` becomes `1Gi`.
@@ -194,6 +276,33 @@ mod tests {
             let seen = rollout(&deployment(status.clone()), &template);
             assert!(seen.applied);
             assert_eq!(seen.complete, complete, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_synced_is_named_and_nothing_private_is_told() {
+        let deployment = |containers: Value| -> Deployment {
+            serde_json::from_value(json!({"spec": {"selector": {}, "template": {
+                "metadata": {"labels": {"app": "x"}}, "spec": {"containers": containers}}}}))
+            .unwrap()
+        };
+        let container = |image: &str, secret: &str| json!({"name": "app", "image": image, "ports": [{"containerPort": 80}], "env": [{"name": "KEY", "value": secret}]});
+        let git = json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [container("a:2", "s3cret")]}});
+        let told = |live: Option<&Deployment>| match synced([("web", live, &git)]) {
+            Synced::Yes => String::new(),
+            Synced::No(what) => what,
+        };
+        let path = "Deployment web: spec.template.spec.containers";
+        assert_eq!(told(None), "Deployment web is not there, Git has it");
+        let table = [
+            (json!([container("a:2", "s3cret")]), String::new()),
+            (json!([container("a:1", "s3cret")]), format!("{path}[app].image is a:1, Git says a:2")),
+            (json!([container("a:2", "other")]), format!("{path}[app].env[KEY].value is not what Git says")),
+            (json!([container("a:2", "s3cret"), {"name": "b"}]), format!("{path} is 2 items, Git says 1 items")),
+            (json!([{"name": "other"}]), format!("{path}[app] is missing, Git has it")),
+        ];
+        for (live, text) in table {
+            assert_eq!(told(Some(&deployment(live))), text);
         }
     }
 }

@@ -7,8 +7,9 @@ use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::binding::{Destination, RouteBinding};
+use super::binding::Destination;
 use super::call::call;
+use super::owner::{MANAGER, Step, last_write};
 use crate::engine::{Routes, Seen, Unavailable};
 
 /// The resource of Istio's routes.
@@ -26,8 +27,26 @@ pub(crate) fn resource() -> ApiResource {
 pub(super) struct RouteTable {
     api: Api<DynamicObject>,
     namespace: String,
-    binding: RouteBinding,
+    wanted: Wanted,
 }
+
+/// Which routes and destinations are meant.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Name of the VirtualService.
+    pub(super) name: String,
+    /// Names of its http routes; none means every route that leads to both destinations.
+    pub(super) routes: Vec<String>,
+    /// Whether it has to be a delegate.
+    pub(super) delegate: bool,
+    /// Where the baseline's requests go.
+    pub(super) baseline: Destination,
+    /// Where the candidate's requests go.
+    pub(super) candidate: Destination,
+}
+
+/// Most characters of a foreign text in a message.
+const MOST_TEXT: usize = 200;
 
 /// What routes that disagree are reported as: neither any wanted split nor home, so that they are repaired together.
 const DISAGREEING: Routes = Routes { baseline: u8::MAX, candidate: u8::MAX, writer: None };
@@ -37,6 +56,8 @@ struct Found {
     places: Vec<Place>,
     /// What else was meant, and is not there.
     missing: Option<String>,
+    /// What takes a part of the requests beside the two versions.
+    others: Option<String>,
 }
 
 /// Where one http route keeps the two weights.
@@ -48,23 +69,39 @@ struct Place {
 }
 
 impl RouteTable {
-    pub(super) fn new(client: Client, namespace: &str, binding: RouteBinding) -> Self {
-        Self { api: Api::namespaced_with(client, namespace, &resource()), namespace: namespace.into(), binding }
+    pub(super) fn new(client: Client, namespace: &str, wanted: Wanted) -> Self {
+        Self { api: Api::namespaced_with(client, namespace, &resource()), namespace: namespace.into(), wanted }
     }
 
-    /// The weights that all routes carry.
+    /// The weights that all routes carry, and who wrote them if we did not.
     ///
-    /// Errors besides those of a call: `RouteNotFound` (nothing of what was meant is there), `RouteIncomplete` (a part
-    /// of it is; that part can still be written).
+    /// Errors besides those of a call: `RouteNotFound` and `DelegateMissing` (nothing of what was meant is there),
+    /// `RouteIncomplete` (a part of it is; that part can still be written), `RouteHasOthers` (a third destination takes
+    /// requests; the two weights can still be written), `NotADelegate` (likewise).
     pub(super) async fn read(&self) -> Seen<Routes> {
         let object = self.get().await?;
-        let Found { places, missing } = self.find(&object)?;
+        if self.wanted.delegate
+            && let Some(found) = not_a_delegate(&object)
+        {
+            let message = format!(
+                "{} has {found} and is no delegate; take them out and let a VirtualService with hosts delegate to it, \
+                 or write `spec.traffic.mode: InPlace`",
+                self.full_name()
+            );
+            return Err(Unavailable::new("NotADelegate", message));
+        }
+        let Found { places, missing, others } = self.find(&object)?;
         if let Some(missing) = missing {
             return Err(Unavailable::new("RouteIncomplete", missing));
         }
+        if let Some(others) = others {
+            return Err(Unavailable::new("RouteHasOthers", format!("{}: {others}", self.full_name())));
+        }
         let mut splits = places.iter().map(|place| split(&object, place));
         let first = splits.next().unwrap_or(DISAGREEING);
-        Ok(if splits.all(|s| s == first) { first } else { DISAGREEING })
+        let weights = if splits.all(|s| s == first) { first } else { DISAGREEING };
+        let paths: Vec<_> = places.iter().flat_map(Place::paths).collect();
+        Ok(Routes { writer: last_write(&object, &paths).map(|w| w.manager), ..weights })
     }
 
     /// The hosts of the baseline's and the candidate's destinations, as the first route writes them.
@@ -85,21 +122,17 @@ impl RouteTable {
         let object = self.get().await?;
         let places = self.find(&object)?.places;
         let operations = operations(&object, &places, candidate);
-        let patch: json_patch::Patch = serde_json::from_value(operations)
-            .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
-        let params = PatchParams { field_manager: Some("reiter8".into()), ..PatchParams::default() };
-        let patch = Patch::Json::<()>(patch);
-        let request = self.api.patch(&self.binding.virtual_service, &params, &patch);
-        call(&format!("write {}", self.full_name()), request).await?.ok_or_else(|| self.absent()).map(|_| ())
+        let written = patch(&self.api, &self.wanted.name, operations, &self.full_name()).await?;
+        if written { Ok(()) } else { Err(self.absent()) }
     }
 
     async fn get(&self) -> Seen<DynamicObject> {
-        let request = self.api.get(&self.binding.virtual_service);
+        let request = self.api.get(&self.wanted.name);
         call(&format!("read {}", self.full_name()), request).await?.ok_or_else(|| self.absent())
     }
 
     fn find(&self, object: &DynamicObject) -> Seen<Found> {
-        let found = find(object, &self.binding, &self.namespace);
+        let found = find(object, &self.wanted, &self.namespace);
         let missing = found.missing.as_ref().map(|what| format!("{}: {what}", self.full_name()));
         match missing {
             Some(missing) if found.places.is_empty() => Err(Unavailable::new("RouteNotFound", missing)),
@@ -108,40 +141,114 @@ impl RouteTable {
     }
 
     fn absent(&self) -> Unavailable {
-        Unavailable::new("RouteNotFound", format!("{} was not found", self.full_name()))
+        let name = self.full_name();
+        if self.wanted.delegate {
+            let message = format!(
+                "{name} was not found; `spec.traffic.mode: Delegate` needs it in Git, without hosts and gateways, at \
+                 100 % baseline"
+            );
+            Unavailable::new("DelegateMissing", message)
+        } else {
+            Unavailable::new("RouteNotFound", format!("{name} was not found"))
+        }
     }
 
     fn full_name(&self) -> String {
-        format!("VirtualService {}/{}", self.namespace, self.binding.virtual_service)
+        format!("VirtualService {}/{}", self.namespace, self.wanted.name)
+    }
+}
+
+/// Sends a patch of fenced operations; `false` if the object is gone.
+pub(super) async fn patch(
+    api: &Api<DynamicObject>,
+    name: &str,
+    operations: Value,
+    full_name: &str,
+) -> Result<bool, Unavailable> {
+    let patch: json_patch::Patch = serde_json::from_value(operations)
+        .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Json::<()>(patch);
+    Ok(call(&format!("write {full_name}"), api.patch(name, &params, &patch)).await?.is_some())
+}
+
+/// What makes a VirtualService serve hosts of its own, so that no other one can delegate to it.
+fn not_a_delegate(object: &DynamicObject) -> Option<&'static str> {
+    let has = |key: &str| object.data.pointer(key).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    match (has("/spec/hosts"), has("/spec/gateways")) {
+        (true, true) => Some("hosts and gateways"),
+        (true, false) => Some("hosts"),
+        (false, true) => Some("gateways"),
+        (false, false) => None,
+    }
+}
+
+impl Place {
+    /// The two weights.
+    fn paths(&self) -> [Vec<Step>; 2] {
+        let key = |k: &str| Step::Key(k.into());
+        [self.baseline, self.candidate].map(|index| {
+            let (route, index) = (Step::Index(self.route), Step::Index(index));
+            vec![key("spec"), key("http"), route, key("route"), index, key("weight")]
+        })
     }
 }
 
 /// Finds the two destinations in every route that is meant.
-fn find(object: &DynamicObject, binding: &RouteBinding, namespace: &str) -> Found {
+fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
     let http = object.data.pointer("/spec/http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let (mut places, mut absent) = (vec![], None);
+    let (mut places, mut absent, mut others) = (vec![], None, None);
     for (route, entry) in http.iter().enumerate() {
         let name = entry.get("name").and_then(Value::as_str).unwrap_or_default();
-        if !binding.routes.is_empty() && !binding.routes.iter().any(|r| r == name) {
+        if !wanted.routes.is_empty() && !wanted.routes.iter().any(|r| r == name) {
             continue;
         }
-        let at = |wanted: &Destination| destinations(entry).iter().position(|d| matches(d, wanted, namespace));
-        match (at(&binding.baseline), at(&binding.candidate)) {
-            (Some(baseline), Some(candidate)) => places.push(Place { route, baseline, candidate }),
+        let at = |version: &Destination| destinations(entry).iter().position(|d| matches(d, version, namespace));
+        match (at(&wanted.baseline), at(&wanted.candidate)) {
+            (Some(baseline), Some(candidate)) => {
+                others = others.or_else(|| other(name, entry, &[baseline, candidate]));
+                places.push(Place { route, baseline, candidate });
+            }
             // Without names, routes that lead elsewhere are not meant; but the only one is.
-            _ if binding.routes.is_empty() && http.len() > 1 => {}
-            (Some(_), None) => absent = Some(missing(name, &binding.candidate, entry)),
-            (None, _) => absent = Some(missing(name, &binding.baseline, entry)),
+            _ if wanted.routes.is_empty() && http.len() > 1 => {}
+            (Some(_), None) => absent = Some(missing(name, &wanted.candidate, entry)),
+            (None, _) => absent = Some(missing(name, &wanted.baseline, entry)),
         }
     }
     let names: Vec<&str> = http.iter().filter_map(|e| e.get("name").and_then(Value::as_str)).collect();
-    if let Some(unknown) = binding.routes.iter().find(|r| !names.contains(&r.as_str())) {
+    if let Some(unknown) = wanted.routes.iter().find(|r| !names.contains(&r.as_str())) {
         absent = Some(format!("no http route is named `{unknown}`; there are: {}", names.join(", ")));
     }
     if places.is_empty() && absent.is_none() {
         absent = Some("no http route leads to both destinations; name the route and its subsets".into());
     }
-    Found { places, missing: absent }
+    Found { places, missing: absent, others }
+}
+
+/// Who else takes requests of a route, with the remedy: of 100 % only two versions can have a share.
+fn other(route: &str, entry: &Value, ours: &[usize]) -> Option<String> {
+    let weight = |index: usize| entry.pointer(&format!("/route/{index}/weight")).unwrap_or(&Value::Null);
+    let destinations = destinations(entry);
+    let (index, found) = destinations
+        .iter()
+        .enumerate()
+        .find(|(i, _)| !ours.contains(i) && !matches!(weight(*i).as_u64(), Some(0)) && !weight(*i).is_null())?;
+    let again = ours.iter().any(|i| {
+        let same = |key: &str| destinations.get(*i).and_then(|d| d.get(key)) == found.get(key);
+        same("host") && same("subset")
+    });
+    let (weight, what) =
+        (weight(index), if again { "names a version's destination once more" } else { "is a third destination" });
+    Some(format!(
+        "route `{route}` sends {weight} % to {}, which {what}; only baseline and candidate can share the requests: \
+         remove it or give it weight 0",
+        excerpt(&found.to_string())
+    ))
+}
+
+/// The beginning of a text that others wrote.
+fn excerpt(text: &str) -> String {
+    text.chars().take(MOST_TEXT).collect()
 }
 
 fn missing(route: &str, wanted: &Destination, entry: &Value) -> String {
@@ -170,7 +277,7 @@ fn matches(found: &Value, wanted: &Destination, namespace: &str) -> bool {
 }
 
 /// A host by its full name, as Istio reads short ones: relative to the VirtualService's namespace.
-fn full(host: &str, namespace: &str) -> String {
+pub(super) fn full(host: &str, namespace: &str) -> String {
     match host.split('.').collect::<Vec<_>>().as_slice() {
         [name] => format!("{name}.{namespace}.svc.cluster.local"),
         [name, namespace] => format!("{name}.{namespace}.svc.cluster.local"),
@@ -218,11 +325,12 @@ mod tests {
         object
     }
 
-    fn binding(routes: &[&str]) -> RouteBinding {
+    fn wanted(routes: &[&str]) -> Wanted {
         let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
-        RouteBinding {
-            virtual_service: "web".into(),
+        Wanted {
+            name: "web".into(),
             routes: routes.iter().map(ToString::to_string).collect(),
+            delegate: false,
             baseline: to("stable"),
             candidate: to("next"),
         }
@@ -236,7 +344,7 @@ mod tests {
     #[test]
     fn destinations_are_found_by_name_wherever_they_stand() {
         let web = object(&json!([{"name": "other"}, {"name": "main", "route": two("next", "stable")}]));
-        let found = find(&web, &binding(&["main"]), "ns").places;
+        let found = find(&web, &wanted(&["main"]), "ns").places;
         assert_eq!(found, [Place { route: 1, baseline: 1, candidate: 0 }]);
         assert_eq!(split(&web, &found[0]), Routes::split(90));
     }
@@ -244,14 +352,14 @@ mod tests {
     #[test]
     fn without_names_every_route_to_both_is_meant_and_no_other() {
         let web = object(&json!([{"route": two("stable", "next")}, {"route": [{"destination": {"host": "app"}}]}]));
-        let found = find(&web, &binding(&[]), "ns");
+        let found = find(&web, &wanted(&[]), "ns");
         assert_eq!((found.places.len(), found.missing), (1, None));
     }
 
     #[test]
     fn what_is_missing_is_named_together_with_what_is_there() {
         let web = object(&json!([{"name": "main", "route": two("stable", "old")}]));
-        let missing = |routes: &[&str]| find(&web, &binding(routes), "ns").missing.unwrap();
+        let missing = |routes: &[&str]| find(&web, &wanted(routes), "ns").missing.unwrap();
         for routes in [&["main"][..], &[]] {
             let text = missing(routes);
             assert!(text.contains("subset `next`") && text.contains("old"), "{text}");
@@ -262,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_left_of_several_routes_is_found() {
         let web = object(&json!([{"name": "main", "route": two("stable", "next")}]));
-        let found = find(&web, &binding(&["main", "gone"]), "ns");
+        let found = find(&web, &wanted(&["main", "gone"]), "ns");
         assert_eq!(found.places.len(), 1);
         assert!(found.missing.unwrap().contains("`gone`"));
     }
@@ -270,12 +378,38 @@ mod tests {
     #[test]
     fn the_patch_tests_what_it_saw_and_sets_two_numbers() {
         let web = object(&json!([{"name": "main", "timeout": "3s", "route": two("stable", "next")}]));
-        let found = find(&web, &binding(&["main"]), "ns").places;
+        let found = find(&web, &wanted(&["main"]), "ns").places;
         let patch = operations(&web, &found, 25);
         assert_eq!(patch[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
         let sets: Vec<_> = patch.as_array().unwrap().iter().filter(|o| o["op"] == "add").collect();
         assert_eq!(sets.len(), 2);
         assert_eq!(*sets[0], json!({"op": "add", "path": "/spec/http/0/route/0/weight", "value": 75}));
         assert_eq!(patch.as_array().unwrap().len(), 5);
+    }
+
+    #[test]
+    fn who_else_takes_requests_is_named_with_the_remedy() {
+        let others = |extra: Value| {
+            let mut route = two("stable", "next");
+            route.as_array_mut().unwrap().push(extra);
+            find(&object(&json!([{"name": "main", "route": route}])), &wanted(&[]), "ns").others
+        };
+        let to = |subset: &str| json!({"host": "app", "subset": subset});
+        assert_eq!(others(json!({"destination": to("old")})), None);
+        assert_eq!(others(json!({"destination": to("old"), "weight": 0})), None);
+        let third = others(json!({"destination": to("old"), "weight": 7})).unwrap();
+        assert!(third.contains("7 %") && third.contains("\"old\"") && third.contains("third"), "{third}");
+        let again = others(json!({"destination": to("next"), "weight": 10})).unwrap();
+        assert!(again.contains("once more") && again.contains("weight 0"), "{again}");
+        assert!(others(json!({"destination": "x".repeat(5000), "weight": -1})).unwrap().len() < 500);
+    }
+
+    #[test]
+    fn a_delegate_serves_no_host_of_its_own() {
+        let service = |spec: Value| DynamicObject::new("web", &resource()).data(json!({"spec": spec}));
+        assert_eq!(not_a_delegate(&service(json!({"http": []}))), None);
+        assert_eq!(not_a_delegate(&service(json!({"hosts": [], "gateways": null}))), None);
+        assert_eq!(not_a_delegate(&service(json!({"hosts": ["a"]}))), Some("hosts"));
+        assert_eq!(not_a_delegate(&service(json!({"hosts": ["a"], "gateways": ["b"]}))), Some("hosts and gateways"));
     }
 }

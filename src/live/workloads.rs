@@ -1,10 +1,18 @@
-//! Readiness of both Deployments, read fresh.
+//! Readiness and content of both Deployments, read fresh.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::call::call;
-use crate::engine::{Rollout, Seen, Unavailable, Workload, Workloads};
+use super::subsets::Labels;
+use crate::engine::{Rollout, Seen, Synced, Unavailable, Workload, Workloads};
+
+/// Set by `kubectl rollout restart`: other pods, the same content.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+/// Most characters of a condition's text.
+const MOST_TEXT: usize = 300;
 
 /// The Deployments of one experiment.
 pub(super) struct Deployments {
@@ -26,15 +34,37 @@ impl Deployments {
     }
 
     /// How far the baseline is with this pod template.
-    pub(super) async fn rollout(&self, template: &serde_json::Value) -> Seen<Rollout> {
+    pub(super) async fn rollout(&self, template: &Value) -> Seen<Rollout> {
         let live = self.get(&self.baseline).await?;
         live.map(|live| super::rollout::rollout(&live, template))
             .ok_or_else(|| Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline)))
     }
 
+    /// Whether both run what these pod templates say.
+    pub(super) async fn synced(&self, baseline: &Value, candidate: &Value) -> Seen<Synced> {
+        let live = futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
+        let sides = [(&self.baseline, &live.0, baseline), (&self.candidate, &live.1, candidate)];
+        Ok(super::rollout::synced(sides.map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
+    }
+
+    /// The labels of the pods of the baseline and of the candidate.
+    ///
+    /// Errors besides those of a call: `WorkloadNotFound`.
+    pub(super) async fn labels(&self) -> Seen<(Labels, Labels)> {
+        let (baseline, candidate) =
+            futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
+        Ok((labels(baseline, &self.baseline)?, labels(candidate, &self.candidate)?))
+    }
+
     async fn get(&self, name: &str) -> Seen<Option<Deployment>> {
         call(&format!("read Deployment {name}"), self.api.get(name)).await
     }
+}
+
+fn labels(live: Option<Deployment>, name: &str) -> Seen<Labels> {
+    let absent = || Unavailable::new("WorkloadNotFound", format!("Deployment {name} was not found"));
+    let template = live.ok_or_else(absent)?.spec.map(|s| s.template);
+    Ok(template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default())
 }
 
 fn workload(live: Option<&Deployment>) -> Workload {
@@ -47,7 +77,117 @@ fn workload(live: Option<&Deployment>) -> Workload {
         desired: count(spec.and_then(|s| s.replicas).or(Some(1))),
         ready: count(live.status.as_ref().and_then(|s| s.ready_replicas)),
         images: containers.iter().map(|c| (c.name.clone(), c.image.clone().unwrap_or_default())).collect(),
-        content: String::new(),
-        failed: None,
+        content: content(live),
+        failed: failed(live),
+    }
+}
+
+/// Digest of what a Deployment's pods run: its pod template, but for the mark of a mere restart. Hexadecimal.
+pub fn content(live: &Deployment) -> String {
+    let mut template = live.spec.as_ref().and_then(|s| serde_json::to_value(&s.template).ok()).unwrap_or(Value::Null);
+    if let Some(Value::Object(metadata)) = template.get_mut("metadata") {
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.remove(RESTARTED);
+        }
+        // A template is the same without the maps that a restart or the API server left empty.
+        metadata.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+        metadata.remove("creationTimestamp");
+        if metadata.is_empty() {
+            template.as_object_mut().and_then(|t| t.remove("metadata"));
+        }
+    }
+    let mut text = String::new();
+    canonical(&template, &mut text);
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// JSON of which there is one for each meaning: keys in order, without nulls and empty lists, which mean nothing. An empty
+/// map may be a choice: `emptyDir: {}`.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut fields: Vec<_> =
+                map.iter().filter(|(_, value)| !value.is_null() && *value != &Value::Array(vec![])).collect();
+            fields.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (key, value) in fields {
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => out.push_str(&value.to_string()),
+    }
+}
+
+/// Why the rollout of the newest template will not go on by itself, in the Deployment controller's words.
+fn failed(live: &Deployment) -> Option<String> {
+    let status = live.status.as_ref()?;
+    if status.observed_generation.unwrap_or(0) < live.metadata.generation.unwrap_or(0) {
+        return None;
+    }
+    let condition = |kind: &str, state: &str| {
+        let found = status.conditions.iter().flatten().find(|c| c.type_ == kind && c.status == state)?;
+        let text = [found.reason.as_deref(), found.message.as_deref()].into_iter().flatten().collect::<Vec<_>>();
+        Some(text.join(": ").chars().take(MOST_TEXT).collect())
+    };
+    condition("Progressing", "False").or_else(|| condition("ReplicaFailure", "True"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::json;
+
+    fn deployment(template: &Value, status: &Value) -> Deployment {
+        let spec = json!({"selector": {}, "template": template});
+        serde_json::from_value(json!({"metadata": {"generation": 2}, "spec": spec, "status": status})).unwrap()
+    }
+
+    fn digest(template: &Value) -> String {
+        content(&deployment(template, &json!({})))
+    }
+
+    #[test]
+    fn content_is_what_runs_and_not_when_it_was_restarted() {
+        let containers = |image: &str| json!({"containers": [{"name": "app", "image": image, "env": [{"name": "A", "value": "1"}]}]});
+        let plain = digest(&json!({"spec": containers("a:1")}));
+        assert_eq!(plain.len(), 64);
+        let restarted = json!({"metadata": {"annotations": {RESTARTED: "2026-01-01"}}, "spec": containers("a:1")});
+        let annotated = json!({"metadata": {"annotations": {"x": "y"}}, "spec": containers("a:1")});
+        let both = json!({"metadata": {"annotations": {"x": "y", RESTARTED: "2026-01-01"}}, "spec": containers("a:1")});
+        assert_eq!(digest(&restarted), plain);
+        assert_ne!(digest(&annotated), plain);
+        assert_eq!(digest(&both), digest(&annotated));
+        assert_ne!(digest(&json!({"spec": containers("a:2")})), plain);
+        let volume = |volume: Value| digest(&json!({"spec": {"containers": [], "volumes": [volume]}}));
+        assert_ne!(volume(json!({"name": "v", "emptyDir": {}})), volume(json!({"name": "v"})));
+    }
+
+    #[test]
+    fn a_rollout_that_gave_up_says_why() {
+        let status = |seen: i64, kind: &str, state: &str| {
+            let condition =
+                json!({"type": kind, "status": state, "reason": "ProgressDeadlineExceeded", "message": "timed out"});
+            deployment(&json!({}), &json!({"observedGeneration": seen, "conditions": [condition]}))
+        };
+        let why = Some("ProgressDeadlineExceeded: timed out".to_owned());
+        assert_eq!(failed(&status(2, "Progressing", "False")), why);
+        assert_eq!(failed(&status(2, "ReplicaFailure", "True")), why);
+        assert_eq!(failed(&status(2, "Progressing", "True")), None);
+        assert_eq!(failed(&status(2, "Available", "False")), None);
+        assert_eq!(failed(&status(1, "Progressing", "False")), None, "of the template before");
     }
 }

@@ -12,15 +12,18 @@ use crate::api::Experiment;
 use crate::engine::{Routes, Workload};
 use crate::live::FINALIZER;
 
-/// How long a changed Deployment takes to roll out, seconds.
-const ROLLOUT: i64 = 12;
-
 /// What the cluster holds.
 #[derive(Default)]
 pub(super) struct Cluster {
     deployments: BTreeMap<String, Running>,
     /// Weight of the candidate, percent; the baseline has the rest.
     pub(super) weight: u8,
+    /// Who wrote it, if not the experiment.
+    pub(super) writer: Option<String>,
+    /// How long a changed Deployment takes to roll out, seconds.
+    pub(super) rollout: i64,
+    /// Replicas that somebody asked for, by workload.
+    pub(super) scaled: BTreeMap<String, i32>,
     pub(super) experiment: Option<Experiment>,
     /// The commit that was synced last.
     pub(super) synced: Option<String>,
@@ -39,6 +42,11 @@ struct Kind {
 }
 
 impl Cluster {
+    /// An empty cluster in which a rollout takes so many seconds.
+    pub(super) fn new(rollout: i64) -> Self {
+        Self { rollout, ..Self::default() }
+    }
+
     /// Applies the manifests of a commit and prunes what they no longer hold. Live weights stay, as with
     /// `ignoreDifferences` and `ApplyOutOfSyncOnly`. `second`: after the start.
     pub(super) fn sync(
@@ -107,9 +115,13 @@ impl Cluster {
     pub(super) fn deployment(&self, name: &str, second: i64) -> Option<Deployment> {
         let running = self.deployments.get(name)?;
         let mut object = running.object.clone();
-        let replicas = object.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+        let scaled = self.scaled.get(name).copied();
+        let replicas = scaled.or_else(|| object.spec.as_ref().and_then(|s| s.replicas)).unwrap_or(1);
+        if let Some(spec) = &mut object.spec {
+            spec.replicas = Some(replicas);
+        }
         let first = object.metadata.generation == Some(1);
-        let done = second >= running.changed + ROLLOUT;
+        let done = second >= running.changed + self.rollout;
         // While an update rolls out, the old replicas serve; a new Deployment has none yet.
         let updated = if done { replicas } else { 0 };
         let available = if first { updated } else { replicas };
@@ -128,6 +140,7 @@ impl Cluster {
     pub(super) fn workload(&self, name: &str, second: i64) -> Workload {
         let Some(object) = self.deployment(name, second) else { return Workload::default() };
         let count = |n: Option<i32>| u32::try_from(n.unwrap_or(0)).unwrap_or(0);
+        let content = crate::live::content(&object);
         let status = object.status.unwrap_or_default();
         let containers = object.spec.and_then(|s| s.template.spec).map(|s| s.containers).unwrap_or_default();
         Workload {
@@ -135,13 +148,13 @@ impl Cluster {
             desired: count(status.replicas),
             ready: count(status.ready_replicas),
             images: containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
-            content: String::new(),
+            content,
             failed: None,
         }
     }
 
     pub(super) fn routes(&self) -> Routes {
-        Routes::split(self.weight)
+        Routes { writer: self.writer.clone(), ..Routes::split(self.weight) }
     }
 
     /// The finalizer is taken off: an experiment that is being deleted is gone.

@@ -95,7 +95,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
     let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, write_back)?;
     let (ledger, mut events) = (Memory::default(), vec![]);
     let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
-    let (mut now, mut same) = (start, 0);
+    let (mut now, mut same, mut watched) = (start, 0, None);
     loop {
         world.advance(now)?;
         let Some(live) = world.experiment() else {
@@ -107,7 +107,17 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
         };
         let plan = resolve::resolve(&live, &referred)?.plan;
         let progress = ledger.progress()?;
-        let step = turn::turn(&world, &ledger, &plan, &progress, now).await?;
+        let progress = Progress { watch: watched.take(), ..progress };
+        // An effect that failed is derived again by the next turn, a little later.
+        let step = match turn::turn(&world, &ledger, &plan, &progress, now).await {
+            Ok(step) => step,
+            Err(u) if u.reason == "ForgeUnavailable" => {
+                now += PACE;
+                continue;
+            }
+            Err(u) => return Err(u.into()),
+        };
+        watched.clone_from(&step.progress.watch);
         let notices = std::mem::take(&mut *ledger.notices.lock().unwrap_or_else(PoisonError::into_inner));
         let second = now.as_second() - start.as_second();
         for event in noteworthy(&plan, &progress, &step, &notices, second) {
@@ -118,6 +128,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
             Wake::At(time) => time.min(now + PACE),
             Wake::OnChange => now + PACE,
         };
+        let next = world.next(now).map_or(next, |acts| next.min(acts));
         same = if next <= now { same + 1 } else { 0 };
         if same > LIVELOCK {
             return Err(SimulateError::Livelock { turns: same });

@@ -7,7 +7,12 @@
 //! candidate: {errors: 0.1%, from: [{at: 10m, errors: 5%}]}   # `from`: another share from then on
 //! outages:   [{from: 2m, to: 4m}]        # the metrics source does not answer
 //! notReady:  [{from: 3m, to: 4m}]        # the candidate has no ready replica
-//! edits:     [{at: 90s, candidate: 30}]  # somebody changes the weights
+//! edits:     [{at: 90s, candidate: 30, by: argocd-controller}]  # somebody changes the weights, default kubectl
+//! people:    [{at: 2m, ask: pause, why: lunch}]      # pause | resume | abort | promote | retry
+//! scale:     [{at: 3m, baseline: 3}]     # replicas, default as in the manifests; or candidate
+//! changes:   [{at: 3m}]                  # the candidate's Deployment is edited
+//! remoteOutages: [{from: 2m, to: 4m}]    # neither Git nor its forge answers
+//! rollout: 2m                 # how long a changed Deployment takes to roll out, default 12s
 //! reviewer:  {promote: merge, cleanUp: merge, after: 30s}    # merge | close | ignore
 //! experiment: {analysis: {deadline: 20m}}   # laid over the sample's spec
 //! until: 4h                   # the simulation ends then, default 6h
@@ -20,6 +25,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::api::{Quantity, Span, Unit};
+use crate::engine::Verb;
 
 /// A scenario, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +45,16 @@ pub struct Scenario {
     pub not_ready: Vec<Between>,
     /// When somebody else changes the weights.
     pub edits: Vec<Edit>,
+    /// What people ask of the experiment.
+    pub people: Vec<Ask>,
+    /// When a workload is scaled.
+    pub scale: Vec<Scale>,
+    /// When the candidate's Deployment is edited.
+    pub changes: Vec<Instant>,
+    /// When neither Git nor its forge answers.
+    pub remote_outages: Vec<Between>,
+    /// How long a changed Deployment takes to roll out.
+    pub rollout: Span,
     /// What reviewers do.
     pub reviewer: Reviewer,
     /// Laid over the sample's `spec`.
@@ -57,6 +73,11 @@ impl Default for Scenario {
             outages: vec![],
             not_ready: vec![],
             edits: vec![],
+            people: vec![],
+            scale: vec![],
+            changes: vec![],
+            remote_outages: vec![],
+            rollout: Span::new("12s"),
             reviewer: Reviewer::default(),
             experiment: serde_json::Value::Null,
             until: Span::new("6h"),
@@ -108,6 +129,46 @@ pub struct Edit {
     pub at: Span,
     /// To what, percent.
     pub candidate: u8,
+    /// The field manager that writes it.
+    #[serde(default = "kubectl")]
+    pub by: String,
+}
+
+fn kubectl() -> String {
+    "kubectl-edit".into()
+}
+
+/// Somebody asks something of the experiment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// When.
+    pub at: Span,
+    /// What.
+    pub ask: Verb,
+    /// Why.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// Somebody scales the workloads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// When.
+    pub at: Span,
+    /// Replicas of the baseline from then on.
+    pub baseline: Option<u32>,
+    /// Replicas of the candidate from then on.
+    pub candidate: Option<u32>,
+}
+
+/// A point in time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instant {
+    /// When.
+    pub at: Span,
 }
 
 /// What reviewers do with requests.
@@ -173,12 +234,23 @@ impl Scenario {
         let spans = |spans: &[Between], field| spans.iter().map(|s| between(s, field)).collect::<Result<Vec<_>, _>>();
         let mut edits = self.edits.iter().map(edit).collect::<Result<Vec<_>, _>>()?;
         edits.sort_by_key(|(at, _)| *at);
+        let asks = self.people.iter().map(|p| Ok((seconds(&p.at, "people[].at")?, p.ask, p.why.clone())));
+        let mut people = asks.collect::<Result<Vec<_>, _>>()?;
+        people.sort_by_key(|(at, ..)| *at);
+        let scales = self.scale.iter().map(|s| Ok((seconds(&s.at, "scale[].at")?, s.baseline, s.candidate)));
+        let mut scale = scales.collect::<Result<Vec<_>, _>>()?;
+        scale.sort_by_key(|(at, ..)| *at);
         Ok(Timeline {
+            people,
+            scale,
+            changes: self.changes.iter().map(|c| seconds(&c.at, "changes[].at")).collect::<Result<_, _>>()?,
+            remote_outages: spans(&self.remote_outages, "remoteOutages")?,
             baseline: shares(&self.baseline, "baseline.errors")?,
             candidate: shares(&self.candidate, "candidate.errors")?,
             outages: spans(&self.outages, "outages")?,
             not_ready: spans(&self.not_ready, "notReady")?,
             edits,
+            rollout: seconds(&self.rollout, "rollout")?,
             review_after: seconds(&self.reviewer.after, "reviewer.after")?,
             until: seconds(&self.until, "until")?,
         })
@@ -196,8 +268,18 @@ pub struct Timeline {
     pub outages: Vec<(i64, i64)>,
     /// When the candidate has no ready replica.
     pub not_ready: Vec<(i64, i64)>,
-    /// Foreign weights.
-    pub edits: Vec<(i64, u8)>,
+    /// Foreign weights and who writes them.
+    pub edits: Vec<(i64, (u8, String))>,
+    /// What people ask, and why.
+    pub people: Vec<(i64, Verb, String)>,
+    /// Replicas of the baseline and the candidate from a time on.
+    pub scale: Vec<(i64, Option<u32>, Option<u32>)>,
+    /// When the candidate's Deployment is edited.
+    pub changes: Vec<i64>,
+    /// When neither Git nor its forge answers.
+    pub remote_outages: Vec<(i64, i64)>,
+    /// How long a changed Deployment takes to roll out.
+    pub rollout: i64,
     /// How long a request waits for its reviewer.
     pub review_after: i64,
     /// The end.
@@ -213,12 +295,27 @@ fn between(span: &Between, field: &'static str) -> Result<(i64, i64), ScenarioEr
     Ok((from, to))
 }
 
-fn edit(edit: &Edit) -> Result<(i64, u8), ScenarioError> {
+impl Timeline {
+    /// When somebody acts next, after a second; a turn follows, as a watch brings it about in a cluster.
+    pub fn next(&self, second: i64) -> Option<i64> {
+        let edits = self.edits.iter().map(|(at, _)| *at);
+        let people = self.people.iter().map(|(at, ..)| *at);
+        let scale = self.scale.iter().map(|(at, ..)| *at);
+        edits.chain(people).chain(scale).chain(self.changes.iter().copied()).filter(|at| *at > second).min()
+    }
+
+    /// Whether a second is in one of the spans.
+    pub fn within(spans: &[(i64, i64)], second: i64) -> bool {
+        spans.iter().any(|(from, to)| (*from..*to).contains(&second))
+    }
+}
+
+fn edit(edit: &Edit) -> Result<(i64, (u8, String)), ScenarioError> {
     if edit.candidate > 100 {
         let problem = format!("{} is not a weight; write a whole number from 0 to 100", edit.candidate);
         return Err(ScenarioError::Invalid { field: "edits[].candidate", problem });
     }
-    Ok((seconds(&edit.at, "edits[].at")?, edit.candidate))
+    Ok((seconds(&edit.at, "edits[].at")?, (edit.candidate, edit.by.clone())))
 }
 
 fn shares(behaviour: &Behaviour, field: &'static str) -> Result<Vec<(i64, f64)>, ScenarioError> {

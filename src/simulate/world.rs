@@ -14,7 +14,7 @@ use super::scenario::{Review, Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Unavailable, Workload,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Synced, Unavailable, Workload,
     Workloads,
 };
 use crate::gitops::WriteBack;
@@ -66,7 +66,7 @@ impl Simulated {
         let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
         Ok(Self {
             state: Mutex::new(State {
-                cluster: Cluster::default(),
+                cluster: Cluster::new(timeline.rollout),
                 traffic,
                 timeline,
                 edited: 0,
@@ -90,10 +90,11 @@ impl Simulated {
         let (weight, timeline) = (state.cluster.weight, state.timeline.clone());
         state.traffic.advance(second, weight, &timeline);
         state.second = second;
-        while let Some((_, weight)) = timeline.edits.get(state.edited).filter(|(at, _)| *at <= second) {
-            state.cluster.weight = *weight;
+        while let Some((_, (weight, by))) = timeline.edits.get(state.edited).filter(|(at, _)| *at <= second) {
+            (state.cluster.weight, state.cluster.writer) = (*weight, Some(by.clone()));
             state.edited += 1;
         }
+        self.people(&mut state, &timeline, second);
         if second < state.checked.saturating_add(SYNC) {
             return Ok(());
         }
@@ -109,6 +110,41 @@ impl Simulated {
             state.cluster.synced = (!held_up).then_some(head);
         }
         Ok(())
+    }
+
+    /// People annotate the experiment and scale workloads.
+    fn people(&self, state: &mut State, timeline: &Timeline, second: i64) {
+        if let Some(experiment) = &mut state.cluster.experiment {
+            for (at, verb, why) in timeline.people.iter().filter(|(at, ..)| *at <= second) {
+                let time = self.start + jiff::SignedDuration::from_secs(*at);
+                let annotations = experiment.metadata.annotations.get_or_insert_default();
+                annotations.insert(format!("iter8.tools/{}", verb.as_str()), format!("{time} {why}"));
+            }
+        }
+        for (_, baseline, candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
+            for (name, replicas) in [("productpage", baseline), ("productpage-candidate", candidate)] {
+                if let Some(replicas) = replicas {
+                    let replicas = i32::try_from(*replicas).unwrap_or(i32::MAX);
+                    state.cluster.scaled.insert(name.into(), replicas);
+                }
+            }
+        }
+    }
+
+    /// When somebody acts next, after a time.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let next = held(&self.state).timeline.next(now.as_second() - self.start.as_second())?;
+        Some(self.start + jiff::SignedDuration::from_secs(next))
+    }
+
+    /// Git and its forge, unless nobody can reach them.
+    fn reachable(&self) -> Result<&WriteBack, Unavailable> {
+        let state = held(&self.state);
+        if Timeline::within(&state.timeline.remote_outages, state.second) {
+            return Err(Unavailable::new("ForgeUnavailable", "the forge does not answer"));
+        }
+        drop(state);
+        self.writer()
     }
 
     /// Reviewers notice new requests, and act on those that have waited long enough.
@@ -161,11 +197,20 @@ impl Simulated {
     }
 
     async fn rollout(&self, plan: &Plan, commit: &CommitId) -> Seen<Rollout> {
-        let template = self.writer()?.expected(commit).await?;
+        let template = self.reachable()?.expected(commit).await?;
         let state = held(&self.state);
         let live = state.cluster.deployment(&plan.baseline.workload, state.second);
         let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
         live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
+    }
+
+    async fn sync(&self, plan: &Plan, commit: &CommitId) -> Seen<Synced> {
+        let (baseline, candidate) = self.writer()?.templates(commit).await?;
+        let state = held(&self.state);
+        let live = |name: &str| state.cluster.deployment(name, state.second);
+        let sides = [(&plan.baseline.workload, baseline), (&plan.candidate.workload, candidate)];
+        let sides = sides.map(|(name, template)| (name, live(name), template));
+        Ok(crate::live::synced(sides.iter().map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
     }
 
     /// The experiment in the cluster.
@@ -194,10 +239,9 @@ impl Simulated {
     }
 
     fn reading(&self, state: &State, window: crate::engine::Window, criteria: usize) -> Reading {
-        let within = |spans: &[(i64, i64)]| spans.iter().any(|(from, to)| (*from..*to).contains(&state.second));
         let start = self.start.as_second();
         let pair = || -> Seen<Option<crate::engine::Pair>> {
-            if within(&state.timeline.outages) {
+            if Timeline::within(&state.timeline.outages, state.second) {
                 return Err(Unavailable::new("MetricsUnavailable", "the metrics source does not answer"));
             }
             Ok(Some(state.traffic.pair(window.from.as_second() - start, window.to.as_second() - start)))
@@ -212,9 +256,11 @@ impl World for Simulated {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);
             let mut candidate = ready(&plan.candidate.workload);
-            if state.timeline.not_ready.iter().any(|(from, to)| (*from..*to).contains(&state.second)) {
+            if Timeline::within(&state.timeline.not_ready, state.second) {
                 candidate = Workload { ready: 0, ..candidate };
             }
+            let changes = state.timeline.changes.iter().filter(|at| **at <= state.second).count();
+            candidate.content = format!("{}+{changes}", candidate.images.values().cloned().collect::<String>());
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
                 plan.criteria.iter().map(|_| Ok(one.clone())).collect()
@@ -225,17 +271,18 @@ impl World for Simulated {
                 workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
                 reading: questions.window.map(|window| self.reading(&state, window, plan.criteria.len())),
                 history,
+                subsets: questions.subsets.then_some(Ok(())),
                 ..Observation::default()
             }
         };
         if questions.preflight {
-            seen.preflight = Some(match self.writer() {
+            seen.preflight = Some(match self.reachable() {
                 Ok(writer) => writer.preflight().await,
                 Err(u) => Err(u),
             });
         }
         if let Some(question) = &questions.stage {
-            seen.stage = Some(match self.writer() {
+            seen.stage = Some(match self.reachable() {
                 Ok(writer) => writer.stage(question).await,
                 Err(u) => Err(u),
             });
@@ -243,6 +290,11 @@ impl World for Simulated {
         if let Some(commit) = &questions.rollout {
             seen.rollout = Some(self.rollout(plan, commit).await);
         }
+        if let Some(commit) = &questions.sync {
+            seen.sync = Some(self.sync(plan, commit).await);
+        }
+        // The model's destinations are its workloads.
+        seen.subsets = questions.subsets.then_some(Ok(()));
         seen
     }
 
@@ -250,10 +302,13 @@ impl World for Simulated {
         match effect {
             Effect::Claim => held(&self.state).locked = true,
             Effect::Release => held(&self.state).locked = false,
-            Effect::Route(candidate) => held(&self.state).cluster.weight = *candidate,
-            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await?,
-            Effect::Open { request, base } => self.writer()?.open(request, base).await?,
-            Effect::Close(number) => self.writer()?.close(*number).await?,
+            Effect::Route(candidate) => {
+                let mut state = held(&self.state);
+                (state.cluster.weight, state.cluster.writer) = (*candidate, None);
+            }
+            Effect::Push { request, base, commit } => self.reachable()?.push(request, base, commit).await?,
+            Effect::Open { request, base } => self.reachable()?.open(request, base).await?,
+            Effect::Close(number) => self.reachable()?.close(*number).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }
         Ok(())

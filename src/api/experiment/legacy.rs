@@ -22,11 +22,11 @@ pub struct WeightObjRef {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,
-    /// Namespace of the object. Default: the experiment's.
+    /// Namespace of the object. Default, and the only one: the experiment's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub namespace: Option<String>,
-    /// Where the weight is, for example `.spec.http[0].route[1].weight`.
+    /// Where the weight is, a whole number of percent: names and indices below `.spec`, for example `.spec.http[0].route[1].weight`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub field_path: Option<String>,

@@ -29,14 +29,18 @@ pub struct Version {
     /// The workload that runs this version. Required when `spec.gitops` is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
-    /// Where the route sends this version's requests. Required with `spec.traffic`.
+    /// Where the route sends this version's requests. Required with `spec.traffic`. Both versions' subsets must select the pods of their own
+    /// workload and not those of the other one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Destination>,
     /// Values for the placeholders of metrics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub variables: Vec<Variable>,
-    /// Iter8's way to name the field that holds this version's weight. Instead of `spec.traffic` and `destination`.
+    /// Iter8's way to name the field that holds this version's weight, in any object of the experiment's namespace: `apiVersion`, `kind`,
+    /// `name` and `fieldPath`, for every version. Instead of `spec.traffic`. Nothing says then where requests go: a metric that asks for the
+    /// host needs a variable `host`, and nobody checks that the fields lead to the workloads. The controller has to be allowed to get and
+    /// patch the object; kinds other than VirtualService are not watched, so that a foreign edit is repaired a little later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_obj_ref: Option<WeightObjRef>,
 }
@@ -103,7 +107,8 @@ pub struct Traffic {
     /// Required.
     #[schemars(length(min = 1, max = 317))]
     pub virtual_service: String,
-    /// Names of the http routes to shift. Default: the only http route of the VirtualService.
+    /// Names of the http routes to shift, all with the same weights. Default: every http route that leads to both destinations. No third
+    /// destination may have a weight in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub routes: Vec<String>,
@@ -111,8 +116,8 @@ pub struct Traffic {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub host: Option<String>,
-    /// Who else writes the VirtualService: InPlace (the GitOps tool, which ignores the weights) or Delegate (it is a delegate whose routes
-    /// the GitOps tool ignores). Default: InPlace.
+    /// Who else writes the VirtualService: InPlace (the GitOps tool, which ignores the weights) or Delegate (a VirtualService without hosts
+    /// and gateways, to which another one delegates; the GitOps tool ignores its whole `spec.http`). Default: InPlace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
@@ -143,6 +148,6 @@ pub enum Mode {
     /// The GitOps tool owns the VirtualService and ignores its weights.
     #[default]
     InPlace,
-    /// The VirtualService is a delegate whose routes the GitOps tool ignores.
+    /// The VirtualService is a delegate, without hosts and gateways, whose routes the GitOps tool ignores.
     Delegate,
 }

@@ -11,6 +11,7 @@
 //! Waudby-Smith & Ramdas 2024 ("betting"), Lindon & Malek 2022, Vovk & Wang 2021.
 
 mod dispersion;
+mod environment;
 mod logspace;
 pub mod ramp;
 mod share;
@@ -18,6 +19,7 @@ mod share;
 use serde::{Deserialize, Serialize};
 
 pub use dispersion::{Dispersion, dispersion, dispersion_at};
+pub use environment::masked;
 pub use share::{ShareEvidence, ShareTest, start_tail, start_weight};
 
 /// Counts beyond this are not counts: above it, `f64` no longer holds every integer.

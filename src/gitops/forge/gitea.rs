@@ -3,25 +3,16 @@
 //! A thin client: few fields are read, all optional where the servers differ. Redirects are not followed, so that the token stays
 //! with its host; every answer is bounded in time and size; addresses shown to people are built here, never taken from answers.
 
-use std::time::Duration;
-
-use reqwest::{Client, Method, StatusCode, Url, header, redirect};
+use reqwest::{Client, Method, StatusCode, Url, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::repository::checked;
 use super::super::transport::Token;
-use super::{ForgeError, NewPull, Permissions, Pull, PullState};
+use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable};
+use super::{Extras, ForgeError, NewPull, Permissions, Pull, PullState, absent};
 
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest call: opening a request makes the server compare branches.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer, in bytes: fifty requests with long bodies stay below it.
-const MAX_ANSWER: usize = 8 << 20;
-/// Requests per page of a list, the servers' default maximum.
-const PAGE: usize = 50;
 /// Most pages that are searched for a request that the direct look-up did not find.
 const MAX_PAGES: usize = 4;
 
@@ -76,6 +67,12 @@ struct Rights {
     pull: bool,
 }
 
+#[derive(Debug, Deserialize)]
+struct Label {
+    #[serde(default)]
+    name: String,
+}
+
 #[derive(Debug, Default, Deserialize)]
 struct Complaint {
     #[serde(default)]
@@ -96,14 +93,7 @@ impl Gitea {
         let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
-        let builder = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT);
-        let client = builder
-            .user_agent(concat!("reiter8/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| unavailable("TLS cannot be set up"))?;
+        let client = client()?;
         Ok(Self { client, api, web, token })
     }
 
@@ -130,7 +120,7 @@ impl Gitea {
                 ("limit", PAGE.to_string()),
                 ("page", page.to_string()),
             ];
-            let answers: Vec<Answer> = self.read(&["pulls"], &query).await?.unwrap_or_default();
+            let answers: Vec<Answer> = self.read(&["pulls"], &query).await?.ok_or(ForgeError::NotFound)?;
             let last = answers.len() < PAGE;
             let mut found: Vec<Pull> = answers
                 .into_iter()
@@ -176,6 +166,34 @@ impl Gitea {
 
     pub(super) async fn close(&self, number: u64) -> Result<(), ForgeError> {
         self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"state": "closed"})).await
+    }
+
+    pub(super) async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !extras.labels.is_empty() {
+            match self.label(number, &extras.labels).await {
+                Ok(there) => warnings.extend(absent(&extras.labels, &there)),
+                Err(error) => warnings.push(format!("labels {}: {error}", extras.labels.join(", "))),
+            }
+        }
+        // One by one: a wrong name refuses all that are asked for with it.
+        for reviewer in &extras.reviewers {
+            let path = ["pulls", &number.to_string(), "requested_reviewers"];
+            let asked = self.write(Method::POST, &path, json!({"reviewers": [reviewer]})).await;
+            warnings.extend(asked.err().map(|error| match error {
+                ForgeError::NotFound => format!("reviewers {reviewer}: there is no such user at the forge"),
+                error => format!("reviewers {reviewer}: {error}"),
+            }));
+        }
+        warnings
+    }
+
+    /// Adds labels that the repository or its organization has, by their names; returns all that the request has then.
+    async fn label(&self, number: u64, labels: &[String]) -> Result<Vec<String>, ForgeError> {
+        let path = ["issues", &number.to_string(), "labels"];
+        let (status, bytes) = self.call(Method::POST, &path, &[], Some(json!({"labels": labels}))).await?;
+        let there: Vec<Label> = accept(status, &bytes).and_then(|()| parse(&bytes))?;
+        Ok(there.into_iter().map(|label| label.name).collect())
     }
 
     pub(super) async fn permissions(&self) -> Result<Permissions, ForgeError> {
@@ -244,17 +262,9 @@ impl Gitea {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let mut response = request
-            .send()
-            .await
-            .map_err(|error| unavailable(if error.is_timeout() { "no answer in time" } else { "no connection" }))?;
+        let mut response = request.send().await.map_err(|error| unanswered(error.is_timeout()))?;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            let seconds = response
-                .headers()
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| value.parse().ok());
-            return Err(ForgeError::RateLimited { retry_after: seconds.map(Duration::from_secs) });
+            return Err(ForgeError::RateLimited { retry_after: retry_after(response.headers()) });
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("the answer stopped"))? {
@@ -294,16 +304,8 @@ fn accept(status: StatusCode, bytes: &[u8]) -> Result<(), ForgeError> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> {
-    serde_json::from_slice(bytes).map_err(|_| unavailable("the answer is not what the API promises"))
-}
-
-fn unavailable(message: &str) -> ForgeError {
-    ForgeError::ProviderUnavailable { message: message.to_owned() }
-}
-
 /// The server's words, made harmless.
 fn complaint(bytes: &[u8]) -> String {
     let complaint: Complaint = serde_json::from_slice(bytes).unwrap_or_default();
-    complaint.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    harmless(&complaint.message)
 }

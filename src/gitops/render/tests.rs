@@ -59,6 +59,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
                 after: Some(10.into()),
             },
         ],
+        sentence: "istio/error-rate | broke @everyone its limit".into(),
         key: "k3v7q2mzxa".into(),
         base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
     }

@@ -352,6 +352,15 @@ pub fn kubectl(site: &Site, kube: &Kube, args: &[&str], input: Option<&str>) -> 
     run(command.stdin(fs::File::open(file.path())?))
 }
 
+/// What the chart makes with these values.
+pub fn chart(site: &Site, namespace: &str, values: &[&str]) -> anyhow::Result<String> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/reiter8");
+    run(Command::new(site.bin.join("helm"))
+        .args(["template", "reiter8", "--namespace", namespace])
+        .arg(chart)
+        .args(values))
+}
+
 /// Runs a command to its end; its output, or its complaint.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("failed to run {command:?}"))?;

@@ -1,5 +1,5 @@
 //! One service on the stack, as its team sees it: a repository that Argo CD syncs, a gateway, and the controller with
-//! the rights that its manifests grant.
+//! the rights that its chart grants.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,7 @@ use super::{Endpoints, Site, parts};
 const ROUTING: &str = include_str!("manifests/routing.yaml");
 const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
 const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
-const CONTROLLER: &str = include_str!("../../../charts/manifests/controller.yaml");
-const ACCESS: &str = include_str!("../../../charts/manifests/repository-access.yaml");
+const APPLICATION: &str = include_str!("../../../samples/argocd/application.yaml");
 
 /// A running stack, stopped when it goes out of scope.
 pub struct Stack {
@@ -82,13 +81,18 @@ impl Stack {
         ([127, 0, 0, 1], self.endpoints.gateway_port).into()
     }
 
-    /// Installs the controller's manifests and runs it as the service account that they make.
+    /// Installs the chart and runs the controller as the service account that it makes.
     pub fn controller(&self, binary: &Path) -> anyhow::Result<Controller> {
+        for namespace in ["reiter8-system", "platform"] {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+            self.kubectl(&["apply", "-f", "-"], Some(&namespace.to_string()))?;
+        }
+        let repositories = json!([{"namespace": "platform", "secrets": ["environment-token"]}]);
+        let values = ["--set=crds.install=false", "--set-json", &format!("repositories={repositories}")];
+        let chart = parts::chart(&self.site, "reiter8-system", &values)?;
         // There is no image to run: the process below stands for the Deployment's pod.
-        let manifests: Vec<&str> = CONTROLLER.split("\n---\n").filter(|d| !d.contains("kind: Deployment")).collect();
+        let manifests: Vec<&str> = chart.split("\n---\n").filter(|d| !d.contains("\nkind: Deployment\n")).collect();
         self.kubectl(&["apply", "-f", "-"], Some(&manifests.join("\n---\n")))?;
-        self.kubectl(&["apply", "-f", "-"], Some("apiVersion: v1\nkind: Namespace\nmetadata: {name: platform}\n"))?;
-        self.kubectl(&["apply", "-f", "-"], Some(ACCESS))?;
         let token = self.kubectl(&["create", "token", "reiter8", "-n", "reiter8-system", "--duration=4h"], None)?;
         let kubeconfig = self.site.dir.join("reiter8.kubeconfig");
         parts::kubeconfig(&kubeconfig, &self.endpoints.server, &self.endpoints.certificate_authority, token.trim())?;
@@ -407,19 +411,14 @@ spec:
         Ok(())
     }
 
-    /// The Application, with the settings that the docs recommend.
+    /// The sample's Application, of this trial's repository.
     fn application(&self) -> anyhow::Result<()> {
-        let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
-            "metadata": {"name": self.namespace, "namespace": "argocd"},
-            "spec": {"project": "default",
-                "source": {"repoURL": self.forge.clone_url(), "targetRevision": "main", "path": APP},
-                "destination": {"server": "https://kubernetes.default.svc", "namespace": self.namespace},
-                "ignoreDifferences": [{"group": "networking.istio.io", "kind": "VirtualService",
-                    "jqPathExpressions": [".spec.http[].route[].weight"]}],
-                "syncPolicy": {"automated": {"prune": true, "selfHeal": true},
-                    "retry": {"limit": 5},
-                    "syncOptions": ["CreateNamespace=true", "ApplyOutOfSyncOnly=true"]}}});
-        self.stack.kubectl(&["apply", "-f", "-"], Some(&application.to_string()))?;
+        let application = APPLICATION
+            .replace("name: bookinfo\n", &format!("name: {}\n", self.namespace))
+            .replace("namespace: bookinfo\n", &format!("namespace: {}\n", self.namespace))
+            .replace("https://git.example.com/platform/environment.git", &self.forge.clone_url())
+            .replace("path: apps/productpage\n", &format!("path: {APP}\n"));
+        self.stack.kubectl(&["apply", "-f", "-"], Some(&application))?;
         Ok(())
     }
 

@@ -1,0 +1,211 @@
+//! What the controller would refuse, asked of the controller's own code over the given manifests.
+//!
+//! Owns the order of the questions and which field an answer is about. What is not among the files may well be in the
+//! cluster: its absence is a warning where its kind is given, and no finding otherwise.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+
+use super::source::Document;
+use super::{Finding, Severity, cluster};
+use crate::api::experiment::DeploymentPattern;
+use crate::api::{Experiment, GROUP, Quantity, VERSION};
+use crate::controller::resolve::{Referred, Resolved, resolve};
+use crate::controller::{Refusal, references};
+use crate::engine::{Observation, Questions, Unavailable};
+use crate::live::{Live, Prometheus};
+use crate::turn::World as _;
+
+/// An address that is never asked: metrics are no business of manifests.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// The kinds of a destination, all of which have to be given before anything can be said about it.
+const DESTINATION: [&str; 3] = ["Service", "DestinationRule", "Deployment"];
+
+/// Everything that was given.
+pub(super) struct Given {
+    documents: Vec<Document>,
+    client: Client,
+}
+
+impl Given {
+    pub(super) fn new(documents: Vec<Document>) -> Self {
+        let objects = documents.iter().map(|d| d.value.clone()).collect();
+        Self { client: cluster::client(objects), documents }
+    }
+
+    pub(super) fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// The objects of a kind that may be in a namespace.
+    pub(super) fn of<'a>(&'a self, kind: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Document> {
+        self.documents.iter().filter(move |d| d.kind().2 == kind && d.namespace().is_none_or(|own| own == namespace))
+    }
+
+    fn has(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        self.of(kind, namespace).any(|d| d.name() == name)
+    }
+}
+
+/// What the controller would say of an experiment.
+pub(super) async fn check(given: &Given, document: &Document, experiment: &Experiment) -> Vec<Finding> {
+    let mut findings = vec![];
+    let Some(resolved) = resolved(given, document, experiment, &mut findings).await else { return findings };
+    let namespace = resolved.plan.identity.namespace.clone();
+    let versions = [
+        ("spec.versionInfo.baseline", resolved.plan.baseline.workload.clone()),
+        ("spec.versionInfo.candidates[0]", resolved.plan.candidate.workload.clone()),
+    ];
+    for (version, workload) in &versions {
+        if given.of("Deployment", &namespace).next().is_some() && !given.has("Deployment", &namespace, workload) {
+            let field = format!("{version}.workload.name");
+            findings.push(absent(given, document, &field, "Deployment", &namespace, workload));
+        }
+    }
+    let traffic = experiment.spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
+    let service = traffic.map(|t| t.rsplit('/').next().unwrap_or(t));
+    match service {
+        Some(name) if given.has("VirtualService", &namespace, name) => {
+            findings.extend(destinations(given, document, experiment, resolved, &versions).await);
+        }
+        Some(name) if given.of("VirtualService", &namespace).next().is_some() => {
+            findings.push(absent(given, document, "spec.traffic.virtualService", "VirtualService", &namespace, name));
+        }
+        Some(_) | None => {}
+    }
+    findings
+}
+
+fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace: &str, name: &str) -> Finding {
+    let there: Vec<&str> = given.of(kind, namespace).map(Document::name).collect();
+    let there = if there.is_empty() { String::new() } else { format!(", which have: {}", there.join(", ")) };
+    let problem = format!(
+        "{kind} `{name}` is not among the given files{there}; correct the name, unless it is in the cluster already"
+    );
+    Finding::new(document, Severity::Warning, field, &problem)
+}
+
+/// The experiment as the controller resolves it. What is missing is stood in for, so that the rest can be said as well.
+async fn resolved(
+    given: &Given,
+    document: &Document,
+    experiment: &Experiment,
+    findings: &mut Vec<Finding>,
+) -> Option<Resolved> {
+    let mut experiment = experiment.clone();
+    // Some rules count from it; manifests have none.
+    experiment.metadata.creation_timestamp.get_or_insert_with(|| Time(Timestamp::now()));
+    let namespace = experiment.namespace().unwrap_or_default();
+    // An object that cannot be read has findings of its own.
+    let mut referred = references::fetch(&given.client, &experiment).await.ok()?;
+    // Each round takes one missing object away.
+    for _ in 0..=experiment.spec.criteria.objectives.len() + 1 {
+        match resolve(&experiment, &referred) {
+            Ok(resolved) => return Some(resolved),
+            Err(Refusal::Missing { kind: "Metric", name, field }) => {
+                let field = indexed(field, &experiment, &name);
+                findings.push(absent(given, document, &field, "Metric", &namespace, &name));
+                forget(&mut experiment, &name);
+            }
+            Err(Refusal::Missing { .. }) if referred.repository.is_none() => stand_in(&mut referred, &experiment),
+            Err(refusal) => {
+                let told = refusal.to_string();
+                let (field, problem) = told.split_once(": ").unwrap_or(("spec", &told));
+                findings.push(Finding::new(document, Severity::Error, field, problem));
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// The field of a metric with its index.
+fn indexed(field: &str, experiment: &Experiment, metric: &str) -> String {
+    let index = experiment.spec.criteria.objectives.iter().position(|o| o.metric == metric);
+    index.map_or_else(|| field.to_owned(), |index| field.replace("[]", &format!("[{index}]")))
+}
+
+/// Leaves out what cannot be judged without its metric. Something else stands in its place, so that indices stay.
+fn forget(experiment: &mut Experiment, metric: &str) {
+    for objective in experiment.spec.criteria.objectives.iter_mut().filter(|o| o.metric == metric) {
+        objective.metric = "istio/error-rate".into();
+        objective.upper_limit = Some(Quantity::from("1%"));
+        (objective.lower_limit, objective.relative) = (None, None);
+    }
+}
+
+/// A repository that allows everything: the real one is the platform team's, and seldom beside the experiment.
+fn stand_in(referred: &mut Referred, experiment: &Experiment) {
+    let repository = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Repository",
+        "metadata": {"name": "absent", "namespace": experiment.namespace()},
+        "spec": {"url": "https://git.invalid/owner/name.git", "provider": "Gitea", "secretRef": {"name": "token"},
+            "allowedNamespaces": ["*"]},
+    });
+    referred.repository = serde_json::from_value(repository).ok();
+}
+
+/// Where the destinations lead, as the controller finds it before any traffic moves.
+async fn destinations(
+    given: &Given,
+    document: &Document,
+    experiment: &Experiment,
+    resolved: Resolved,
+    versions: &[(&str, String); 2],
+) -> Vec<Finding> {
+    let namespace = resolved.plan.identity.namespace.clone();
+    let all = DESTINATION.iter().all(|kind| given.of(kind, &namespace).next().is_some());
+    let workloads = versions.iter().all(|(_, workload)| given.has("Deployment", &namespace, workload));
+    let questions = Questions { subsets: all && workloads, ..Questions::default() };
+    let Ok(prometheus) = Prometheus::new(NOWHERE) else { return vec![] };
+    let live = Live::new(given.client.clone(), prometheus, &namespace, resolved.binding, None, vec![]);
+    let Observation { routes, subsets, .. } = live.observe(&resolved.plan, &questions).await;
+    let mut findings = vec![];
+    let fixed = experiment.spec.strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit);
+    if let Some(Ok(routes)) = &routes
+        && routes.baseline != 100
+        && !fixed
+    {
+        let problem = "the VirtualService does not give the baseline 100 %, so that a sync would move traffic; write \
+                       `weight: 100` for the baseline and 0 for the candidate";
+        findings.push(Finding::new(document, Severity::Warning, "spec.traffic.virtualService", problem));
+    }
+    let missing = [routes.and_then(Result::err), subsets.and_then(Result::err)];
+    findings.extend(missing.into_iter().flatten().map(|u| unfit(document, experiment, versions, &u)));
+    findings
+}
+
+/// A finding about routes or destinations.
+fn unfit(document: &Document, experiment: &Experiment, versions: &[(&str, String); 2], found: &Unavailable) -> Finding {
+    let message = &found.message;
+    let info = &experiment.spec.version_info;
+    let of = [Some(&info.baseline), info.candidates.first()];
+    // The version whose subset or workload the message names first.
+    let position = |index: usize| {
+        let subset = of.get(index).copied().flatten().and_then(|v| v.destination.as_ref()?.subset.as_ref());
+        subset.and_then(|s| message.find(&format!("subset `{s}`")))
+    };
+    let named = [position(0), position(1)];
+    let version = match named {
+        [Some(baseline), Some(candidate)] => usize::from(candidate < baseline),
+        [None, Some(_)] => 1,
+        [Some(_) | None, None] => 0,
+    };
+    let destination = versions.get(version).map_or("spec.versionInfo", |(field, _)| field);
+    let field = match found.reason {
+        "NotADelegate" | "DelegateMissing" => "spec.traffic.mode".to_owned(),
+        "RouteNotFound" | "RouteIncomplete" if message.contains("no http route is named") => {
+            "spec.traffic.routes[]".to_owned()
+        }
+        "RouteHasOthers" => "spec.traffic.routes".to_owned(),
+        _ if named != [None, None] => format!("{destination}.destination"),
+        _ => "spec.traffic".to_owned(),
+    };
+    // A Service may be in the cluster alone; what is given is as it is.
+    let severity = if found.reason == "ServiceNotFound" { Severity::Warning } else { Severity::Error };
+    let remedy = if message.contains("; ") { "" } else { "; correct the name" };
+    Finding::new(document, severity, &field, &format!("{message}{remedy}"))
+}

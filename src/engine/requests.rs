@@ -1,0 +1,139 @@
+//! What people ask for: pause, resume, abort, promote, retry.
+//!
+//! Called by [`super::phases`] at the start of a turn. A request is an annotation with a time; handling it is latched
+//! in the progress, so that it is handled once, and a GitOps tool that takes the annotation away undoes nothing.
+
+use jiff::Timestamp;
+
+use super::phases::Turn;
+use super::plan::{Verb, Wish};
+use super::progress::{HeldBy, Hold, Outcome, Phase, Reason, Stage, StageState};
+
+impl Turn<'_> {
+    /// Handles what was asked for since the last step, the oldest request first.
+    pub(super) fn heed(&mut self) {
+        let mut asked: Vec<(Timestamp, Verb, &str)> = vec![];
+        for wish in &self.plan.wishes {
+            match wish {
+                // Any other time is a new request: a clock that was wrong once must not silence later ones.
+                Wish::Asked { verb, at, why } if self.progress.handled.get(verb) != Some(at) => {
+                    asked.push((*at, *verb, why));
+                }
+                Wish::Asked { .. } => {}
+                Wish::Unreadable(text) => self.unreadable(text),
+            }
+        }
+        asked.sort_unstable();
+        for (at, verb, why) in asked {
+            self.progress.handled.insert(verb, at);
+            match verb {
+                Verb::Pause => self.pause(),
+                Verb::Resume => self.resume(),
+                Verb::Abort => self.abort(why),
+                Verb::Promote => self.promote(why),
+                Verb::Retry => self.retry(),
+            }
+        }
+    }
+
+    fn unreadable(&mut self, text: &str) {
+        if self.progress.unreadable.as_deref() != Some(text) {
+            self.progress.unreadable = Some(text.to_owned());
+            let what = format!("{text} is ignored: write the time as in `2026-01-31T09:00:00Z`, then a space and why");
+            self.warn("RequestUnreadable", &what);
+        }
+    }
+
+    fn pause(&mut self) {
+        match (self.progress.phase, self.progress.hold) {
+            (Phase::Promoting | Phase::Discarding | Phase::Completed, _) => {
+                self.warn("NothingToPause", "the verdict has fallen; `abort` ends the experiment");
+            }
+            (_, Some(_)) => {}
+            (_, None) => self.progress.hold = Some(Hold { since: self.now, by: HeldBy::Pause }),
+        }
+    }
+
+    fn resume(&mut self) {
+        let (held, overridden) = (self.progress.hold.take(), self.progress.overridden.take());
+        if let Some(hold) = held {
+            // Before the first traffic no clock runs that the pause could stop.
+            if self.progress.first_traffic.is_some() {
+                self.progress.idle += self.now.duration_since(hold.since).as_secs();
+            }
+            if hold.by == HeldBy::Approval {
+                self.progress.approved = Some(self.progress.weight);
+            }
+        }
+        if held.is_none() && overridden.is_none() {
+            return self.warn("NothingToResume", "the experiment is not held");
+        }
+        self.progress.waiting = None;
+        self.tell("Resumed", "a person lets the experiment go on");
+    }
+
+    fn abort(&mut self, why: &str) {
+        let sentence = because("a person aborted the experiment", why);
+        match self.progress.phase {
+            Phase::Completed => self.warn("NothingToAbort", "the experiment has ended; revert its request in Git"),
+            Phase::Discarding => self.warn("NothingToAbort", "the candidate is being discarded already"),
+            Phase::Queued | Phase::Preparing | Phase::Shifting | Phase::Deciding | Phase::Promoting => {
+                self.overturn(Reason::Aborted, sentence);
+            }
+        }
+    }
+
+    fn promote(&mut self, why: &str) {
+        match self.progress.phase {
+            Phase::Shifting | Phase::Deciding if !self.progress.lost => {
+                let sentence = because("a person asked for the promotion before there was a verdict", why);
+                (self.progress.hold, self.progress.overridden) = (None, None);
+                self.decide(Outcome::Promote, Reason::Requested, sentence);
+            }
+            Phase::Shifting | Phase::Deciding => {
+                self.warn("CannotPromote", "the candidate has no ready replica; ask again when it is ready");
+            }
+            Phase::Queued | Phase::Preparing => {
+                self.warn("CannotPromote", "the candidate has had no traffic yet; ask again when it has");
+            }
+            Phase::Promoting => self.warn("CannotPromote", "the candidate is being promoted already"),
+            Phase::Discarding | Phase::Completed => {
+                self.warn("CannotPromote", "the outcome is decided; `retry` proposes a rejected promotion again");
+            }
+        }
+    }
+
+    /// A new attempt at what people or a broken remote ended.
+    fn retry(&mut self) {
+        let decided = self.progress.decision.as_ref().map(|d| d.reason);
+        let merged = self.progress.stages.iter().any(|s| s.stage != Stage::Promote && s.merged.is_some());
+        let rejected = matches!(decided, Some(Reason::RejectedInReview | Reason::Stale)) && !merged;
+        if let Some(verdict) = self.progress.overturned.take_if(|_| rejected) {
+            // The verdict stands; traffic stays where it is until the merge.
+            self.progress.overturned = self.progress.decision.replace(*verdict).map(Box::new);
+            (self.progress.held, self.progress.weight) = (self.progress.phase != Phase::Completed, 0);
+            self.enter(Phase::Promoting);
+            return self.change(StageState::Withdrawing, |_| {});
+        }
+        let Some((stage, state)) = self.progress.stages.last().map(|s| (s.stage, s.state)) else {
+            return self.warn("NothingToRetry", "nothing was written to Git yet");
+        };
+        match state {
+            StageState::Planning | StageState::Planned | StageState::Pushed => self.begin(stage),
+            StageState::Waiting | StageState::Done if stage == Stage::CleanUp => {
+                let promoted = self.progress.decision.as_ref().is_some_and(|d| d.outcome == Outcome::Promote);
+                if self.progress.phase == Phase::Completed {
+                    // The target was given back: the routes may be another experiment's.
+                    self.progress.held = false;
+                    self.enter(if promoted { Phase::Promoting } else { Phase::Discarding });
+                }
+                self.change(StageState::Checking, |_| {});
+            }
+            _ => self.warn("NothingToRetry", "the request waits for its review, or was merged"),
+        }
+    }
+}
+
+fn because(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
+}

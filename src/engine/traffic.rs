@@ -1,0 +1,184 @@
+//! The weight that the routes are to have, and what is done about weights that others wrote.
+//!
+//! Called by [`super::phases`] at the end of every turn. The wanted weight follows from the progress alone, so that a
+//! crash between any two lines is healed by the next turn; what the routes say is never taken over as progress. One
+//! foreign edit is obeyed: a person who sends all traffic to the baseline.
+
+use jiff::SignedDuration;
+
+use super::effects::Effect;
+use super::observation::{Routes, Workloads};
+use super::phases::{ROUTE_INCOMPLETE, Turn};
+use super::plan::WhileWaiting;
+use super::progress::{Phase, Repairs};
+
+/// Field managers that bring Git's manifests to the cluster. Their 100 % baseline is Git's, not a person's decision.
+const GITOPS_TOOLS: [&str; 5] =
+    ["argocd-controller", "argocd-application-controller", "gitops-engine", "kustomize-controller", "helm-controller"];
+/// More foreign edits than this within [`CONTEST`] are a contest, not an accident.
+const MOST_EDITS: usize = 5;
+/// How long a foreign edit counts towards a contest.
+const CONTEST: SignedDuration = SignedDuration::from_mins(5);
+/// Time between repairs during a contest: two controllers that overwrite each other must not flood the API server.
+const BACK_OFF: SignedDuration = SignedDuration::from_mins(1);
+
+impl Turn<'_> {
+    /// The weight the candidate is to have now; `None` while the routes are none of our business.
+    pub(super) fn weight(&self) -> Option<u8> {
+        let p = &self.progress;
+        let absent = p.lost || p.overridden.is_some() || p.retreated.is_some();
+        match p.phase {
+            // Before and after, the routes may be another experiment's.
+            Phase::Queued | Phase::Preparing | Phase::Completed => None,
+            _ if !p.held => None,
+            Phase::Shifting | Phase::Deciding | Phase::Promoting if absent => Some(0),
+            Phase::Shifting | Phase::Deciding => Some(p.weight),
+            Phase::Promoting if self.handing_over() => Some(0),
+            Phase::Promoting => Some(self.while_waiting().min(self.carries())),
+            Phase::Discarding => Some(0),
+        }
+    }
+
+    /// The candidate's weight between the verdict for it and the hand-over.
+    fn while_waiting(&self) -> u8 {
+        match self.plan.gitops.as_ref().map(|g| g.waiting).unwrap_or_default() {
+            WhileWaiting::Hold => self.progress.weight,
+            WhileWaiting::Candidate => 100,
+            WhileWaiting::Baseline => 0,
+        }
+    }
+
+    /// The most that the candidate's ready replicas carry, percent; 100 if it is unknown.
+    pub(super) fn carries(&self) -> u8 {
+        let (Some(Ok(workloads)), Some(start)) = (&self.seen.workloads, &self.progress.start) else { return 100 };
+        let ready = u64::from(workloads.candidate.ready);
+        let percent = match self.plan.capacity {
+            Some(each) => ready * u64::from(each),
+            None => (ready * 100).checked_div(u64::from(start.baseline_ready)).unwrap_or(100),
+        };
+        u8::try_from(percent.clamp(1, 100)).unwrap_or(100)
+    }
+
+    /// The most that the candidate may get now, percent.
+    pub(super) fn cap(&self) -> u8 {
+        self.plan.cap.min(self.carries())
+    }
+
+    /// Lowers a weight that the candidate's ready replicas no longer carry; the ramp goes on from there.
+    pub(super) fn fit(&mut self, workloads: &Workloads) {
+        let carries = self.carries();
+        if workloads.candidate.ready == 0 || self.progress.weight <= carries {
+            return;
+        }
+        self.progress.weight = carries;
+        if self.progress.phase == Phase::Deciding {
+            self.enter(Phase::Shifting);
+        }
+        let message = format!("final weight {carries} %: {}", self.replicas(workloads));
+        self.warn("CapacityLimited", &message);
+    }
+
+    /// The candidate's ready replicas against those that the baseline started with.
+    pub(super) fn replicas(&self, workloads: &Workloads) -> String {
+        let of = self.progress.start.as_ref().map_or(0, |s| s.baseline_ready);
+        format!("{} of {of} replicas", workloads.candidate.ready)
+    }
+
+    /// Whether the baseline has fewer replicas than it started with while it shares the traffic.
+    pub(super) fn scaled_down(&self) -> bool {
+        let (Some(Ok(workloads)), Some(start)) = (&self.seen.workloads, &self.progress.start) else { return false };
+        self.progress.weight > 0 && workloads.baseline.desired < start.baseline_desired
+    }
+
+    /// Brings the routes to the weight that is wanted, whoever changed them, and notes since when they have it.
+    pub(super) fn keep_weight(&mut self) {
+        let (Some(wanted), Some(seen)) = (self.weight(), &self.seen.routes) else { return };
+        match seen {
+            Ok(routes) if routes.candidate == wanted && routes.baseline == 100 - wanted => self.applied(wanted),
+            Ok(routes) if self.progress.carried == Some(wanted) => self.edited(wanted, routes),
+            Ok(_) => self.put_right(wanted),
+            Err(u) => {
+                self.missing(u);
+                // Routes that are left are brought home although others are missing; the same answer is no news.
+                if wanted == 0 && u.reason == ROUTE_INCOMPLETE {
+                    self.effects.push(Effect::Route(0));
+                    self.patient = true;
+                }
+            }
+        }
+    }
+
+    /// Since when the routes have carried the ramp's weight.
+    pub(super) fn settled_since(&self) -> Option<jiff::Timestamp> {
+        self.progress.applied.filter(|_| self.progress.carried == Some(self.progress.weight))
+    }
+
+    /// The routes have the wanted weight.
+    fn applied(&mut self, weight: u8) {
+        let p = &mut self.progress;
+        if p.carried != Some(weight) || p.applied.is_none() {
+            (p.carried, p.applied) = (Some(weight), Some(self.now));
+        }
+        if matches!(p.phase, Phase::Shifting | Phase::Deciding) && weight > 0 {
+            p.first_traffic.get_or_insert(self.now);
+            p.looked.get_or_insert(self.now);
+        }
+    }
+
+    /// Somebody changed weights that were as wanted.
+    fn edited(&mut self, wanted: u8, routes: &Routes) {
+        (self.progress.carried, self.progress.applied) = (None, None);
+        let writer = routes.writer.as_deref();
+        let person = writer.filter(|w| !GITOPS_TOOLS.contains(w));
+        if let Some(person) = person.filter(|_| wanted > 0 && routes.candidate == 0 && routes.baseline == 100) {
+            return self.obey(person);
+        }
+        let now = self.now;
+        let repairs = &mut self.progress.repairs;
+        repairs.count = repairs.count.saturating_add(1);
+        repairs.writer = routes.writer.clone();
+        repairs.recent.retain(|t| now < *t + CONTEST);
+        repairs.recent.push(now);
+        let contested = repairs.recent.len() > MOST_EDITS;
+        if contested {
+            // Only what the back-off needs is kept: the list stays short however long the contest lasts.
+            repairs.recent.remove(0);
+            repairs.not_before = Some(now + BACK_OFF);
+        }
+        let who = writer.unwrap_or("an unknown field manager");
+        if contested {
+            let what = format!(
+                "{who} changed the weights more than {MOST_EDITS} times in {} minutes; one repair a minute from now on",
+                CONTEST.as_mins()
+            );
+            self.warn("WeightsContested", &what);
+        } else {
+            let what = format!("{who} set the weights to {}/{}; they are put right", routes.baseline, routes.candidate);
+            self.warn("WeightsRepaired", &what);
+        }
+        self.put_right(wanted);
+    }
+
+    /// A person sent all traffic to the baseline: that stays until `resume`.
+    fn obey(&mut self, person: &str) {
+        self.progress.overridden = Some(self.now);
+        self.progress.looked = None;
+        (self.progress.carried, self.progress.applied) = (Some(0), Some(self.now));
+        let what = format!("{person} sent all traffic to the baseline; evidence stops until `resume`");
+        self.warn("TrafficOverridden", &what);
+    }
+
+    /// Writes the wanted weight, unless a contest asks for patience. A way home is never delayed.
+    fn put_right(&mut self, wanted: u8) {
+        let Repairs { not_before, writer, .. } = &self.progress.repairs;
+        match not_before.filter(|t| self.now < *t && wanted > 0) {
+            Some(time) => {
+                let who = writer.clone().unwrap_or_else(|| "another field manager".into());
+                let what = format!("{who} to leave the weights alone: stop it, or make it ignore them");
+                self.wait("WeightsContested", &what, Some(time));
+                self.at(time);
+            }
+            None => self.effects.push(Effect::Route(wanted)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The guard: a candidate that was decided on and still serves is watched until its traffic ends.
+//!
+//! A fresh Fail test in each window (length: the deadline), stricter than the verdict's, because windows follow each
+//! other for as long as a review takes. Its memory is in the process alone: a lost one begins a new window, and the
+//! promise, at most [`FALSE_ALARM`] for each window, is the same.
+
+use jiff::Timestamp;
+
+use super::judge::ShareTest;
+use super::observation::{Reading, Window};
+use super::phases::Turn;
+use super::plan::Plan;
+use super::progress::{Evidence, Phase, Progress, Reason, Watch};
+use super::report;
+
+/// The largest probability that a candidate within its limits trips the guard in one window.
+pub(super) const FALSE_ALARM: f64 = 0.01;
+
+/// The interval that is due, if the guard is armed.
+pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Window> {
+    let watch = progress.watch.as_ref().filter(|_| progress.phase == Phase::Promoting)?;
+    let (from, to) = (watch.looked, now - plan.analysis.lag);
+    let patient = watch.unanswered.is_none_or(|t| now >= t + plan.analysis.interval);
+    (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
+}
+
+impl Turn<'_> {
+    /// Keeps the guard armed while the candidate serves, and acts when it trips.
+    pub(super) fn guard(&mut self) {
+        let serving = self.weight().is_some_and(|w| w > 0 && self.progress.carried == Some(w));
+        if self.progress.phase != Phase::Promoting || !serving {
+            self.progress.watch = None;
+            return;
+        }
+        let mut watch = self.progress.watch.take().unwrap_or_else(|| self.window(self.now));
+        if let Some(reading) = self.seen.reading.as_ref().filter(|r| r.window.from == watch.looked) {
+            take(&mut watch, reading, self.now);
+        }
+        let a = &self.plan.analysis;
+        if report::log_fail(&watch.evidence) >= -FALSE_ALARM.ln()
+            && watch.evidence.iter().any(|e| e.test.enough_bad(&e.seen))
+        {
+            return self.trip(&watch);
+        }
+        if self.now >= watch.since + a.deadline {
+            watch = Watch { looked: watch.looked, ..self.window(self.now) };
+        }
+        let next = watch.looked + a.interval + a.lag;
+        self.at(watch.unanswered.map_or(next, |t| next.max(t + a.interval)));
+        self.progress.watch = Some(watch);
+    }
+
+    /// A fresh window.
+    fn window(&self, now: Timestamp) -> Watch {
+        let a = &self.plan.analysis;
+        // As for the experiment itself: a horizon of two intervals is the least that the mixture is defined for.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
+        let fresh = |e: &Evidence| {
+            let test = ShareTest { horizon, ..e.test };
+            Evidence { seen: test.start(), test }
+        };
+        let evidence = self.progress.evidence.iter().map(fresh).collect();
+        Watch { since: now, looked: now, unanswered: None, evidence }
+    }
+
+    /// The candidate broke a limit after its verdict.
+    fn trip(&mut self, watch: &Watch) {
+        let blamed = watch
+            .evidence
+            .iter()
+            .zip(&self.plan.criteria)
+            .max_by(|(a, _), (b, _)| a.test.log_fail(&a.seen).total_cmp(&b.test.log_fail(&b.seen)));
+        let Some((e, criterion)) = blamed else { return };
+        let total = e.test.totals(&e.seen);
+        let sentence = format!(
+            "{} broke its limit after the verdict: {:.0} of {:.0} requests to {} since {} were bad",
+            criterion.metric, total.bad, total.requests, self.plan.candidate.name, watch.since
+        );
+        let reason = if self.promoted() { Reason::GuardTrippedAfterMerge } else { Reason::GuardTripped };
+        self.warn(reason.as_str(), &sentence);
+        self.overturn(reason, sentence);
+    }
+}
+
+/// Adds one interval; what could not be read stays open and lands in a longer one.
+fn take(watch: &mut Watch, reading: &Reading, now: Timestamp) {
+    if reading.pairs.iter().any(Result::is_err) {
+        watch.unanswered = Some(now);
+        return;
+    }
+    for (e, pair) in watch.evidence.iter_mut().zip(&reading.pairs) {
+        let pair = pair.as_ref().ok().copied().flatten().unwrap_or_default();
+        e.test.update(&mut e.seen, pair.candidate, false);
+    }
+    (watch.looked, watch.unanswered) = (reading.window.to, None);
+}

@@ -1,0 +1,68 @@
+//! What the forges' clients have in common: how they connect, and how an answer becomes harmless.
+//!
+//! No redirect is followed, so that the token stays with its host; every answer is bounded in time and size. Used by the clients
+//! of this folder alone.
+
+use std::time::Duration;
+
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Client, redirect};
+use serde::de::DeserializeOwned;
+
+use super::ForgeError;
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest call: opening a request makes the server compare branches.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer, in bytes: fifty requests with long bodies stay below it.
+pub(super) const MAX_ANSWER: usize = 8 << 20;
+/// Requests per page of a list: the default maximum of Gitea; GitHub allows a hundred.
+pub(super) const PAGE: usize = 50;
+/// Longest text that is taken over from a server, in characters.
+const MAX_WORDS: usize = 300;
+/// Servers' windows of counting are an hour; a longer pause is not what they mean.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// Who asks; GitHub takes no request without it.
+const USER_AGENT: &str = concat!("reiter8/", env!("CARGO_PKG_VERSION"));
+
+/// The connections of one client.
+pub(super) fn client() -> Result<Client, ForgeError> {
+    let builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+    let client = builder.timeout(TOTAL_TIMEOUT).user_agent(USER_AGENT).build();
+    client.map_err(|_| unavailable("TLS cannot be set up"))
+}
+
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> {
+    serde_json::from_slice(bytes).map_err(|_| unavailable("the answer is not what the API promises"))
+}
+
+pub(super) fn unavailable(message: &str) -> ForgeError {
+    ForgeError::ProviderUnavailable { message: message.to_owned() }
+}
+
+/// A call that got no answer.
+pub(super) fn unanswered(timed_out: bool) -> ForgeError {
+    unavailable(if timed_out { "no answer in time" } else { "no connection" })
+}
+
+/// A server's words, on one line and bounded.
+pub(super) fn harmless(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
+}
+
+/// `Retry-After` in seconds; its form with a date is not used by forges.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    number(headers, header::RETRY_AFTER.as_str()).map(pause)
+}
+
+/// A header that is a whole number.
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// A pause that a server asks for.
+pub(super) fn pause(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST_PAUSE)
+}

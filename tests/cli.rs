@@ -1,0 +1,136 @@
+//! The commands as people and pipelines call them: `check` over bad files, completions, the plugin's name, the help.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/manifests.rs"]
+mod manifests;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use manifests::{EXPERIMENT, NAMES, RULES, SHAPES, changed, samples};
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reiter8");
+
+/// Runs the program away from any cluster and terminal.
+fn reiter8(args: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(args).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent");
+    command.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What `check` says of a directory.
+fn check(dir: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let mut args = vec!["check", dir.to_str().unwrap()];
+    args.extend(more);
+    let output = reiter8(&args);
+    (output.status.code(), stdout(&output))
+}
+
+#[test]
+fn the_samples_have_nothing_to_complain_about() {
+    let (code, text) = check(&samples(), &["--strict"]);
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    let file = samples().join("bookinfo/experiment.yaml");
+    assert_eq!(check(&file, &["--strict"]), (Some(0), String::new()), "a file alone is enough");
+}
+
+#[test]
+fn every_bad_file_is_told_with_line_field_value_and_remedy() {
+    let mut wrong = vec![];
+    for (file, from, to, line, severity, field, words) in SHAPES.iter().chain(RULES).chain(NAMES) {
+        let dir = changed(file, from, to);
+        let (code, text) = check(dir.path(), &[]);
+        let place = format!(":{line}: {severity}: {field}");
+        let found = text.lines().find(|l| l.contains(&place) && words.iter().all(|w| l.contains(w)));
+        let said = format!("{from} -> {to}: wanted `{place}` with {words:?} in\n{text}");
+        let failed = text.lines().any(|l| l.contains(": error: "));
+        let strict = *severity == "error" || check(dir.path(), &["--strict"]).0 == Some(1);
+        if found.is_none() || code != Some(i32::from(failed)) || !strict {
+            wrong.push(said);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn programs_read_one_document() {
+    let dir = changed(EXPERIMENT, "routes: [productpage]", "routes: [reviews]");
+    let (code, text) = check(dir.path(), &["-o", "json"]);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &document["errors"], &document["experiments"]), (Some(1), &Value::from(1), &Value::from(1)));
+    let finding = &document["findings"][0];
+    assert!(finding["file"].as_str().unwrap().ends_with("experiment.yaml"));
+    assert_eq!((&finding["line"], &finding["severity"]), (&Value::from(25), &Value::from("error")));
+    assert_eq!(finding["object"], "Experiment productpage-x7k2p");
+}
+
+#[test]
+fn a_pipeline_is_read_from_standard_input() {
+    let file = std::fs::File::open(samples().join(EXPERIMENT)).unwrap();
+    let output = Command::new(BINARY).args(["check", "-"]).stdin(file).output().unwrap();
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn wrong_arguments_and_absent_files_have_their_codes() {
+    assert_eq!(reiter8(&["check"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["check", "/nonexistent.yaml"]).status.code(), Some(1));
+    assert_eq!(reiter8(&["pause", "Not/A/Name"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["assert", "x", "--outcome", "Perhaps"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["abort", "x", "--reason", &"x".repeat(201)]).status.code(), Some(2));
+}
+
+#[test]
+fn without_a_cluster_each_command_says_what_to_set() {
+    for command in ["describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry"] {
+        let output = reiter8(&[command, "x"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {error}");
+        assert!(error.contains("KUBECONFIG"), "{command}: {error}");
+    }
+}
+
+#[test]
+fn every_command_has_examples_and_exit_codes_in_its_help() {
+    let help = stdout(&reiter8(&["--help"]));
+    assert!(help.contains("kubectl-reiter8") && help.contains("Exit codes"), "{help}");
+    for command in
+        ["check", "describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry", "demo", "run"]
+    {
+        let help = stdout(&reiter8(&[command, "--help"]));
+        assert!(help.contains("Examples:\n") && help.contains("Exit codes"), "{command}: {help}");
+    }
+    assert!(stdout(&reiter8(&["completions", "--help"])).contains("Examples:\n"));
+}
+
+#[test]
+fn shells_learn_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&reiter8(&["completions", shell]));
+        for word in ["describe", "promote", "completions", "strict"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    // What bash thinks of it.
+    let script = reiter8(&["completions", "bash"]).stdout;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("script"), script).unwrap();
+    let ask = "source \"$1\"; COMP_WORDS=(reiter8 desc); COMP_CWORD=1; _reiter8 reiter8 desc reiter8; echo \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", ask, "ask"]).arg(dir.path().join("script")).output().unwrap();
+    assert_eq!(stdout(&output).trim(), "describe", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn as_a_kubectl_plugin_it_speaks_of_kubectl() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = dir.path().join("kubectl-reiter8");
+    std::os::unix::fs::symlink(BINARY, &plugin).unwrap();
+    let help = Command::new(&plugin).args(["describe", "--help"]).output().unwrap();
+    assert!(stdout(&help).contains("Usage: kubectl reiter8 describe"), "{}", stdout(&help));
+    assert!(stdout(&reiter8(&["describe", "--help"])).contains("Usage: reiter8 describe"));
+}

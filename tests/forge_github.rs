@@ -1,0 +1,302 @@
+//! The client of GitHub against answers in GitHub's published shape, and against answers that are none.
+//!
+//! A server on loopback holds each request against the description and answers as a test says; no Gitea, no network.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/github/mod.rs"]
+mod github;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use github::openapi::{Api, Filling, VARIANTS};
+use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, NewPull, Permissions, Pull, PullState};
+use reiter8::gitops::transport::Token;
+use serde_json::{Value, json};
+
+/// A token that must not be found anywhere.
+const TOKEN: &str = "github_pat_11SECRET0123456789";
+const HEAD: &str = "1111111111111111111111111111111111111111";
+const MERGE: &str = "2222222222222222222222222222222222222222";
+
+/// What a server answers: a status, headers, a body.
+type Answer = (u16, Vec<(&'static str, String)>, Vec<u8>);
+type Script = dyn Fn(&str, &str) -> Answer + Send + Sync;
+
+/// A server that answers by a script and keeps what it was asked.
+struct Stub {
+    script: Box<Script>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    method: String,
+    path: String,
+    query: Vec<(String, String)>,
+    body: Option<Value>,
+    authorization: Option<String>,
+}
+
+async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let url = reqwest::Url::parse(&format!("http://stub{}", parts.uri)).unwrap();
+    let asked = Asked {
+        method: parts.method.to_string(),
+        path: url.path().strip_prefix("/api/v3").unwrap_or_else(|| url.path()).to_owned(),
+        query: url.query_pairs().into_owned().collect(),
+        body: (!body.is_empty()).then(|| serde_json::from_slice(&body).unwrap()),
+        authorization: parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),
+    };
+    let (status, headers, body) = (stub.script)(&asked.method, &asked.path);
+    stub.asked.lock().unwrap().push(asked);
+    let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    response
+}
+
+impl Stub {
+    /// The client of `acme/env` at a server with this script.
+    async fn start(script: impl Fn(&str, &str) -> Answer + Send + Sync + 'static) -> (Arc<Self>, Forge, String) {
+        let stub = Arc::new(Self { script: Box::new(script), asked: Mutex::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(serve).with_state(Arc::clone(&stub));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = format!("{address}/acme/env.git");
+        let forge = Forge::GitHub(GitHub::new(&url, Some(&Token::new(TOKEN)), true).unwrap());
+        (stub, forge, address)
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn json_answer(status: u16, body: &Value) -> Answer {
+    (status, vec![("content-type", "application/json".into())], body.to_string().into_bytes())
+}
+
+fn refusal(status: u16, message: &str, errors: Value) -> Answer {
+    let mut body = json!({"message": message, "documentation_url": "https://docs.github.com/rest"});
+    if !errors.is_null() {
+        body["errors"] = errors;
+    }
+    json_answer(status, &body)
+}
+
+fn new_pull() -> NewPull {
+    NewPull { head: "iter8/a".into(), base: "main".into(), title: "Title".into(), body: "Body".into() }
+}
+
+/// What GitHub says of a request in a state.
+fn known(state: &str) -> Value {
+    let merged = state == "merged";
+    json!({
+        "number": 7,
+        "state": if merged { "closed" } else { state },
+        "merged_at": if merged { json!("2026-01-02T03:04:05Z") } else { Value::Null },
+        "merged": merged,
+        "mergeable": Value::Null,
+        "merge_commit_sha": MERGE,
+        "head": {"ref": "iter8/a", "label": "acme:iter8/a", "sha": HEAD, "repo": {"id": 5}},
+        "base": {"ref": "main", "label": "acme:main", "sha": MERGE, "repo": {"id": 5}},
+    })
+}
+
+fn pull(address: &str, state: PullState) -> Pull {
+    Pull {
+        number: 7,
+        url: format!("{address}/acme/env/pull/7"),
+        state,
+        head: HEAD.parse().ok(),
+        head_branch: "iter8/a".into(),
+        mergeable: None,
+    }
+}
+
+/// Every call once, in the shape of one description.
+async fn every_call(variant: &'static str, filling: Filling) {
+    let api = Api::load(variant);
+    let (stub, forge, address) = Stub::start(move |method, path| {
+        let api = Api::load(variant);
+        let status = match (method, path.rsplit('/').next().unwrap()) {
+            ("POST", "labels") => 200,
+            ("POST", _) => 201,
+            _ => 200,
+        };
+        let known = match (method, path) {
+            ("GET", "/repos/acme/env") => {
+                json!({"archived": false, "permissions": {"admin": false, "push": true, "pull": true}})
+            }
+            ("GET", "/repos/acme/env/pulls") => json!([known("closed"), known("open")]),
+            ("GET", _) => known("merged"),
+            ("PATCH", _) => known("closed"),
+            ("POST", "/repos/acme/env/pulls") => known("open"),
+            ("POST", "/repos/acme/env/issues/7/labels") => json!([{"name": "Reiter8"}]),
+            _ => json!({}),
+        };
+        let body = api.fill(method, path, status, &known, filling);
+        api.check_answer(method, path, status, &body).unwrap();
+        json_answer(status, &body)
+    })
+    .await;
+    assert_eq!(forge.permissions().await, Ok(Permissions { can_push: true, can_pull: true }));
+    assert_eq!(forge.find("iter8/a", "main").await, Ok(Some(pull(&address, PullState::Open))));
+    assert_eq!(forge.find("iter8/b", "main").await, Ok(None), "what was not asked for is not taken");
+    let merged = PullState::Merged { commit: MERGE.parse().ok() };
+    assert_eq!(forge.get(7).await, Ok(Some(pull(&address, merged))));
+    assert_eq!(forge.open(&new_pull()).await, Ok(pull(&address, PullState::Open)));
+    forge.update_text(7, "Title", "Body").await.unwrap();
+    forge.comment(7, "Words").await.unwrap();
+    forge.close(7).await.unwrap();
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into()] };
+    assert_eq!(forge.annotate(7, &extras).await, Vec::<String>::new());
+    let asked = stub.asked();
+    assert_eq!(asked.len(), 10);
+    for call in asked {
+        api.check_request(&call.method, &call.path, &call.query, call.body.as_ref()).unwrap();
+        assert_eq!(call.authorization.as_deref(), Some(format!("Bearer {TOKEN}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn every_request_and_every_answer_is_as_github_describes_it() {
+    for variant in VARIANTS {
+        every_call(variant, Filling::Least).await;
+        every_call(variant, Filling::Most).await;
+    }
+}
+
+#[test]
+fn the_description_refuses_what_is_wrong() {
+    let api = Api::load(VARIANTS[0]);
+    let pulls = "/repos/acme/env/pulls";
+    let with = |name: &str, value: &str| [(name.to_owned(), value.to_owned())];
+    assert!(api.check_request("GET", pulls, &with("state", "all"), None).is_ok());
+    assert!(api.check_request("GET", pulls, &with("state", "merged"), None).is_err());
+    assert!(api.check_request("GET", pulls, &with("base_branch", "main"), None).is_err());
+    assert!(api.check_request("GET", "/repos/acme/env/pulls/main/iter8", &[], None).is_err());
+    assert!(api.check_request("GET", "/repos/acme/env/pulls/seven", &[], None).is_err());
+    assert!(api.check_request("POST", pulls, &[], Some(&json!({"title": "x", "head": "a"}))).is_err());
+    assert!(api.check_request("POST", pulls, &[], Some(&json!({"head": "a", "base": "b", "assignee": "c"}))).is_err());
+    assert!(api.check_request("PATCH", "/repos/acme/env/pulls/7", &[], Some(&json!({"state": "merged"}))).is_err());
+    assert!(api.check_request("POST", "/repos/acme/env/issues/7/labels", &[], Some(&json!({"labels": [7]}))).is_err());
+    assert!(api.check_answer("GET", "/repos/acme/env/pulls/7", 200, &known("open")).is_err());
+}
+
+#[tokio::test]
+async fn refusals_become_the_errors_of_the_interface() {
+    let error = |field: &str| json!([{"resource": "PullRequest", "field": field, "code": "invalid"}]);
+    let custom = |message: &str| json!([{"resource": "PullRequest", "code": "custom", "message": message}]);
+    let none = Value::Null;
+    let table = [
+        (refusal(401, "Bad credentials", none.clone()), "AuthenticationFailed"),
+        (refusal(403, "Resource not accessible by personal access token", none.clone()), "PermissionDenied"),
+        (refusal(403, "Repository was archived so is read-only.", none.clone()), "RepositoryArchived"),
+        (refusal(403, "You have exceeded a secondary rate limit", none.clone()), "RateLimited"),
+        (refusal(429, "", none.clone()), "RateLimited"),
+        (refusal(404, "Not Found", none.clone()), "RepositoryNotFound"),
+        (refusal(422, "Validation Failed", error("head")), "RepositoryNotFound"),
+        (refusal(422, "Validation Failed", error("base")), "RepositoryNotFound"),
+        (refusal(422, "Validation Failed", custom("No commits between main and iter8/a")), "NoChange"),
+        (refusal(422, "Validation Failed", custom("something else")), "RequestRefused"),
+        (refusal(410, "Issues are disabled", none.clone()), "RequestRefused"),
+        (refusal(502, "Server Error", none), "ProviderUnavailable"),
+        ((200, vec![], b"<html>a login page</html>".to_vec()), "ProviderUnavailable"),
+        ((201, vec![], b"[]".to_vec()), "ProviderUnavailable"),
+        ((200, vec![], vec![b' '; 9 << 20]), "ProviderUnavailable"),
+        ((301, vec![("location", "/api/v3/repositories/5".into())], vec![]), "RepositoryMoved"),
+    ];
+    for (answer, reason) in table {
+        let shown = (answer.0, String::from_utf8_lossy(&answer.2).chars().take(100).collect::<String>());
+        let (stub, forge, _) = Stub::start(move |_, _| answer.clone()).await;
+        let error = forge.open(&new_pull()).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{shown:?}: {error}");
+        assert!(!format!("{error} {error:?} {forge:?}").contains(TOKEN), "{shown:?}");
+        assert_eq!(stub.asked().len(), 1, "nothing is sent twice");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_github_asks_for_is_told() {
+    let answer = |_: &str, _: &str| (403, vec![("retry-after", "17".to_owned())], vec![]);
+    let (_, forge, _) = Stub::start(answer).await;
+    let error = forge.get(7).await.unwrap_err();
+    assert_eq!(error, ForgeError::RateLimited { retry_after: Some(Duration::from_secs(17)) });
+    assert!(error.to_string().ends_with("too many requests, asked to wait 17 s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_exists_is_found_instead_of_opened() {
+    let exists = json!([{"resource": "PullRequest", "code": "custom", "message": "A pull request already exists for acme:iter8/a."}]);
+    for (state, expected) in [("open", Ok(PullState::Open)), ("closed", Err("RequestRefused"))] {
+        let exists = exists.clone();
+        let (_, forge, _) = Stub::start(move |method, _| match method {
+            "POST" => refusal(422, "Validation Failed", exists.clone()),
+            _ => json_answer(200, &json!([known(state)])),
+        })
+        .await;
+        let opened = forge.open(&new_pull()).await;
+        assert_eq!(opened.map(|pull| pull.state).map_err(|error| error.reason()), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_of_the_same_name_in_a_fork_is_not_ours() {
+    let mut fork = known("open");
+    fork["head"]["repo"] = json!({"id": 6});
+    let mut gone = known("open");
+    gone["head"]["repo"] = Value::Null;
+    let (_, forge, _) = Stub::start(move |_, _| json_answer(200, &json!([fork, gone]))).await;
+    assert_eq!(forge.find("iter8/a", "main").await, Ok(None));
+}
+
+#[tokio::test]
+async fn closing_what_is_merged_is_told() {
+    let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("merged"))).await;
+    assert_eq!(forge.close(7).await, Err(ForgeError::AlreadyMerged));
+}
+
+#[tokio::test]
+async fn the_token_stays_with_its_host() {
+    let (other, _, elsewhere) = Stub::start(|_, _| json_answer(200, &json!([]))).await;
+    let target = format!("{elsewhere}/api/v3/repos/acme/env/pulls");
+    let (_, forge, _) = Stub::start(move |_, _| (307, vec![("location", target.clone())], vec![])).await;
+    assert_eq!(forge.find("iter8/a", "main").await, Err(ForgeError::RepositoryMoved));
+    assert!(other.asked().is_empty(), "{:?}", other.asked());
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unavailable_and_says_no_address() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let github = GitHub::new(&format!("http://{address}/acme/env"), Some(&Token::new(TOKEN)), true).unwrap();
+    let error = Forge::GitHub(github).permissions().await.unwrap_err();
+    assert_eq!(error, ForgeError::ProviderUnavailable { message: "no connection".into() });
+}
+
+#[tokio::test]
+async fn one_wrong_reviewer_does_not_lose_the_others() {
+    let (stub, forge, _) = Stub::start(|_, path| match path.rsplit('/').next().unwrap() {
+        "labels" => refusal(403, "Resource not accessible", Value::Null),
+        _ => refusal(422, "Reviews may only be requested from collaborators.", Value::Null),
+    })
+    .await;
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into(), "bob".into()] };
+    let told = forge.annotate(7, &extras).await;
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("labels reiter8: ") && told[1].starts_with("reviewers ada: "), "{told:?}");
+    let bodies: Vec<Value> = stub.asked().into_iter().skip(1).filter_map(|asked| asked.body).collect();
+    assert_eq!(
+        bodies,
+        [json!({"reviewers": ["ada", "bob"]}), json!({"reviewers": ["ada"]}), json!({"reviewers": ["bob"]})]
+    );
+}

@@ -1,0 +1,398 @@
+//! The write-back against real forges: clone, push and the life of pull requests.
+//!
+//! One suite, over Gitea as it is and over a front that makes a GitHub of it. Starts Gitea alone, with the code of `hack/stack`, and
+//! stops it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/github/mod.rs"]
+mod github;
+#[path = "support/stack/mod.rs"]
+mod stack;
+#[path = "support/gitops/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+
+use github::front::Front;
+use github::openapi;
+use jiff::Timestamp;
+use reiter8::api::{Provider, RepositorySpec, SecretRef};
+use reiter8::engine::{self, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
+use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, Permissions, PullState};
+use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
+use reiter8::gitops::repository::{Lease, Remote, Session};
+use reiter8::gitops::transport::{Limits, Token};
+use reiter8::gitops::tree::CommitId;
+use reiter8::gitops::{WriteBack, WriteTarget, blocking};
+use serde_json::{Value, json};
+use support::{author, environment, spec, text};
+
+/// A Gitea of its own.
+struct Server {
+    site: stack::Site,
+    url: String,
+    token: String,
+}
+
+impl Server {
+    fn start(name: &str) -> Self {
+        let dir = format!("/var/tmp/reiter8-test-{name}-{}", std::process::id()).into();
+        let site = stack::Site { dir, bin: stack::binaries(), node: "unused".into() };
+        let (port, token, _) = stack::parts::gitea(&site).unwrap();
+        Self { site, url: format!("http://127.0.0.1:{port}"), token }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = stack::down(&self.site.dir);
+    }
+}
+
+/// A new repository at a Gitea server, holding the fixture's environment.
+struct World {
+    client: reqwest::Client,
+    api: String,
+    /// Where the forge under test says the repository is.
+    url: String,
+    provider: Provider,
+    remote: Remote,
+    forge: Forge,
+    token: String,
+}
+
+impl World {
+    /// `front` is the address of the forge under test, which has `server` behind it.
+    async fn new(server: &str, token: &str, provider: Provider, front: &str) -> Self {
+        let client = reqwest::Client::new();
+        let name =
+            format!("env-{}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
+        let world = Self {
+            client,
+            api: format!("{server}/api/v1"),
+            url: String::new(),
+            provider,
+            remote: Remote::Local("unused".into()),
+            forge: Forge::Local(reiter8::gitops::forge::LocalForge::new("unused".as_ref())),
+            token: token.to_owned(),
+        };
+        let made = world.call("POST", "/user/repos", json!({"name": name, "default_branch": "main"})).await.1;
+        let full_name = made["full_name"].as_str().unwrap();
+        let url = format!("{front}/{full_name}.git");
+        let token = Token::new(token);
+        let seed = tempfile::tempdir().unwrap();
+        environment(seed.path());
+        let pushed = tokio::process::Command::new("git")
+            .args([
+                "-C",
+                seed.path().to_str().unwrap(),
+                "-c",
+                &format!("http.extraHeader=Authorization: token {}", world.token),
+                "push",
+                "-q",
+                &url,
+                "refs/heads/main",
+            ])
+            .output()
+            .await
+            .unwrap();
+        assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+        let world = Self {
+            api: format!("{}/repos/{full_name}", world.api),
+            forge: forge(provider, &url, &token),
+            url: url.clone(),
+            remote: Remote::Http { url, credentials: Some(token), allow_http: true },
+            ..world
+        };
+        // The server learns of a first push a moment after it answered it.
+        eventually(async || world.call("GET", "/branches/main", Value::Null).await.0 == 200).await;
+        world
+    }
+
+    /// What a person does at the server.
+    async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = self
+            .client
+            .request(method.parse().unwrap(), format!("{}{path}", self.api))
+            .header("authorization", format!("token {}", self.token));
+        let response = request.json(&body).send().await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// Pushes a planned change to a branch, from a fresh clone.
+    async fn propose(&self, branch: &'static str, plan: fn(&Session) -> Change) -> CommitId {
+        let remote = self.remote.clone();
+        blocking(move || {
+            let session = Session::open(&remote, "main", Limits::default())?;
+            let commit = session.commit(session.head(), &plan(&session), text("Change", &author()))?;
+            session.push(&commit, branch, &Lease::Absent).unwrap();
+            Ok::<_, reiter8::gitops::repository::RepositoryError>(commit)
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn merge(&self, number: u64) {
+        eventually(async || self.forge.get(number).await.unwrap().unwrap().mergeable == Some(true)).await;
+        let (status, answer) = self
+            .call("POST", &format!("/pulls/{number}/merge"), json!({"Do": "merge", "delete_branch_after_merge": true}))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+/// The client under test.
+fn forge(provider: Provider, url: &str, token: &Token) -> Forge {
+    match provider {
+        Provider::Gitea => Forge::Gitea(Gitea::new(url, Some(token.clone()), true).unwrap()),
+        Provider::GitHub => Forge::GitHub(GitHub::new(url, Some(token), true).unwrap()),
+    }
+}
+
+/// Waits until a condition holds, for at most 20 seconds.
+async fn eventually(condition: impl AsyncFn() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !condition().await {
+        assert!(std::time::Instant::now() < until, "the condition never held");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+fn request(branch: &str) -> NewPull {
+    NewPull { head: branch.into(), base: "main".into(), title: "Title".into(), body: "Body".into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_live_and_die_at_gitea_as_the_interface_says() {
+    let server = Server::start("gitea");
+    let world = World::new(&server.url, &server.token, Provider::Gitea, &server.url).await;
+    write_back(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
+    let warnings = suite(&world).await;
+    assert!(warnings.len() == 1 && warnings[0].contains("`not-there` does not exist"), "{warnings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_live_and_die_at_github_as_the_interface_says() {
+    let server = Server::start("github");
+    let (front, address) = Front::start(&server.url).await;
+    let world = World::new(&server.url, &server.token, Provider::GitHub, &address).await;
+    write_back(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
+    // GitHub makes the label that is missing.
+    assert_eq!(suite(&world).await, Vec::<String>::new());
+    assert_eq!(front.findings(), Vec::<String>::new());
+    let used = [
+        "issues/add-labels",
+        "issues/create-comment",
+        "pulls/create",
+        "pulls/get",
+        "pulls/list",
+        "pulls/request-reviewers",
+        "pulls/update",
+        "repos/get",
+    ];
+    assert_eq!(front.used(), used);
+}
+
+#[test]
+fn the_excerpt_is_what_github_published() {
+    let package = stack::binaries().parent().unwrap().join("parts").join(openapi::PACKAGE);
+    for variant in openapi::VARIANTS {
+        let whole = std::fs::read(package.join(format!("{variant}.json"))).expect("run hack/parts/install");
+        let cut = openapi::written(&openapi::excerpt(&serde_json::from_slice(&whole).unwrap()));
+        let file = openapi::file(variant);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, &cut).unwrap();
+        }
+        assert!(std::fs::read_to_string(&file).unwrap() == cut, "{} differs from the package", file.display());
+    }
+}
+
+/// The life of requests, the same at every forge. Returns what was said about labels that do not exist.
+async fn suite(world: &World) -> Vec<String> {
+    let forge = &world.forge;
+    assert_eq!(forge.permissions().await, Ok(Permissions { can_push: true, can_pull: true }));
+    assert_eq!(forge.find("iter8/promote", "main").await, Ok(None));
+    assert_eq!(forge.get(1).await, Ok(None));
+    assert_eq!(forge.open(&request("iter8/promote")).await, Err(ForgeError::NotFound));
+    assert_eq!(forge.open(&request("main")).await, Err(ForgeError::NoChanges));
+
+    // Promote: opened once, found in every state.
+    let commit =
+        world.propose("iter8/promote", |session| plan_promote(&session.files().unwrap(), &spec()).unwrap()).await;
+    let pull = forge.open(&request("iter8/promote")).await.unwrap();
+    assert_eq!(
+        (pull.number, &pull.state, pull.head.as_ref(), pull.head_branch.as_str()),
+        (1, &PullState::Open, Some(&commit), "iter8/promote")
+    );
+    assert_eq!(forge.open(&request("iter8/promote")).await.unwrap().number, 1, "opening twice gives the same request");
+    assert_eq!(forge.find("iter8/promote", "main").await.unwrap().unwrap().number, 1);
+    forge.update_text(1, "New title", "New body").await.unwrap();
+    forge.comment(1, "A comment").await.unwrap();
+    let issue = world.call("GET", "/issues/1", Value::Null).await.1;
+    assert_eq!(
+        (issue["title"].as_str(), issue["body"].as_str(), issue["comments"].as_u64()),
+        (Some("New title"), Some("New body"), Some(1))
+    );
+    let about_labels = annotate(world).await;
+    world.merge(1).await;
+    let merged = forge.find("iter8/promote", "main").await.unwrap().unwrap();
+    assert!(matches!(merged.state, PullState::Merged { commit: Some(_) }), "{merged:?}");
+    assert_eq!(
+        (merged.head.as_ref(), merged.head_branch.as_str(), merged.mergeable),
+        (Some(&commit), "iter8/promote", None)
+    );
+    assert_eq!(forge.get(1).await.unwrap().unwrap(), merged);
+    assert_eq!(forge.close(1).await, Err(ForgeError::AlreadyMerged));
+
+    // Clean-up: closed by a person, opened again on the same branch, merged.
+    let commit =
+        world.propose("iter8/cleanup", |session| plan_cleanup(&session.files().unwrap(), &spec()).unwrap()).await;
+    let first = forge.open(&request("iter8/cleanup")).await.unwrap();
+    forge.close(first.number).await.unwrap();
+    forge.close(first.number).await.unwrap();
+    assert_eq!(forge.find("iter8/cleanup", "main").await.unwrap().unwrap().state, PullState::Closed);
+    let second = forge.open(&request("iter8/cleanup")).await.unwrap();
+    assert_ne!(first.number, second.number);
+    let found = forge.find("iter8/cleanup", "main").await.unwrap().unwrap();
+    assert_eq!((found.number, found.state, found.head), (second.number, PullState::Open, Some(commit)));
+    world.merge(second.number).await;
+
+    let remote = world.remote.clone();
+    let listed = blocking(move || {
+        let session = Session::open(&remote, "main", Limits::default())?;
+        let names =
+            reiter8::gitops::tree::Files::list(&session.files()?, Some(&support::APP.parse().unwrap())).unwrap();
+        Ok::<_, reiter8::gitops::repository::RepositoryError>(
+            names.into_iter().map(|entry| entry.name).collect::<Vec<_>>(),
+        )
+    });
+    assert_eq!(listed.await.unwrap(), ["istio.yaml", "productpage.yaml"]);
+
+    // Refusals.
+    let stranger = self::forge(world.provider, &world.url, &Token::new("0000000000000000000000000000000000000000"));
+    assert_eq!(stranger.permissions().await, Err(ForgeError::AuthenticationFailed));
+    let elsewhere = self::forge(world.provider, &world.url.replace("/env-", "/no-env-"), &Token::new(&world.token));
+    assert_eq!(elsewhere.permissions().await, Err(ForgeError::NotFound));
+    assert_eq!(elsewhere.find("iter8/promote", "main").await, Err(ForgeError::NotFound));
+    let protection = json!({"rule_name": "iter8/**", "enable_push": false});
+    assert_eq!(world.call("POST", "/branch_protections", protection).await.0, 201);
+    let remote = world.remote.clone();
+    let refused = blocking(move || {
+        let session = Session::open(&remote, "main", Limits::default())?;
+        let commit = session.commit(session.head(), &Change::default(), text("Empty", &author()))?;
+        Ok::<_, reiter8::gitops::repository::RepositoryError>(session.push(&commit, "iter8/protected", &Lease::Absent))
+    });
+    let refused = refused.await.unwrap().unwrap_err();
+    assert_eq!(refused.reason(), "ProtectedBranch", "{refused}");
+    let archived = world.call("PATCH", "", json!({"archived": true})).await;
+    assert_eq!(archived.0, 200, "{}", archived.1);
+    assert_eq!(forge.permissions().await, Err(ForgeError::RepositoryArchived));
+    about_labels
+}
+
+/// Labels and reviewers: what is right is there, what is wrong is told, and doing it again changes nothing.
+async fn annotate(world: &World) -> Vec<String> {
+    assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
+    assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
+    let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let extras = Extras { labels: all(&["reiter8", "not-there"]), reviewers: all(&["nobody-such", "reviewer", "bot"]) };
+    let mut about_labels = Vec::new();
+    for _ in 0..2 {
+        let (people, labels): (Vec<_>, Vec<_>) =
+            world.forge.annotate(1, &extras).await.into_iter().partition(|line| line.starts_with("reviewers "));
+        // The second is not a user, the third the author.
+        assert_eq!(people.len(), 2, "{people:?}");
+        assert!(
+            people[0].starts_with("reviewers nobody-such: ") && people[1].starts_with("reviewers bot: "),
+            "{people:?}"
+        );
+        about_labels = labels;
+        let pull = world.call("GET", "/pulls/1", Value::Null).await.1;
+        let names = |list: &str, key: &str| -> Vec<String> {
+            pull[list].as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(names("labels", "name").contains(&"reiter8".to_owned()), "{pull}");
+        assert_eq!(names("requested_reviewers", "login"), ["reviewer"]);
+    }
+    assert_eq!(world.forge.annotate(1, &Extras::default()).await, Vec::<String>::new());
+    about_labels
+}
+
+/// A promotion as the engine asks for it.
+fn promotion() -> Request {
+    let decided_at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    let running = |name: &str, workload: &str| Running { name: name.into(), workload: workload.into(), images: vec![] };
+    let report = Report {
+        namespace: "bookinfo".into(),
+        name: "productpage-x7k2p".into(),
+        uid: "0a1b".into(),
+        target: "bookinfo/productpage".into(),
+        baseline: running("stable", "productpage"),
+        candidate: running("next", "productpage-candidate"),
+        outcome: Outcome::Promote,
+        reason: Reason::Proven,
+        sentence: "The candidate is proven.".into(),
+        weight: 50,
+        seconds: 90,
+        decided_at,
+        rows: vec![],
+    };
+    Request {
+        stage: Stage::Promote,
+        key: "0a1b2c3d".into(),
+        branch: "iter8/whole/promote".into(),
+        base_branch: "main".into(),
+        decided_at,
+        blobs: BTreeMap::new(),
+        report,
+    }
+}
+
+/// The write-back as the controller makes it and the engine uses it, git and requests at the forge's own address: each step twice.
+async fn write_back(world: &World) {
+    let repository = RepositorySpec {
+        url: world.url.clone(),
+        provider: world.provider,
+        branch: None,
+        secret_ref: SecretRef { name: "forge".into(), key: None },
+        allowed_namespaces: vec![],
+        allowed_paths: vec![],
+        commit: None,
+    };
+    let extras = Extras { labels: vec![], reviewers: vec!["nobody-such".into()] };
+    let target = WriteTarget { repository, spec: spec(), extras };
+    let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
+    assert_eq!(refused.reason, "RepositoryAddressRefused");
+    let write_back = WriteBack::new(target, Some(Token::new(&world.token)), &["127.0.0.1".to_owned()]).unwrap();
+    write_back.preflight().await.unwrap();
+
+    let request = promotion();
+    let look = |look| StageQuestion { request: request.clone(), look };
+    let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
+        panic!("a plan")
+    };
+    for _ in 0..2 {
+        write_back.push(&request, &work.base, &work.commit).await.unwrap();
+        let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
+        assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
+        write_back.open(&request, &work.base).await.unwrap();
+        let remarks = write_back.remarks();
+        assert!(remarks.len() == 1 && remarks[0].contains("reviewers nobody-such: "), "{remarks:?}");
+    }
+    let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
+    assert_eq!(pull.state, engine::PullState::Open);
+    world.merge(pull.number).await;
+    let merged = write_back.stage(&look(Look::Review(pull.number))).await.unwrap().pull.unwrap();
+    let main = world.call("GET", "/branches/main", Value::Null).await.1["commit"]["id"].clone();
+    assert_eq!(merged.state, engine::PullState::Merged(engine::CommitId(main.as_str().unwrap().to_owned())));
+    let engine::PullState::Merged(commit) = merged.state else { unreachable!() };
+    write_back.expected(&commit).await.unwrap();
+    for _ in 0..2 {
+        write_back.close(pull.number).await.unwrap();
+    }
+    // A request that ended is not opened again.
+    write_back.open(&request, &work.base).await.unwrap();
+    assert_eq!(world.forge.get(pull.number + 1).await, Ok(None));
+}
