@@ -150,6 +150,10 @@ impl Record {
             lock(&states).states.push(State { at: Instant::now(), name, status, gone });
         });
         let routes = note(watcher::watcher(services, config()), move |service: DynamicObject, _| {
+            // One that delegates has no weights.
+            if service.data.pointer("/spec/http/0/route").is_none() {
+                return;
+            }
             let weight = |i: usize| service.data.pointer(&format!("/spec/http/0/route/{i}/weight"))?.as_u64();
             let (stable, candidate) = (weight(0).unwrap_or(0), weight(1).unwrap_or(0));
             let split = Split { at: Instant::now(), stable, candidate, by: writer(&service) };

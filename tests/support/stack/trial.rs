@@ -21,6 +21,8 @@ const ROUTING: &str = include_str!("manifests/routing.yaml");
 const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
 const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
 const APPLICATION: &str = include_str!("../../../samples/argocd/application.yaml");
+const DELEGATE: &str = include_str!("../../../samples/delegate/routing.yaml");
+const DELEGATE_APPLICATION: &str = include_str!("../../../samples/delegate/application.yaml");
 
 /// A running stack, stopped when it goes out of scope.
 pub struct Stack {
@@ -276,6 +278,11 @@ pub const NAME: &str = "productpage-x7k2p";
 impl<'a> Trial<'a> {
     /// A repository with the baseline, synced by Argo CD, with ready pods that answer through the gateway.
     pub async fn new(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        Self::routed(stack, namespace, false).await
+    }
+
+    /// The same with the routes' split in a delegate, if that is wanted.
+    pub async fn routed(stack: &'a Stack, namespace: &str, delegate: bool) -> anyhow::Result<Self> {
         let e = &stack.endpoints;
         let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
         forge.create().await?;
@@ -288,12 +295,16 @@ impl<'a> Trial<'a> {
             host,
             forge,
         };
-        let (baseline, routing) = (trial.manifest(BASELINE, "0"), trial.routing());
+        let routing = if delegate { trial.delegate() } else { trial.routing() };
+        let baseline = trial.manifest(BASELINE, "0");
         let files =
             [(format!("{APP}/productpage.yaml"), Some(baseline)), (format!("{APP}/routing.yaml"), Some(routing))];
         trial.commit("The product page", &files).await?;
         trial.repository().await?;
-        trial.application()?;
+        if delegate {
+            stack.kubectl(&["create", "namespace", namespace], None)?;
+        }
+        trial.application(if delegate { DELEGATE_APPLICATION } else { APPLICATION })?;
         trial
             .until("the baseline to serve", Duration::from_secs(60), async || {
                 let sent = reqwest::Client::new()
@@ -337,6 +348,18 @@ impl<'a> Trial<'a> {
             .replace("@NAMESPACE@", &self.namespace)
             .replace("@HOST@", &self.host)
             .replace("@PORT@", &self.stack.endpoints.gateway_port.to_string())
+    }
+
+    /// The routing with the sample's two VirtualServices in the place of the one.
+    fn delegate(&self) -> String {
+        let kept = self.routing();
+        let kept = kept.split("\n---\n").filter(|d| !d.contains("kind: VirtualService"));
+        let ours = DELEGATE
+            .replace("namespace: bookinfo", &format!("namespace: {}", self.namespace))
+            .replace("bookinfo.example.com", &self.host)
+            .replace("productpage.bookinfo.svc.cluster.local", &format!("productpage.{}.mesh.local", self.namespace));
+        let split: Vec<&str> = ours.split("\n---\n").filter(|d| d.contains("kind: VirtualService")).collect();
+        kept.chain(split).collect::<Vec<_>>().join("\n---\n")
     }
 
     /// The experiment's manifest. Intervals are short, because Prometheus scrapes every second here.
@@ -412,8 +435,8 @@ spec:
     }
 
     /// The sample's Application, of this trial's repository.
-    fn application(&self) -> anyhow::Result<()> {
-        let application = APPLICATION
+    fn application(&self, sample: &str) -> anyhow::Result<()> {
+        let application = sample
             .replace("name: bookinfo\n", &format!("name: {}\n", self.namespace))
             .replace("namespace: bookinfo\n", &format!("namespace: {}\n", self.namespace))
             .replace("https://git.example.com/platform/environment.git", &self.forge.clone_url())

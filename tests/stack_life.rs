@@ -1,5 +1,6 @@
-//! What people do to an experiment while it runs, on real parts: (d) an edit of its routes, (g) a newer experiment,
-//! (h) `git revert` of its start, (i) a "no" in review.
+//! What happens to experiments in their lives, on real parts: (d) an edit of the routes, (g) a newer experiment, (h)
+//! `git revert` of the start, (i) a "no" in review, (j) a candidate that turns bad before its merge, (l) weights in a
+//! delegate, (o) a person who sends everything to the baseline.
 //!
 //! All play side by side on one stack. Needs the parts that `hack/parts/build` makes; `hack/test` runs it.
 
@@ -9,11 +10,11 @@
 mod stack;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use stack::scene::{LONG, SHORT, Scene, play};
-use stack::trial::{NAME, Stack};
+use stack::trial::{NAME, Stack, Trial};
 
 /// Requests per second of each scenario.
 const RPS: u32 = 50;
@@ -129,7 +130,7 @@ async fn rejected(stack: &Stack) -> anyhow::Result<()> {
     scene.state("the wait for a review", SHORT, |s| s.message().starts_with("WaitingForReview")).await?;
     scene.say("the promote request waits for its review");
     scene.trial.reviewer.close(number).await?;
-    let closed = std::time::Instant::now();
+    let closed = Instant::now();
     let decided = scene.state("RejectedInReview", SHORT, |s| s.reason() == "RejectedInReview").await?;
     let home = scene.weight(0, SHORT).await?;
     let (noticed, acted) = (decided.at.duration_since(closed), home.at.saturating_duration_since(decided.at));
@@ -143,9 +144,89 @@ async fn rejected(stack: &Stack) -> anyhow::Result<()> {
     scene.close(0).await
 }
 
+/// (j): the candidate turns bad while its promote request waits: baseline at once, the request closed, a clean-up.
+async fn turned_bad(stack: &Stack) -> anyhow::Result<()> {
+    let scene = Scene::open(stack, "j", "guarded", RPS).await?;
+    scene.trial.submit(&scene.trial.change(NAME).steps(&[(20, 3), (50, 0)])).await?;
+    let number = scene.trial.open_request("promote", LONG).await?;
+    scene.state("the wait for a review", SHORT, |s| s.message().starts_with("WaitingForReview")).await?;
+    scene.say("the promote request waits for its review");
+    let good = scene.load.since(scene.began).failed();
+    ensure!(good == 0, "{good} failed before the candidate turned bad");
+    scene.trial.behave("candidate", 0.3).await?;
+    let turned = Instant::now();
+    let tripped = scene.state("the guard to trip", SHORT, |s| s.reason() == "GuardTripped").await?;
+    let home = scene.weight(0, SHORT).await?;
+    let (noticed, acted) = (tripped.at.duration_since(turned), home.at.saturating_duration_since(tripped.at));
+    scene.say(&format!("tripped after {:.1} s, baseline {} ms later", noticed.as_secs_f64(), acted.as_millis()));
+    ensure!(acted <= Duration::from_secs(2), "traffic came home {acted:?} after the decision");
+    ensure!(tripped.status.outcome.as_deref() == Some("Discard"), "{:?}", tripped.status.outcome);
+    scene.merge("cleanup", LONG).await?;
+    let pulls = scene.trial.forge.pulls().await?;
+    let promote = pulls.iter().find(|p| p["number"] == number).context("the promote request")?;
+    ensure!(promote["state"] == "closed" && promote["merged"] == false, "the promote request is {}", promote["state"]);
+    scene.pruned().await?;
+    scene.unchanged().await?;
+    scene.requests(2).await?;
+    // Three of ten of half of the traffic, for as long as samples, an interval and noticing take.
+    scene.close(u64::from(RPS) * 3).await
+}
+
+/// (l): a good candidate with its weights in a delegate that Argo CD leaves alone, from start to end.
+async fn delegated(stack: &Stack) -> anyhow::Result<()> {
+    let scene = Scene::on(Trial::routed(stack, "delegated", true).await?, "l", RPS).await?;
+    let change = scene.trial.change(NAME).steps(&[(10, 3), (30, 3), (50, 0)]);
+    let ours = "virtualService: bookinfo, routes: [productpage],";
+    scene.trial.submit(&change.experiment(ours, "virtualService: productpage-split, mode: Delegate,")).await?;
+    scene.merge("promote", LONG).await?;
+    scene.merge("cleanup", LONG).await?;
+    scene.pruned().await?;
+    let weights = scene.record.look().planned();
+    ensure!(weights == [10, 30, 50, 0], "the weights were {weights:?}\n{}", scene.record.look().story());
+    ensure!(stack.envoy_weights(&scene.trial.host).await? == (100, 0), "traffic is not at the baseline");
+    scene.repository("v2").await?;
+    scene.requests(2).await?;
+    scene.close(0).await
+}
+
+/// (o): an on-call person sends everything to the baseline in mid-ramp. That stays, and nothing is learned, until a
+/// person resumes; then the experiment goes on and ends.
+async fn overridden(stack: &Stack) -> anyhow::Result<()> {
+    let scene = Scene::open(stack, "o", "overridden", RPS).await?;
+    scene.trial.submit(&scene.trial.change(NAME).steps(&[(10, 3), (40, 20), (50, 0)])).await?;
+    scene.weight(40, LONG).await?;
+    let patch = r#"[{"op":"replace","path":"/spec/http/0/route/0/weight","value":100},
+                    {"op":"replace","path":"/spec/http/0/route/1/weight","value":0}]"#;
+    stack.kubectl(&["patch", "virtualservice", "bookinfo", "-n", "overridden", "--type=json", "-p", patch], None)?;
+    let edited = Instant::now();
+    let said = scene.state("TrafficOverridden", SHORT, |s| s.message().starts_with("TrafficOverridden")).await?;
+    scene.say(&format!("obeyed after {} ms", said.at.saturating_duration_since(edited).as_millis()));
+    // Nothing may happen for some intervals, self-heal of Argo CD included.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    {
+        let seen = scene.record.look();
+        let since = seen.splits.iter().filter(|s| s.at > edited).count();
+        ensure!(since == 0, "the weights changed after the person's edit\n{}", seen.story());
+        let learned = seen.states.iter().filter(|s| s.at > said.at).find(|s| {
+            ["/evidence", "/weight", "/intervals"].iter().any(|what| s.progress(what) != said.progress(what))
+        });
+        ensure!(learned.is_none(), "something was learned without traffic\n{}", seen.story());
+    }
+    let request = format!("iter8.tools/resume={} the incident is over", jiff::Timestamp::now());
+    stack.kubectl(&["annotate", "experiment", NAME, "-n", "overridden", &request], None)?;
+    let resumed = Instant::now();
+    let back = scene.weight(40, SHORT).await?;
+    scene.say(&format!("resumed after {} ms", back.at.saturating_duration_since(resumed).as_millis()));
+    let verdict = scene.state("a verdict", LONG, |s| s.status.outcome.is_some()).await?;
+    ensure!(verdict.reason() == "Proven", "{}: {}", verdict.reason(), verdict.message());
+    let weights = scene.record.look().planned();
+    ensure!(weights == [10, 40, 50], "the weights were {weights:?}\n{}", scene.record.look().story());
+    scene.close(0).await
+}
+
 #[test]
-fn people_and_a_running_experiment() {
-    let stack = Stack::start("people").unwrap();
+fn experiments_live_and_end_on_real_parts() {
+    let stack = Stack::start("life").unwrap();
     println!("  the stack started in {:.1} s", stack.endpoints.seconds);
     let controller = stack.controller(Path::new(env!("CARGO_BIN_EXE_reiter8"))).unwrap();
     let runtime = tokio::runtime::Runtime::new().context("a runtime").unwrap();
@@ -156,6 +237,9 @@ fn people_and_a_running_experiment() {
             ("g", Box::new(|| on.block_on(superseded(&stack)))),
             ("h", Box::new(|| on.block_on(reverted(&stack)))),
             ("i", Box::new(|| on.block_on(rejected(&stack)))),
+            ("j", Box::new(|| on.block_on(turned_bad(&stack)))),
+            ("l", Box::new(|| on.block_on(delegated(&stack)))),
+            ("o", Box::new(|| on.block_on(overridden(&stack)))),
         ],
         controller.log_file(),
     );
