@@ -8,9 +8,11 @@
 //! * [`controller`] turns resources into plans, keeps progress in their status, and decides when a turn is due.
 //! * [`live`] is the real world: Kubernetes, Istio, Prometheus. [`simulate`] is the embedded one.
 //! * [`gitops`] edits manifests, commits, pushes and opens pull requests, for both worlds.
+//! * [`mod@bench`] is what other tools would have decided, to compare the judge with.
 //! * [`cli`] is what a person or a pipeline calls.
 
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod controller;
 pub mod engine;

@@ -2,6 +2,17 @@
 //! sum it stands for, and no input can break its state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "judge_properties/environment.rs"]
+mod environment;
+#[path = "judge_properties/mean.rs"]
+mod mean;
+#[path = "judge_properties/quantile.rs"]
+mod quantile;
+#[path = "judge_properties/race.rs"]
+mod race;
+#[path = "judge_properties/relative.rs"]
+mod relative;
+
 use proptest::prelude::*;
 use reiter8::engine::judge::{self, ShareEvidence, ShareTest, Tally, ramp};
 use serde_json::Value;
@@ -20,6 +31,24 @@ fn after(test: &ShareTest, intervals: &[Tally]) -> ShareEvidence {
 
 fn near(a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits() || (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()))
+}
+
+/// Reproducible chance (`SplitMix64`), seeded by its content.
+struct Chance(u64);
+
+impl Chance {
+    /// Between 0 and 1, neither included.
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((mixed ^ (mixed >> 31)) >> 11) as f64 + 0.5) / 2_f64.powi(53)
+    }
+
+    /// Standard normal, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+    }
 }
 
 /// P(Bin(n, p) = k) for every k.
@@ -200,12 +229,12 @@ proptest! {
 }
 
 /// `ln Σ_k w_k (Σ_j π_j Π_{i≥j} F_i(k) + Σ_{j>t} π_j)` term by term, with the grid of the known answers.
-fn sum_over_starts(
+fn sum_over_starts<T>(
     points: &str,
     weights: &str,
     horizon: u32,
-    seen: &[Tally],
-    log_factor: impl Fn(f64, &Tally) -> f64,
+    seen: &[T],
+    log_factor: impl Fn(f64, &T) -> f64,
 ) -> f64 {
     let file: Value = serde_json::from_str(include_str!("vectors/judge.json")).unwrap();
     let grid =
@@ -278,6 +307,17 @@ fn nothing_is_proven_without_criteria() {
 }
 
 #[test]
+fn the_blame_falls_on_the_heaviest_evidence() {
+    let (weak, strong) = (3_f64.ln(), 30_f64.ln());
+    assert_eq!(judge::blame([(weak, 0.5), (strong, 0.5)]), Some(1));
+    assert_eq!(judge::blame([(weak, 1.0), (strong, 0.05)]), Some(0));
+    assert_eq!(judge::blame([(weak, 1.0), (f64::INFINITY, 0.0)]), Some(0));
+    assert_eq!(judge::blame([(f64::NEG_INFINITY, 1.0)]), None);
+    let mean = judge::combine_fail([(weak, 3.0), (strong, 1.0)]).exp();
+    assert!(near(mean, (3.0 * 3.0 + 30.0) / 4.0), "{mean}");
+}
+
+#[test]
 fn dispersion_is_cautious_when_little_is_known() {
     let quiet = [Tally { requests: 100.0, bad: 0.0 }; 360];
     let d = judge::dispersion(&[]);
@@ -315,10 +355,10 @@ fn the_ramp_opens_with_evidence_and_only_then() {
 #[test]
 fn evidence_from_outside_is_refused_unless_it_is_a_number() {
     let e = serde_json::to_value(test(0.01, 1.0, 5).start()).unwrap();
-    assert_eq!(e["ratio"][0], "-inf");
+    assert_eq!(e["fail"]["ratio"][0], "-inf");
     for wrong in ["NaN", "inf", "infinity", "1e999", "", "one"] {
         let mut e = e.clone();
-        e["ratio"][0] = wrong.into();
+        e["fail"]["ratio"][0] = wrong.into();
         assert!(serde_json::from_value::<ShareEvidence>(e).is_err(), "{wrong}");
     }
 }

@@ -266,7 +266,7 @@ impl ControlPlane {
 
 /// Each verb that the controller uses, and those that it must not have: verb, what (`kind/name`, `kind:subresource`), in
 /// which namespace (all of them if empty), and whether it may.
-const EVERYWHERE: [(&str, &str, &str, bool); 36] = [
+const EVERYWHERE: [(&str, &str, &str, bool); 38] = [
     ("watch", "experiments.iter8.tools", "", true),
     ("patch", "experiments.iter8.tools", "shop", true),
     ("update", "experiments.iter8.tools:status", "shop", true),

@@ -47,7 +47,12 @@ fn at(phase: Phase, reason: Option<&str>, outcome: Option<Outcome>) -> Experimen
     let mut experiment = sample();
     let plan = resolve(&experiment, &referred).map_err(|refusal| refusal.to_string()).unwrap().plan;
     let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-    let waiting = reason.map(|reason| Waiting { reason: reason.into(), what: "something".into(), until: None });
+    let waiting = reason.map(|reason| Waiting {
+        reason: reason.into(),
+        what: "something".into(),
+        since: Timestamp::UNIX_EPOCH,
+        until: None,
+    });
     let decision = outcome.map(|outcome| Decision {
         outcome,
         reason: if outcome == Outcome::Promote { Reason::Proven } else { Reason::Harmful },

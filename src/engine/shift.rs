@@ -110,7 +110,7 @@ impl Turn<'_> {
         for (evidence, pair) in self.progress.evidence.iter_mut().zip(&pairs) {
             // The baseline's requests alone say whether the environment breaks the limit by itself: then the interval
             // says nothing about the candidate.
-            if judge::masked(pair.baseline, evidence.test.limit) {
+            if judge::environment::masked(pair.baseline, evidence.test.limit) {
                 masked = true;
             } else {
                 evidence.test.update(&mut evidence.seen, pair.candidate, counts);

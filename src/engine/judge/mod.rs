@@ -1,8 +1,13 @@
 //! The statistics behind a verdict: how strongly the requests seen so far speak against a limit, or for it.
 //!
-//! Owns the e-processes of the absolute share criterion ("at most this share of the requests is bad"), the combination
-//! of criteria, the dispersion of bad requests, and the arithmetic of the evidence-gated ramp. It draws no verdict and
-//! knows no phases, no clock and no metrics source: the engine's `shift` feeds it intervals and its `decide` reads it.
+//! Owns the e-processes of each kind of criterion: shares of bad requests against a limit ([`ShareTest`]) or against
+//! the baseline ([`RelativeTest`]), latency quantiles as shares ([`Bracket`]), means and gauges ([`MeanTest`]), the reward
+//! race ([`RaceTest`]); their combination, the dispersion of bad requests, the [`environment`] guard, and the arithmetic
+//! of the evidence-gated [`ramp`] and of planning ([`information`]). It draws no verdict and knows no phases, no clock and
+//! no metrics source: the engine's `shift` feeds it intervals and its `decide` reads it.
+//!
+//! Every kind is a `…Test`, fixed before the experiment, and a `…Evidence`, constant in size, that `update` takes one
+//! interval into: `start`, `update`, `log_fail`, `log_pass`, `restart_pass`, `interval`, `totals`.
 //!
 //! An *e-value* is a non-negative number whose expectation is at most 1 if the null hypothesis is true; an *e-process*
 //! is one that stays an e-value whenever one stops looking. By Ville's inequality it ever reaches `1/a` with probability
@@ -10,17 +15,31 @@
 //! natural logarithms. Sources: Ramdas, Grünwald, Vovk & Shafer 2023 ("Game-theoretic statistics"), Howard et al. 2021,
 //! Waudby-Smith & Ramdas 2024 ("betting"), Lindon & Malek 2022, Vovk & Wang 2021.
 
+mod blocks;
 mod dispersion;
-mod environment;
+pub mod environment;
+mod harm;
+mod health;
+pub mod information;
 mod logspace;
+mod mean;
+mod quantile;
+mod race;
 pub mod ramp;
+mod relative;
 mod share;
+pub mod threshold;
 
 use serde::{Deserialize, Serialize};
 
+pub use blocks::{Moments, Sample, temper};
 pub use dispersion::{Dispersion, dispersion, dispersion_at};
-pub use environment::masked;
-pub use share::{ShareEvidence, ShareTest, start_tail, start_weight};
+pub use harm::{start_tail, start_weight};
+pub use mean::{MeanEvidence, MeanTest};
+pub use quantile::{Bracket, Counted};
+pub use race::{Arm, RaceEvidence, RaceTest, eliminated, log_against};
+pub use relative::{Comparison, Multipliers, RatioParts, RelativeEvidence, RelativeTest};
+pub use share::{ShareEvidence, ShareTest};
 
 /// Counts beyond this are not counts: above it, `f64` no longer holds every integer.
 const MOST_REQUESTS: f64 = 9_007_199_254_740_992.0;
@@ -54,6 +73,14 @@ pub fn combine_fail(criteria: impl IntoIterator<Item = (f64, f64)>) -> f64 {
         (logspace::add(sum, log + weight.ln()), total + weight)
     });
     if total > 0.0 { sum - total.ln() } else { f64::NEG_INFINITY }
+}
+
+/// The criterion that the combined Fail evidence comes from: the position of the largest weight times e-value, each given
+/// as (natural logarithm, weight at least 0). `None` without evidence.
+pub fn blame(criteria: impl IntoIterator<Item = (f64, f64)>) -> Option<usize> {
+    let weighted = criteria.into_iter().map(|(log, weight)| log + weight.max(0.0).ln()).enumerate();
+    let most = weighted.filter(|(_, log)| *log > f64::NEG_INFINITY).reduce(|a, b| if b.1 > a.1 { b } else { a });
+    most.map(|(at, _)| at)
 }
 
 /// Whether every criterion's Pass e-value (natural logarithm) reaches `1/beta`, `beta` in (0, 1).
