@@ -217,6 +217,36 @@ async fn counts_are_raw_differences_whatever_happened_to_a_series() {
 }
 
 #[tokio::test]
+async fn what_was_last_known_before_an_outage_is_no_news() {
+    let mut samples = Samples::default();
+    let ok = r#"response_code="200""#;
+    samples.workload("stable", ok, 0..=LOOK - 60, |t| t as f64);
+    samples.workload("stable", ok, LOOK + 60..=LOOK + 300, |t| t as f64);
+    samples.workload("candidate", ok, 0..=LOOK - 300, |t| t as f64);
+    let server = samples.served().await;
+    let table = [
+        ("stable", LOOK - 60, true),
+        ("stable", LOOK - 45, true),
+        ("stable", LOOK, false),
+        ("stable", LOOK + 59, false),
+        // One version's last requests are long ago: the other's samples show that somebody looks.
+        ("stable", LOOK + 60, true),
+        // Neither has a series: nothing is known to be missing.
+        ("unheard-of", LOOK + 200, true),
+    ];
+    for (baseline, second, current) in table {
+        let versions = versions(baseline, "candidate");
+        let age = jiff::SignedDuration::from_secs(20);
+        let answer = server.client().current(&error_rate(), &versions, at(second), age).await;
+        assert_eq!(
+            answer.as_ref().err().map(|u| u.reason),
+            (!current).then_some("MetricsUnavailable"),
+            "{second}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn own_selectors_have_the_versions_placeholders_and_their_mistakes_are_the_users() {
     let mut samples = lives();
     for (name, factor) in [("first", 1), ("second", 2)] {

@@ -21,7 +21,7 @@ use serde_json::json;
 use super::ledger::{self, StatusLedger};
 use super::{Context, references, resolve, watched};
 use crate::api::{Experiment, Repository};
-use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake};
+use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
 use crate::gitops::WriteBack;
 use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
@@ -134,6 +134,22 @@ impl Backoff {
     }
 }
 
+/// What the engine keeps in memory alone, by the experiment's uid: between two reconciles it would be lost.
+#[derive(Default)]
+pub(super) struct Watches(Mutex<HashMap<String, Watch>>);
+
+impl Watches {
+    fn take(&self, uid: &str) -> Option<Watch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+    }
+
+    fn keep(&self, uid: &str, watch: Option<Watch>) {
+        if let Some(watch) = watch {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), watch);
+        }
+    }
+}
+
 async fn reconcile(
     object: Arc<DeserializeGuard<Experiment>>,
     context: Arc<Context>,
@@ -243,8 +259,23 @@ async fn turns(
     plan: &Plan,
     mut progress: Progress,
 ) -> Result<Action, Unavailable> {
+    let uid = &plan.identity.uid;
+    progress.watch = context.watches.take(uid);
+    let result = take_turns(context, live, ledger, plan, &mut progress).await;
+    // One that leaves is watched no more, and nobody would take its watch away.
+    context.watches.keep(uid, progress.watch.filter(|_| plan.deleting.is_none()));
+    result
+}
+
+async fn take_turns(
+    context: &Context,
+    live: &Live,
+    ledger: &StatusLedger<'_>,
+    plan: &Plan,
+    progress: &mut Progress,
+) -> Result<Action, Unavailable> {
     for _ in 0..TURNS {
-        let turned = turn::turn(live, ledger, plan, &progress, Timestamp::now()).await;
+        let turned = turn::turn(live, ledger, plan, progress, Timestamp::now()).await;
         ledger.tell(&live.remarks()).await;
         let Step { progress: next, effects, wake, .. } = turned?;
         for effect in &effects {
@@ -253,7 +284,7 @@ async fn turns(
         if let (None, Some(decision)) = (&progress.decision, &next.decision) {
             context.metrics.outcome(decision.reason.as_str());
         }
-        progress = next;
+        *progress = next;
         match wake {
             Wake::OnChange => return Ok(Action::await_change()),
             Wake::At(time) => {

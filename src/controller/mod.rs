@@ -49,6 +49,8 @@ struct Context {
     watch_namespace: Option<String>,
     /// Hosts that may be reached by plain http.
     http_hosts: Vec<String>,
+    /// The guards over decided candidates.
+    watches: experiments::Watches,
 }
 
 impl Context {
@@ -62,6 +64,7 @@ impl Context {
             namespace: args.namespace.clone(),
             watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
+            watches: experiments::Watches::default(),
         })
     }
 }

@@ -17,6 +17,7 @@ mod subsets;
 mod weights;
 mod workloads;
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -109,8 +110,16 @@ impl Live {
             Err(u) => return Some((window, vec![Err(u); self.binding.metrics.len()])),
         };
         let began = self.binding.created;
-        let queries = self.binding.metrics.iter().map(|query| self.prometheus.counts(query, &versions, window, began));
-        Some((window, futures::future::join_all(queries).await))
+        // The interval ends as long ago as samples need to arrive: from then on, the newest is no older than that.
+        let age = Timestamp::now().duration_since(window.to);
+        let queries = self.binding.metrics.iter().map(|query| {
+            futures::future::try_join(
+                self.prometheus.counts(query, &versions, window, began),
+                self.prometheus.current(query, &versions, window.to, age),
+            )
+        });
+        let counts = futures::future::join_all(queries).await;
+        Some((window, counts.into_iter().map(|seen| seen.map(|(counts, ())| counts)).collect()))
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult};
 use serde::Deserialize;
@@ -19,6 +19,8 @@ use crate::engine::{Pair, Seen, Unavailable, Window};
 
 /// How old a sample may be to count as a series' value: Prometheus' own notion of staleness.
 const LOOKBACK: &str = "5m";
+/// A newest sample of this age is no outage, seconds: many installations scrape every 5 s.
+const LEAST_AGE: i64 = 5;
 /// How long before an experiment a series may have been seen last and still be an old one that comes back: longer than
 /// a restart of Prometheus or of a proxy takes. Seconds.
 const MEMORY: i64 = 3600;
@@ -114,6 +116,31 @@ impl Prometheus {
             return Ok(None);
         };
         Ok(Some(Counts { baseline, candidate, unreached }))
+    }
+
+    /// Whether the newest samples are at most `age` old at a time, if there are any; else `MetricsUnavailable`.
+    ///
+    /// A server that was away answers with what it last knew. An interval that ended then would look as if nothing had
+    /// happened, and the next one would get all that happened meanwhile, whatever the weights were.
+    pub async fn current(
+        &self,
+        query: &ShareQuery,
+        versions: &Versions,
+        at: Timestamp,
+        age: SignedDuration,
+    ) -> Seen<()> {
+        let fill = |values: &Values| values.fill(&query.total).map_err(|e| unfilled(&e));
+        let (baseline, candidate) = (fill(&versions.baseline)?, fill(&versions.candidate)?);
+        let newest =
+            |span: &str| format!("count(last_over_time({baseline}[{span}]) or last_over_time({candidate}[{span}]))");
+        let age = age.as_secs().max(LEAST_AGE);
+        let stale = format!("{} unless on() {}", newest(LOOKBACK), newest(&format!("{age}s")));
+        if self.instant(&stale, at).await?.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("Prometheus has no sample of the {age} s before {at}: it was away, or what it scrapes was");
+        Err(Unavailable::new("MetricsUnavailable", message))
     }
 
     /// A version's requests per `step` seconds, oldest first; only steps that have data.

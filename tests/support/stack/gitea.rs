@@ -98,6 +98,39 @@ impl Gitea {
         Ok(pulls)
     }
 
+    /// The names of all branches, sorted.
+    pub async fn branches(&self) -> anyhow::Result<Vec<String>> {
+        let list = self.here(Method::GET, "/branches?limit=50", None).await?;
+        let names = list.as_array().into_iter().flatten().filter_map(|b| Some(b.get("name")?.as_str()?.to_owned()));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Closes a request without a merge.
+    pub async fn close(&self, number: u64) -> anyhow::Result<()> {
+        self.here(Method::PATCH, &format!("/pulls/{number}"), Some(json!({"state": "closed"}))).await?;
+        Ok(())
+    }
+
+    /// Takes back the newest commit on `main`, with git itself, as a person would.
+    pub fn revert(&self) -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let git = |args: &[&str]| {
+            let mut command = std::process::Command::new("git");
+            command.arg("-C").arg(dir.path());
+            command.args(["-c", "user.name=Reviewer", "-c", "user.email=reviewer@example.test"]).args(args);
+            // By the environment: arguments are for everybody to see.
+            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "http.extraHeader");
+            command.env("GIT_CONFIG_VALUE_0", format!("Authorization: token {}", self.token));
+            super::parts::run(&mut command)
+        };
+        git(&["clone", "--quiet", &self.clone_url(), "."])?;
+        git(&["revert", "--no-edit", "HEAD"])?;
+        git(&["push", "--quiet", "origin", "main"])?;
+        Ok(())
+    }
+
     /// Merges a request as soon as Gitea has found it mergeable.
     pub async fn merge(&self, number: u64) -> anyhow::Result<()> {
         let path = format!("/pulls/{number}/merge");

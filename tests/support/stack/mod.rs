@@ -10,6 +10,7 @@ pub mod node;
 pub mod parts;
 pub mod pod;
 pub mod process;
+pub mod scene;
 pub mod trial;
 
 use std::fs;

@@ -132,7 +132,8 @@ impl Run {
                     self.restarts += 1;
                     ready = false;
                     self.report(&container, ready).await?;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let delay = variable(&container, "RESTART_SECONDS").parse().unwrap_or(1);
+                    tokio::time::sleep(Duration::from_secs(delay)).await;
                     (child, pipe) = self.start(&container)?;
                 }
                 () = tokio::time::sleep(Duration::from_millis(100)), if !ready => {
@@ -173,13 +174,10 @@ impl Run {
 
     /// The readiness probe.
     async fn answers(&self, container: &Container) -> bool {
-        let env = |name: &str| {
-            container.env.iter().flatten().find(|v| v.name == name).and_then(|v| v.value.clone()).unwrap_or_default()
-        };
-        if image(container).starts_with(NEVER_READY) || env("READY") == "never" {
+        if image(container).starts_with(NEVER_READY) || variable(container, "READY") == "never" {
             return false;
         }
-        if env("LISTEN") == "refuse" {
+        if variable(container, "LISTEN") == "refuse" {
             return true;
         }
         tokio::net::TcpStream::connect((self.address, u16::try_from(port(container)).unwrap_or(0))).await.is_ok()
@@ -240,6 +238,10 @@ impl Run {
             Err(error) => Err(error).context("failed to let the pod go"),
         }
     }
+}
+
+fn variable(container: &Container, name: &str) -> String {
+    container.env.iter().flatten().find(|v| v.name == name).and_then(|v| v.value.clone()).unwrap_or_default()
 }
 
 fn image(container: &Container) -> &str {

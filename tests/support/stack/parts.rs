@@ -185,6 +185,13 @@ pub fn prometheus(site: &Site, envoy_admin: u16) -> anyhow::Result<u16> {
     fs::create_dir_all(&dir)?;
     let port = free_port()?;
     fs::write(dir.join("prometheus.yaml"), PROMETHEUS.replace("@ADMIN@", &envoy_admin.to_string()))?;
+    prometheus_at(site, port)?;
+    Ok(port)
+}
+
+/// Starts Prometheus with the data that it has.
+pub fn prometheus_at(site: &Site, port: u16) -> anyhow::Result<()> {
+    let dir = site.dir.join("prometheus");
     let mut command = Command::new("prometheus");
     command
         .arg("--storage.tsdb.retention.time=2h")
@@ -193,8 +200,7 @@ pub fn prometheus(site: &Site, envoy_admin: u16) -> anyhow::Result<u16> {
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .current_dir(&dir);
     let process = site.spawn("prometheus", port, &mut command)?;
-    process.wait(PATIENCE, || answers(&format!("http://127.0.0.1:{port}/-/ready")))?;
-    Ok(port)
+    process.wait(PATIENCE, || answers(&format!("http://127.0.0.1:{port}/-/ready")))
 }
 
 /// Gitea with two users: `bot`, who administers, and `reviewer`. Returns its port and both tokens.
@@ -216,15 +222,7 @@ pub fn gitea(site: &Site) -> anyhow::Result<(u16, String, String)> {
     if root {
         own(&dir)?;
     }
-    let gitea = |args: &[&str]| {
-        let mut command = Command::new(site.bin.join("gitea"));
-        command.arg("--config").arg(dir.join("app.ini")).args(args).current_dir(&dir);
-        command.env("GITEA_WORK_DIR", &dir).env("HOME", dir.join("home"));
-        if root {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-    };
+    let gitea = |args: &[&str]| gitea_command(site, args);
     run(&mut gitea(&["migrate"]))?;
     let user =
         ["admin", "user", "create", "--must-change-password=false", "--password", "only-for-tests", "--username"];
@@ -247,9 +245,26 @@ pub fn gitea(site: &Site) -> anyhow::Result<(u16, String, String)> {
         Ok(printed.lines().last().unwrap_or_default().trim().to_owned())
     };
     let tokens = (token("bot")?, token("reviewer")?);
-    let process = site.spawn("gitea", port, &mut gitea(&["web"]))?;
-    process.wait(PATIENCE, || answers(&format!("http://127.0.0.1:{port}/api/v1/version")))?;
+    gitea_at(site, port)?;
     Ok((port, tokens.0, tokens.1))
+}
+
+/// Starts Gitea with the data that it has.
+pub fn gitea_at(site: &Site, port: u16) -> anyhow::Result<()> {
+    let process = site.spawn("gitea", port, &mut gitea_command(site, &["web"]))?;
+    process.wait(PATIENCE, || answers(&format!("http://127.0.0.1:{port}/api/v1/version")))
+}
+
+/// Gitea's program with its settings.
+fn gitea_command(site: &Site, args: &[&str]) -> Command {
+    let dir = site.dir.join("gitea");
+    let mut command = Command::new(site.bin.join("gitea"));
+    command.arg("--config").arg(dir.join("app.ini")).args(args).current_dir(&dir);
+    command.env("GITEA_WORK_DIR", &dir).env("HOME", dir.join("home"));
+    if super::is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
 }
 
 /// Gives a folder and what is in it to the unprivileged user.

@@ -1,7 +1,8 @@
 //! One pod: an HTTP server whose behaviour is set by the container's environment.
 //!
 //! `VERSION` (in the answer and the header `x-version`), `ERROR_RATE` (share of requests answered with 500),
-//! `LATENCY_MS`, `LISTEN=refuse` (Ready, but nothing listens), `READY=never`. On SIGTERM it stops accepting, finishes
+//! `LATENCY_MS`, `LISTEN=refuse` (Ready, but nothing listens), `READY=never`, `RESTART_SECONDS` (how long its node waits
+//! before it starts a dead one again). `POST /behave/errors/SHARE` changes the share of errors while it runs. On SIGTERM it stops accepting, finishes
 //! what is in flight, and exits. It ends with its node, whose death closes the standard input.
 
 use std::io::Read as _;
@@ -11,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a pod listens and what it is called.
@@ -28,7 +29,8 @@ pub struct Args {
 struct Behaviour {
     version: String,
     pod: String,
-    errors: f64,
+    /// The bits of a share.
+    errors: AtomicU64,
     latency: Duration,
     /// Requests so far; every n-th one fails, so that the share is exact.
     served: AtomicU64,
@@ -43,7 +45,7 @@ pub async fn pod(args: Args) -> anyhow::Result<()> {
     let behaviour = Arc::new(Behaviour {
         version: std::env::var("VERSION").unwrap_or_else(|_| "unknown".into()),
         pod: args.name,
-        errors: number("ERROR_RATE", 0.0).clamp(0.0, 1.0),
+        errors: AtomicU64::new(number("ERROR_RATE", 0.0).clamp(0.0, 1.0).to_bits()),
         latency: Duration::from_secs_f64(number("LATENCY_MS", 5.0).max(0.0) / 1000.0),
         served: AtomicU64::new(0),
     });
@@ -51,17 +53,27 @@ pub async fn pod(args: Args) -> anyhow::Result<()> {
         ended().await;
         return Ok(());
     }
-    let routes = Router::new().route("/ready", get(|| async { "ready\n" })).fallback(answer).with_state(behaviour);
+    let routes = Router::new()
+        .route("/ready", get(|| async { "ready\n" }))
+        .route("/behave/errors/{share}", post(behave))
+        .fallback(answer)
+        .with_state(behaviour);
     let listener = tokio::net::TcpListener::bind(args.address).await?;
     axum::serve(listener, routes).with_graceful_shutdown(ended()).await?;
     Ok(())
 }
 
+/// Another share of errors from now on.
+async fn behave(State(b): State<Arc<Behaviour>>, Path(share): Path<f64>) {
+    b.errors.store(share.clamp(0.0, 1.0).to_bits(), Ordering::Relaxed);
+}
+
 async fn answer(State(b): State<Arc<Behaviour>>) -> (StatusCode, HeaderMap, String) {
     let n = b.served.fetch_add(1, Ordering::Relaxed);
     tokio::time::sleep(b.latency).await;
+    let errors = f64::from_bits(b.errors.load(Ordering::Relaxed));
     #[allow(clippy::cast_precision_loss)]
-    let failed = |n: u64| (n as f64 * b.errors).floor();
+    let failed = |n: u64| (n as f64 * errors).floor();
     let status = if failed(n + 1) > failed(n) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
     let mut headers = HeaderMap::new();
     if let Ok(version) = HeaderValue::from_str(&b.version) {

@@ -29,7 +29,8 @@ impl Process {
     pub fn spawn(dir: &Path, name: &str, port: u16, command: &mut Command) -> anyhow::Result<Self> {
         let log = dir.join("log").join(format!("{name}.log"));
         fs::create_dir_all(dir.join("log"))?;
-        let output = File::create(&log)?;
+        // A part that is started again goes on with its log.
+        let output = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let child = command.spawn().with_context(|| format!("failed to start {name}: {command:?}"))?;
         let pid = i32::try_from(child.id())?;

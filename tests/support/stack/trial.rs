@@ -21,6 +21,8 @@ const ROUTING: &str = include_str!("manifests/routing.yaml");
 const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
 const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
 const APPLICATION: &str = include_str!("../../../samples/argocd/application.yaml");
+const DELEGATE: &str = include_str!("../../../samples/delegate/routing.yaml");
+const DELEGATE_APPLICATION: &str = include_str!("../../../samples/delegate/application.yaml");
 
 /// A running stack, stopped when it goes out of scope.
 pub struct Stack {
@@ -69,6 +71,12 @@ impl Stack {
             command.stdin(std::fs::File::open(file.path())?);
         }
         parts::run(&mut command)
+    }
+
+    /// A part's newest process.
+    pub fn part(&self, name: &str) -> anyhow::Result<Process> {
+        let processes = super::processes(&self.site.dir);
+        processes.into_iter().rfind(|p| p.name == name).with_context(|| format!("no part is named {name}"))
     }
 
     pub fn gateway(&self) -> SocketAddr {
@@ -138,11 +146,25 @@ fn weights(route: &Value) -> (u64, u64) {
 pub struct Controller {
     process: Process,
     pub port: u16,
+    start: Start,
+}
+
+/// How a controller is started.
+struct Start {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl Controller {
     fn start(stack: &Stack, binary: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let start = Start { binary: binary.into(), kubeconfig: kubeconfig.into() };
         let port = free_port()?;
+        let process = Self::spawn(stack, &start, port)?;
+        process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
+        Ok(Self { process, port, start })
+    }
+
+    fn spawn(stack: &Stack, Start { binary, kubeconfig }: &Start, port: u16) -> anyhow::Result<Process> {
         let mut command = Command::new(binary);
         command
             .env("KUBECONFIG", kubeconfig)
@@ -156,9 +178,14 @@ impl Controller {
                 &format!("replica-{port}"),
             ])
             .args(["--prometheus-url", &stack.endpoints.prometheus_url, "--listen", &format!("127.0.0.1:{port}")]);
-        let process = stack.site.spawn("reiter8", port, &mut command)?;
-        process.wait(Duration::from_secs(30), || parts::answers(&format!("http://127.0.0.1:{port}/readyz")))?;
-        Ok(Self { process, port })
+        stack.site.spawn("reiter8", port, &mut command)
+    }
+
+    /// Dies at once and is started again, as a kubelet restarts a container: under the same name.
+    pub fn crash(&mut self, stack: &Stack) -> anyhow::Result<()> {
+        self.kill();
+        self.process = Self::spawn(stack, &self.start, self.port)?;
+        Ok(())
     }
 
     /// Stops as Kubernetes would; how long it took.
@@ -175,13 +202,56 @@ impl Controller {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.process.log).unwrap_or_default()
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    pub fn log_file(&self) -> &Path {
+        &self.process.log
     }
 }
 
 impl Drop for Controller {
     fn drop(&mut self) {
         self.process.stop(Duration::from_secs(5));
+    }
+}
+
+/// What CI commits: a candidate's manifest and its experiment's.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub candidate: String,
+    pub experiment: String,
+}
+
+impl Change {
+    /// The candidate's container gets another variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        let line = "        - {name: VERSION, value: v2}\n";
+        let more = format!("{line}        - {{name: {name}, value: \"{value}\"}}\n");
+        self.candidate = self.candidate.replace(line, &more);
+        self
+    }
+
+    /// The ramp is in steps of a weight and its seconds.
+    pub fn steps(mut self, steps: &[(u32, u32)]) -> Self {
+        let steps: Vec<String> =
+            steps.iter().map(|(weight, hold)| format!("{{weight: {weight}, hold: {hold}s}}")).collect();
+        let line = "    weights: {maxCandidateWeight: 50}\n";
+        let more = format!("{line}    ramp: {{steps: [{}]}}\n", steps.join(", "));
+        self.experiment = self.experiment.replace(line, &more);
+        self
+    }
+
+    /// The same with another text in the experiment.
+    pub fn experiment(mut self, old: &str, new: &str) -> Self {
+        self.experiment = self.experiment.replace(old, new);
+        self
+    }
+
+    /// The same with another text in the candidate.
+    pub fn candidate(mut self, old: &str, new: &str) -> Self {
+        self.candidate = self.candidate.replace(old, new);
+        self
     }
 }
 
@@ -208,6 +278,11 @@ pub const NAME: &str = "productpage-x7k2p";
 impl<'a> Trial<'a> {
     /// A repository with the baseline, synced by Argo CD, with ready pods that answer through the gateway.
     pub async fn new(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        Self::routed(stack, namespace, false).await
+    }
+
+    /// The same with the routes' split in a delegate, if that is wanted.
+    pub async fn routed(stack: &'a Stack, namespace: &str, delegate: bool) -> anyhow::Result<Self> {
         let e = &stack.endpoints;
         let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
         forge.create().await?;
@@ -220,12 +295,16 @@ impl<'a> Trial<'a> {
             host,
             forge,
         };
-        let (baseline, routing) = (trial.manifest(BASELINE, "0"), trial.routing());
+        let routing = if delegate { trial.delegate() } else { trial.routing() };
+        let baseline = trial.manifest(BASELINE, "0");
         let files =
             [(format!("{APP}/productpage.yaml"), Some(baseline)), (format!("{APP}/routing.yaml"), Some(routing))];
         trial.commit("The product page", &files).await?;
         trial.repository().await?;
-        trial.application()?;
+        if delegate {
+            stack.kubectl(&["create", "namespace", namespace], None)?;
+        }
+        trial.application(if delegate { DELEGATE_APPLICATION } else { APPLICATION })?;
         trial
             .until("the baseline to serve", Duration::from_secs(60), async || {
                 let sent = reqwest::Client::new()
@@ -271,6 +350,18 @@ impl<'a> Trial<'a> {
             .replace("@PORT@", &self.stack.endpoints.gateway_port.to_string())
     }
 
+    /// The routing with the sample's two VirtualServices in the place of the one.
+    fn delegate(&self) -> String {
+        let kept = self.routing();
+        let kept = kept.split("\n---\n").filter(|d| !d.contains("kind: VirtualService"));
+        let ours = DELEGATE
+            .replace("namespace: bookinfo", &format!("namespace: {}", self.namespace))
+            .replace("bookinfo.example.com", &self.host)
+            .replace("productpage.bookinfo.svc.cluster.local", &format!("productpage.{}.mesh.local", self.namespace));
+        let split: Vec<&str> = ours.split("\n---\n").filter(|d| d.contains("kind: VirtualService")).collect();
+        kept.chain(split).collect::<Vec<_>>().join("\n---\n")
+    }
+
     /// The experiment's manifest. Intervals are short, because Prometheus scrapes every second here.
     pub fn experiment(&self, name: &str) -> String {
         format!(
@@ -303,11 +394,22 @@ spec:
         )
     }
 
+    /// A candidate without errors and an experiment of this name.
+    pub fn change(&self, name: &str) -> Change {
+        Change { candidate: self.manifest(CANDIDATE, "0"), experiment: self.experiment(name) }
+    }
+
     /// What CI does: one commit with the candidate and the experiment.
     pub async fn start(&self, candidate: &Candidate) -> anyhow::Result<()> {
+        let candidate = self.manifest(CANDIDATE, &candidate.error_rate);
+        self.submit(&Change { candidate, experiment: self.experiment(NAME) }).await
+    }
+
+    /// Commits a change.
+    pub async fn submit(&self, change: &Change) -> anyhow::Result<()> {
         let files = [
-            (format!("{APP}/productpage-candidate.yaml"), Some(self.manifest(CANDIDATE, &candidate.error_rate))),
-            (format!("{APP}/experiment.yaml"), Some(self.experiment(NAME))),
+            (format!("{APP}/productpage-candidate.yaml"), Some(change.candidate.clone())),
+            (format!("{APP}/experiment.yaml"), Some(change.experiment.clone())),
         ];
         self.commit("Try the next product page", &files).await
     }
@@ -333,8 +435,8 @@ spec:
     }
 
     /// The sample's Application, of this trial's repository.
-    fn application(&self) -> anyhow::Result<()> {
-        let application = APPLICATION
+    fn application(&self, sample: &str) -> anyhow::Result<()> {
+        let application = sample
             .replace("name: bookinfo\n", &format!("name: {}\n", self.namespace))
             .replace("namespace: bookinfo\n", &format!("namespace: {}\n", self.namespace))
             .replace("https://git.example.com/platform/environment.git", &self.forge.clone_url())
@@ -387,6 +489,41 @@ spec:
         .await
     }
 
+    /// The addresses of a version's pods.
+    pub async fn pods(&self, version: &str) -> anyhow::Result<Vec<String>> {
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let list = pods.list(&ListParams::default().labels(&format!("version={version}"))).await?;
+        let address =
+            |p: &k8s_openapi::api::core::v1::Pod| p.status.as_ref()?.pod_ip.as_ref().map(|ip| format!("{ip}:9080"));
+        Ok(list.iter().filter_map(address).collect())
+    }
+
+    /// Kills the processes of a version's pods, as the kernel does when memory runs out; how many they were.
+    pub async fn kill_pods(&self, version: &str) -> anyhow::Result<usize> {
+        let (addresses, node) = (self.pods(version).await?, self.stack.part("node")?.pid);
+        let mut killed = 0;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+            let arguments = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let ours = status.lines().any(|l| l.strip_prefix("PPid:").is_some_and(|p| p.trim() == node.to_string()));
+            if ours && arguments.split('\0').any(|a| addresses.iter().any(|address| a == address)) {
+                parts::run(Command::new("kill").args(["-KILL", &pid.to_string()]))?;
+                killed += 1;
+            }
+        }
+        Ok(killed)
+    }
+
+    /// Makes a version's pods answer with this share of errors from now on.
+    pub async fn behave(&self, version: &str, errors: f64) -> anyhow::Result<()> {
+        for address in self.pods(version).await? {
+            let url = format!("http://{address}/behave/errors/{errors}");
+            reqwest::Client::new().post(url).send().await?.error_for_status()?;
+        }
+        Ok(())
+    }
+
     /// Names of the Deployments and Experiments in the namespace.
     pub async fn objects(&self) -> anyhow::Result<Vec<String>> {
         let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
@@ -404,14 +541,18 @@ spec:
 
     /// The VirtualService as it is now.
     pub async fn virtual_service(&self) -> anyhow::Result<DynamicObject> {
-        let resource = kube::api::ApiResource {
-            group: "networking.istio.io".into(),
-            version: "v1".into(),
-            api_version: "networking.istio.io/v1".into(),
-            kind: "VirtualService".into(),
-            plural: "virtualservices".into(),
-        };
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &virtual_services());
         Ok(api.get("bookinfo").await?)
+    }
+}
+
+/// The resource of Istio's routes.
+pub fn virtual_services() -> kube::api::ApiResource {
+    kube::api::ApiResource {
+        group: "networking.istio.io".into(),
+        version: "v1".into(),
+        api_version: "networking.istio.io/v1".into(),
+        kind: "VirtualService".into(),
+        plural: "virtualservices".into(),
     }
 }
