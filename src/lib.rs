@@ -8,6 +8,7 @@
 //! * [`controller`] turns resources into plans, keeps progress in their status, and decides when a turn is due.
 //! * [`live`] is the real world: Kubernetes, Istio, Prometheus. [`simulate`] is the embedded one.
 //! * [`gitops`] edits manifests, commits, pushes and opens pull requests, for both worlds.
+//! * [`start`] commits what begins an experiment, for CI.
 //! * [`mod@bench`] is what other tools would have decided, to compare the judge with.
 //! * [`cli`] is what a person or a pipeline calls.
 
@@ -20,5 +21,6 @@ pub mod gitops;
 pub mod live;
 pub mod server;
 pub mod simulate;
+pub mod start;
 pub mod telemetry;
 pub mod turn;

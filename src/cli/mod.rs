@@ -11,6 +11,7 @@ mod demo;
 mod describe;
 mod output;
 pub mod simulate;
+mod start;
 mod style;
 mod verbs;
 mod watch;
@@ -40,6 +41,7 @@ enum Command {
     Run(RunArgs),
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
+    Start(start::StartArgs),
     Check(check::CheckArgs),
     Describe(describe::DescribeArgs),
     Watch(watch::WatchArgs),
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
     let cli = parse();
     let success = |()| ExitCode::SUCCESS;
     let done = match cli.command {
+        Command::Start(args) => return start::main(&args),
         Command::Run(args) => on_runtime(run(args)).map(success),
         Command::Demo(args) => on_runtime(demo::demo(args)).map(success),
         Command::Simulate(args) => on_runtime(simulate::simulate(args)).map(success),

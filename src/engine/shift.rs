@@ -15,6 +15,8 @@ use super::progress::{HeldBy, Hold, Phase, Progress, Spell};
 const GAMMA: f64 = 0.10;
 /// Intervals without data after which the status says so: one or two are scrape jitter.
 const QUIET: u32 = 5;
+/// Looks that the metrics source leaves unanswered before the status says so: one may be a restart of a proxy.
+const BLIND: u32 = 2;
 /// How long the baseline may break a limit itself before traffic leaves the candidate: longer than a blip, short
 /// enough that nobody looks for the cause in the experiment.
 const MASKED: SignedDuration = SignedDuration::from_mins(5);
@@ -99,7 +101,8 @@ impl Turn<'_> {
     fn take(&mut self, reading: &Reading) {
         if reading.pairs.iter().any(Result::is_err) {
             // The interval stays open: what arrives later lands in a longer one, and nothing is lost.
-            self.progress.blind += 1;
+            // It counts no further than anybody asks: a long outage is not a status write for each interval.
+            self.progress.blind = (self.progress.blind + 1).min(BLIND);
             self.progress.unanswered = Some(self.now);
             return;
         }
@@ -201,7 +204,7 @@ impl Turn<'_> {
             return self.enter(Phase::Deciding);
         }
         let (Ramp::Steps(rungs), Some(rung)) = (&self.plan.ramp, rung) else { return };
-        let quiet = self.progress.silent >= QUIET || self.progress.blind >= QUIET;
+        let quiet = self.progress.silent >= QUIET || self.progress.blind >= BLIND;
         if self.now < applied + rung.hold {
             self.at(applied + rung.hold);
         } else if !quiet
@@ -241,7 +244,7 @@ impl Turn<'_> {
             self.wait("EnvironmentRetreat", what, began.map(|t| t + hard));
         } else if self.progress.lost {
             self.wait("CandidateNotReady", &format!("a ready replica of {}", self.plan.candidate.workload), deadline);
-        } else if self.progress.blind >= QUIET {
+        } else if self.progress.blind >= BLIND {
             let why = self.seen.reading.as_ref().and_then(|r| r.pairs.iter().find_map(|p| p.as_ref().err()));
             let before = self.progress.waiting.clone().filter(|w| w.reason == "MetricsUnavailable");
             match (why, before) {

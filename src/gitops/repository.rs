@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod push;
+mod put;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use error::{PushError, RepositoryError};
 use git2::build::TreeUpdateBuilder;
 use git2::{AutotagOption, Direction, FetchOptions, FileMode, Oid, RemoteCallbacks, Repository, Signature, Time};
 pub use push::Lease;
+pub use put::Put;
 use reqwest::Url;
 use tempfile::TempDir;
 
