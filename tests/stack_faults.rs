@@ -29,11 +29,10 @@ async fn never_ready(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "m", "unready", RPS).await?;
     let change = scene.trial.change(NAME).env("READY", "never");
     scene.trial.submit(&change.candidate("progressDeadlineSeconds: 120", "progressDeadlineSeconds: 15")).await?;
-    scene.state("the wait for a ready replica", LONG, |s| s.message().starts_with("WorkloadNotReady")).await?;
-    scene.say("the experiment waits for its candidate");
+    // The first sync waits for the candidate until its deadline; the next one brings the experiment.
     let decided = scene.state("the candidate's end", LONG, |s| s.status.outcome.is_some()).await?;
     ensure!(decided.reason() == "CandidateNotReady", "{}: {}", decided.reason(), decided.message());
-    scene.say("discarded");
+    scene.say(decided.message());
     scene.merge("cleanup", LONG).await?;
     scene.pruned().await?;
     ensure!(scene.record.look().planned().is_empty(), "traffic moved: {:?}", scene.record.look().planned());
