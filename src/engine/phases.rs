@@ -179,7 +179,9 @@ impl<'a> Turn<'a> {
             None if self.plan.gitops.is_some() && self.progress.preflight.is_none() => return,
             None => {}
         }
-        let Ok(()) = self.clear(&self.seen.routes).and_then(|()| self.clear(&self.seen.subsets)) else { return };
+        let Ok(()) = self.clear(self.seen.routes.as_ref()).and_then(|()| self.clear(self.seen.subsets.as_ref())) else {
+            return;
+        };
         for (version, workload) in
             [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
         {
@@ -206,7 +208,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether a fact could be had; if not, it is waited for.
-    fn clear<T>(&mut self, fact: &Option<Result<T, Unavailable>>) -> Result<(), ()> {
+    fn clear<T>(&mut self, fact: Option<&Result<T, Unavailable>>) -> Result<(), ()> {
         if let Some(Err(u)) = fact {
             self.missing(u);
             return Err(());

@@ -136,7 +136,7 @@ impl Turn<'_> {
         let now = self.now;
         let repairs = &mut self.progress.repairs;
         repairs.count = repairs.count.saturating_add(1);
-        repairs.writer = routes.writer.clone();
+        repairs.writer.clone_from(&routes.writer);
         repairs.recent.retain(|t| now < *t + CONTEST);
         repairs.recent.push(now);
         let contested = repairs.recent.len() > MOST_EDITS;
