@@ -96,7 +96,7 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
             "InvalidExperiment",
             "250ms",
         ),
-        ("/spec/traffic/mode", json!("Delegate"), "NotSupported", "InPlace"),
+        ("/spec/traffic/mode", json!("Delegate"), "NotADelegate", "hosts"),
         ("/spec/duration", json!({"intervalSeconds": 10}), "NotSupported", "spec.analysis.interval"),
         ("/spec/criteria/requestCount", json!("mine"), "NotSupported", "istio/request-count"),
         ("/spec/target", json!("elsewhere/productpage"), "InvalidExperiment", "shop/NAME"),
