@@ -253,7 +253,7 @@ async fn standby(
         Ok::<_, anyhow::Error>(reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await?.text().await?)
     };
     let turns = |text: &str| {
-        let line = text.lines().find(|l| l.starts_with("reiter8_turn_seconds_count")).unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with("reiter8_reconcile_seconds_count")).unwrap_or_default();
         line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };
     anyhow::ensure!(turns(&metrics(first.port).await?) > 0, "the leader takes turns");
