@@ -256,3 +256,147 @@ fn a_rollback_does_not_wait_for_routes_that_are_missing() {
     }
     panic!("never discarding: {:?}", progress.phase);
 }
+
+/// Runs until an experiment with a repository waits for its promotion's review.
+fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
+    let day = SignedDuration::from_hours(24);
+    let gitops = Gitops {
+        base_branch: "main".into(),
+        stale_after: day,
+        drain: SignedDuration::ZERO,
+        waiting: WhileWaiting::Hold,
+    };
+    let (mut progress, mut now) = (Progress::default(), T0.parse().unwrap());
+    run(plan, world, &mut progress, &mut now, 8);
+    plan.gitops = Some(gitops);
+    let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
+    progress.preflight = Some(Preflight { base: base.clone(), blobs: std::collections::BTreeMap::new() });
+    for _ in 0..200 {
+        let questions = ask(plan, &progress, now);
+        let mut seen = world.see(&questions);
+        seen.stage = questions.stage.map(|q| Ok(stage(&q, &base, &commit)));
+        let done = step(plan, &progress, &seen, now);
+        done.effects.iter().for_each(|e| world.obey(e));
+        progress = done.progress;
+        if progress.stages.last().is_some_and(|s| s.state == StageState::Waiting) {
+            break;
+        }
+        let Wake::At(time) = done.wake else { panic!("it waits for nothing: {progress:?}") };
+        now = now.max(time);
+    }
+    assert_eq!((progress.phase, progress.stages.len()), (Promoting, 1));
+    (progress, now)
+}
+
+/// A remote on which everything that was wanted is there: request 7 is open.
+fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
+    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![] };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open };
+    match question.look {
+        Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
+        Look::Publish | Look::Review(_) => {
+            StageSeen { head: Some(base.clone()), branch: Some(commit.clone()), pull: Some(pull), planned: None }
+        }
+    }
+}
+
+#[test]
+fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (progress, now) = in_review(&mut plan, &mut world);
+    plan.deleting = Some(now);
+    let questions = ask(&plan, &progress, now);
+    let question = questions.stage.clone().unwrap();
+    let mut seen = world.see(&questions);
+    let open = stage(&question, &CommitId("b".into()), &CommitId("c".into()));
+    seen.stage = Some(Ok(open.clone()));
+    let first = step(&plan, &progress, &seen, now);
+    assert_eq!(first.effects, [Effect::Route(0), Effect::Close(7)]);
+    first.effects.iter().for_each(|e| world.obey(e));
+    let closed = StageSeen { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
+    let mut seen = world.see(&questions);
+    seen.stage = Some(Ok(closed));
+    let second = step(&plan, &first.progress, &seen, now);
+    assert_eq!(second.effects, [Effect::Release, Effect::Forget]);
+}
+
+#[test]
+fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (progress, now) = in_review(&mut plan, &mut world);
+    plan.deleting = Some(now);
+    for (later, released) in [(1, false), (29, false), (30, true)] {
+        let now = now + SignedDuration::from_secs(later);
+        let mut seen = world.see(&ask(&plan, &progress, now));
+        seen.stage = Some(Err(Unavailable::new("ForgeUnavailable", "connection refused")));
+        let done = step(&plan, &progress, &seen, now);
+        assert_eq!(done.effects.contains(&Effect::Forget), released, "{later} s: {:?}", done.effects);
+        let told = done.notices.iter().any(|n| n.reason == "ReleasedWithOpenRequest" && n.message.contains("#7"));
+        assert_eq!(told, released, "{:?}", done.notices);
+        done.effects.iter().for_each(|e| world.obey(e));
+    }
+    assert_eq!(world.weight, 0);
+}
+
+#[test]
+fn waiting_for_a_review_writes_no_status() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (mut progress, mut now) = in_review(&mut plan, &mut world);
+    let mut looks = 0;
+    for turn in 0..100 {
+        let questions = ask(&plan, &progress, now);
+        looks += usize::from(questions.window.is_some());
+        let mut seen = world.see(&questions);
+        seen.stage = questions.stage.map(|q| Ok(stage(&q, &CommitId("b".into()), &CommitId("c".into()))));
+        let done = step(&plan, &progress, &seen, now);
+        assert!(turn == 0 || done.progress.same_record(&progress), "turn {turn} writes: {:?}", done.progress.waiting);
+        progress = done.progress;
+        let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+        now = now.max(time) + SignedDuration::from_millis(1);
+    }
+    assert!(looks > 10, "the guard looked {looks} times");
+}
+
+#[test]
+fn nobody_waits_for_ever() {
+    let week = SignedDuration::from_hours(24 * 7);
+    // In the queue.
+    let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    world.lock = Lock::Taken("other".into());
+    run(&plan, &mut world, &mut progress, &mut now, 2);
+    assert!(progress.waiting.as_ref().unwrap().until.is_some());
+    now += week * 2;
+    run(&plan, &mut world, &mut progress, &mut now, 5);
+    assert_eq!((progress.phase, progress.decision.unwrap().reason), (Completed, Reason::Stale));
+    // Paused.
+    let (mut world, mut progress) = (World::new(0.001), Progress::default());
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    plan.wishes = vec![Wish::Asked { verb: Verb::Pause, at: now, why: String::new() }];
+    run(&plan, &mut world, &mut progress, &mut now, 2);
+    assert_eq!(progress.waiting.as_ref().unwrap().reason, "Paused");
+    now += week * 2;
+    run(&plan, &mut world, &mut progress, &mut now, 10);
+    assert_eq!((progress.phase, progress.decision.unwrap().reason, world.weight), (Completed, Reason::Stale, 0));
+}
+
+#[test]
+fn a_request_is_handled_once_and_an_unreadable_one_is_told_once() {
+    let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    let asked = |verb, second| Wish::Asked { verb, at: at(second), why: String::new() };
+    plan.wishes = vec![asked(Verb::Resume, 2), asked(Verb::Pause, 1), Wish::Unreadable("x".into())];
+    let mut told = vec![];
+    for _ in 0..3 {
+        let done = step(&plan, &progress, &world.see(&ask(&plan, &progress, now)), now);
+        told.extend(done.notices.iter().map(|n| n.reason));
+        progress = done.progress;
+    }
+    // The older one first: paused, then resumed.
+    assert_eq!(progress.hold, None);
+    assert_eq!(progress.handled.len(), 2);
+    assert_eq!(told.iter().filter(|r| **r == "Resumed").count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|r| **r == "RequestUnreadable").count(), 1, "{told:?}");
+}

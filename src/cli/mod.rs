@@ -41,7 +41,7 @@ enum Command {
     Run(RunArgs),
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
-    Start(start::StartArgs),
+    Start(Box<start::StartArgs>),
     Check(check::CheckArgs),
     Describe(describe::DescribeArgs),
     Watch(watch::WatchArgs),

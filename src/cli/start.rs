@@ -119,7 +119,7 @@ pub(super) struct StartArgs {
     /// The forge that opens the pull request
     #[arg(long, value_parser = ["gitea", "github"], default_value = "gitea")]
     provider: String,
-    /// Environment variable that holds the token. Default: REITER8_TOKEN, if it is set
+    /// Environment variable that holds the token. Default: `REITER8_TOKEN`, if it is set
     #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
     token_env: Option<String>,
     /// File that holds the token
@@ -281,8 +281,8 @@ impl StartArgs {
                 "warnings": started.warnings,
                 "dryRun": self.dry_run,
             });
-            if self.dry_run {
-                document["diff"] = started.diff.clone().into();
+            if let Some(fields) = document.as_object_mut().filter(|_| self.dry_run) {
+                fields.insert("diff".into(), started.diff.clone().into());
             }
             return format!("{document:#}\n");
         }

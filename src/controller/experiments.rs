@@ -47,11 +47,18 @@ pub(super) async fn run(
     let namespace = context.watch_namespace.clone();
     let namespace = namespace.as_deref();
     let (experiments, writer) = reflector::store();
+    let (calls, called) = futures::channel::mpsc::unbounded();
+    let waiting = experiments.clone();
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
     let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                call_the_queue(&waiting, event, &calls);
+            }
+        })
         .applied_objects()
         .predicate_filter(
             kube_runtime::Predicate::combine(
@@ -75,14 +82,15 @@ pub(super) async fn run(
     let failed = Arc::clone(&backoff);
     Controller::for_stream(changed, experiments.clone())
         .watches_with(virtual_services, virtual_service(), watcher::Config::default(), move |object| {
-            concerned(&by_route, |e| references::uses_virtual_service(e, &object))
+            concerned(&by_route, |e| is_active(e) && references::uses_virtual_service(e, &object))
         })
         .watches(watched::<Deployment>(&client, namespace), watcher::Config::default(), move |object| {
-            concerned(&by_workload, |e| references::uses_workload(e, &object))
+            concerned(&by_workload, |e| is_active(e) && references::uses_workload(e, &object))
         })
         .watches(watched::<Repository>(&client, namespace), watcher::Config::default(), move |object| {
-            concerned(&by_repository, |e| references::uses_repository(e, &object))
+            concerned(&by_repository, |e| is_active(e) && references::uses_repository(e, &object))
         })
+        .reconcile_on(called)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop)
         .run(
@@ -93,6 +101,38 @@ pub(super) async fn run(
         .for_each(|_| std::future::ready(()))
         .await;
     Ok(())
+}
+
+/// Lets those look again who wait for the target of an experiment that has ended or is gone. The store has the event
+/// already, so that they see the same.
+fn call_the_queue(
+    experiments: &Experiments,
+    event: &watcher::Event<DeserializeGuard<Experiment>>,
+    calls: &futures::channel::mpsc::UnboundedSender<ObjectRef<DeserializeGuard<Experiment>>>,
+) {
+    let ended = match event {
+        watcher::Event::Delete(guard) => guard.0.as_ref().ok(),
+        watcher::Event::Apply(guard) => {
+            guard.0.as_ref().ok().filter(|e| phase_of(e) == Some(Phase::Completed.as_str()))
+        }
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
+    };
+    let Some(ended) = ended else { return };
+    for queued in
+        concerned(experiments, |e| e.spec.target == ended.spec.target && phase_of(e) == Some(Phase::Queued.as_str()))
+    {
+        // A controller that has stopped listens to nobody.
+        let _ = calls.unbounded_send(queued);
+    }
+}
+
+fn phase_of(experiment: &Experiment) -> Option<&str> {
+    experiment.status.as_ref().and_then(|s| s.phase.as_deref())
+}
+
+/// Whether changes around it matter to an experiment: not while it waits in the queue, nor after its end.
+fn is_active(experiment: &Experiment) -> bool {
+    ![Some(Phase::Queued.as_str()), Some(Phase::Completed.as_str())].contains(&phase_of(experiment))
 }
 
 /// Experiments that a changed object concerns.
@@ -231,12 +271,12 @@ async fn one(
     };
     let experiment = hold(&api, experiment, leaving).await?;
     let progress = remembered(&experiment)?;
+    // A remote that cannot be reached is a fact for the engine: it delays no rollback.
     let write_back = match (resolved.write, &referred.repository) {
-        // Leaving needs no repository, and must not wait for its credentials.
-        (Some(target), Some(repository)) if !leaving => {
-            let token = references::token(&context.client, repository).await?;
-            Some(WriteBack::new(target, Some(token), &context.http_hosts)?)
-        }
+        (Some(target), Some(repository)) => Some(match references::token(&context.client, repository).await {
+            Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
+            Err(u) => Err(u),
+        }),
         _ => None,
     };
     let live = Live::new(
@@ -356,7 +396,7 @@ fn contenders(experiments: &Experiments) -> Vec<Contender> {
             name: e.name_any(),
             uid: e.uid().unwrap_or_default(),
             created: e.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-            completed: e.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(completed),
+            completed: phase_of(e) == Some(completed),
             target: e.spec.target.clone(),
         })
         .collect()

@@ -28,6 +28,11 @@ const NORMAL: &[&str] = &[
     "Draining",
     "Deleting",
     "CandidateNotReady",
+    "Paused",
+    "WaitingForApproval",
+    "TrafficOverridden",
+    "BaselineScaledDown",
+    "EnvironmentRetreat",
 ];
 
 /// Iter8's stage of a phase.
@@ -70,6 +75,10 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
             .collect(),
         gitops: plan.gitops.as_ref().map(|g| gitops(g, plan, progress)),
         next: next(plan, progress),
+        // Whole nanoseconds: who waits for a request compares its time.
+        handled: progress.handled.iter().map(|(verb, at)| (verb.as_str().to_owned(), at.to_string())).collect(),
+        repairs: (progress.repairs.count > 0).then_some(i64::from(progress.repairs.count)),
+        guard: guard(plan, progress),
         conditions: before.conditions,
         progress: serde_json::to_value(progress).ok(),
     };
@@ -95,13 +104,21 @@ pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timest
     status
 }
 
+/// What the guard promises while a decided candidate serves.
+fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
+    let serves = progress.phase == Phase::Promoting && plan.gitops.is_some() && progress.carried.is_some_and(|w| w > 0);
+    serves.then(|| {
+        let minutes = plan.analysis.deadline.as_mins();
+        format!("armed: of the windows of {minutes} min, at most 1 % take back a candidate that keeps its limits")
+    })
+}
+
+/// The weights that the routes were last seen to have as wanted; before, those that the ramp wants.
 fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
-    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && !progress.lost;
-    let handed = progress.stages.iter().any(|s| {
-        s.stage == engine::Stage::CleanUp
-            || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
-    });
-    let candidate = if running && !handed { i32::from(progress.weight) } else { 0 };
+    let away = progress.lost || progress.overridden.is_some() || progress.retreated.is_some();
+    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && !away;
+    let wanted = if running { progress.weight } else { 0 };
+    let candidate = i32::from(progress.carried.unwrap_or(wanted));
     vec![
         VersionWeight { name: plan.baseline.name.clone(), value: 100 - candidate },
         VersionWeight { name: plan.candidate.name.clone(), value: candidate },
@@ -148,6 +165,7 @@ fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &S
     let request = engine::request(plan, progress, s);
     let state = match s.state {
         StageState::Waiting => "Open",
+        StageState::Checking | StageState::Withdrawing => "Open",
         _ if s.merged.is_some() => "Merged",
         _ => "Closed",
     };

@@ -74,7 +74,7 @@ impl<'a> Turn<'a> {
         let home = match &self.seen.routes {
             Some(Ok(routes)) => routes.candidate == 0,
             // The routes were removed together with the experiment: nothing is left to bring home.
-            Some(Err(u)) => u.reason == ROUTE_NOT_FOUND,
+            Some(Err(u)) => routes_are_gone(u.reason),
             None => true,
         };
         // Before and after these phases the routes may be another experiment's.
@@ -179,7 +179,9 @@ impl<'a> Turn<'a> {
             None if self.plan.gitops.is_some() && self.progress.preflight.is_none() => return,
             None => {}
         }
-        let Ok(()) = self.clear(&self.seen.routes).and_then(|()| self.clear(&self.seen.subsets)) else { return };
+        let Ok(()) = self.clear(self.seen.routes.as_ref()).and_then(|()| self.clear(self.seen.subsets.as_ref())) else {
+            return;
+        };
         for (version, workload) in
             [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
         {
@@ -206,7 +208,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether a fact could be had; if not, it is waited for.
-    fn clear<T>(&mut self, fact: &Option<Result<T, Unavailable>>) -> Result<(), ()> {
+    fn clear<T>(&mut self, fact: Option<&Result<T, Unavailable>>) -> Result<(), ()> {
         if let Some(Err(u)) = fact {
             self.missing(u);
             return Err(());
@@ -414,7 +416,12 @@ impl<'a> Turn<'a> {
 
 /// What an experiment waits for whose workloads are not ready.
 pub(super) const NOT_READY: &str = "WorkloadNotReady";
-/// The reason with which a world says that some of the routes are missing.
-pub(super) const ROUTE_INCOMPLETE: &str = "RouteIncomplete";
-/// The reason with which a world says that the routes do not exist.
-pub(super) const ROUTE_NOT_FOUND: &str = "RouteNotFound";
+/// Whether a world says that the routes are not as they must be, while those that are there can still be written.
+pub(super) fn still_writable(reason: &str) -> bool {
+    ["RouteIncomplete", "RouteHasOthers", "NotADelegate"].contains(&reason)
+}
+
+/// Whether a world says that the routes do not exist: nothing leads to the candidate.
+pub(super) fn routes_are_gone(reason: &str) -> bool {
+    ["RouteNotFound", "DelegateMissing"].contains(&reason)
+}

@@ -74,7 +74,7 @@ impl Turn<'_> {
     fn final_weight(&self) -> u8 {
         match &self.plan.ramp {
             Ramp::Gated { .. } => self.cap(),
-            Ramp::Steps(rungs) => rungs.last().map_or(self.cap(), |r| r.weight.min(self.cap())),
+            Ramp::Steps(rungs) => rungs.last().map_or(100, |r| r.weight).min(self.cap()),
             Ramp::Fixed => self.progress.weight,
         }
     }

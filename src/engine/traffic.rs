@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::effects::Effect;
 use super::observation::{Routes, Workloads};
-use super::phases::{ROUTE_INCOMPLETE, Turn};
+use super::phases::{Turn, still_writable};
 use super::plan::WhileWaiting;
 use super::progress::{Phase, Repairs};
 
@@ -100,7 +100,7 @@ impl Turn<'_> {
             Err(u) => {
                 self.missing(u);
                 // Routes that are left are brought home although others are missing; the same answer is no news.
-                if wanted == 0 && u.reason == ROUTE_INCOMPLETE {
+                if wanted == 0 && still_writable(u.reason) {
                     self.effects.push(Effect::Route(0));
                     self.patient = true;
                 }
@@ -136,7 +136,7 @@ impl Turn<'_> {
         let now = self.now;
         let repairs = &mut self.progress.repairs;
         repairs.count = repairs.count.saturating_add(1);
-        repairs.writer = routes.writer.clone();
+        repairs.writer.clone_from(&routes.writer);
         repairs.recent.retain(|t| now < *t + CONTEST);
         repairs.recent.push(now);
         let contested = repairs.recent.len() > MOST_EDITS;

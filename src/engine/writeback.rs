@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::effects::Effect;
 use super::observation::{CommitId, Look, Planned, Pull, PullState, Request, StageQuestion, StageSeen};
-use super::phases::{ROUTE_NOT_FOUND, Turn};
+use super::phases::{Turn, routes_are_gone};
 use super::plan::{Gitops, Plan};
 use super::progress::{Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState};
 use super::report::Report;
@@ -445,9 +445,7 @@ impl Turn<'_> {
             _ if !self.progress.held => self.change(StageState::Draining, |_| {}),
             Some(Ok(routes)) if routes.candidate == 0 => self.change(StageState::Draining, |_| {}),
             // Routes that stay away that long carry no traffic to the candidate either.
-            Some(Err(u)) if u.reason == ROUTE_NOT_FOUND && self.now >= until => {
-                self.change(StageState::Draining, |_| {})
-            }
+            Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.change(StageState::Draining, |_| {}),
             _ => self.wait("HandingOver", "all traffic to reach the baseline", Some(until)),
         }
     }

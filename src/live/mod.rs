@@ -57,7 +57,7 @@ pub struct Live {
     routes: Weights,
     subsets: Subsets,
     deployments: Deployments,
-    write_back: Option<WriteBack>,
+    write_back: Option<Seen<WriteBack>>,
     contenders: Vec<Contender>,
 }
 
@@ -68,7 +68,7 @@ impl Live {
         prometheus: Prometheus,
         namespace: &str,
         binding: Binding,
-        write_back: Option<WriteBack>,
+        write_back: Option<Seen<WriteBack>>,
         contenders: Vec<Contender>,
     ) -> Self {
         Self {
@@ -135,15 +135,18 @@ impl Live {
 
     async fn stage(&self, question: Option<&StageQuestion>) -> Option<Seen<StageSeen>> {
         let question = question?;
-        Some(match &self.write_back {
-            Some(write_back) => write_back.stage(question).await,
-            None => Err(no_write_back()),
+        Some(match self.writer() {
+            Ok(write_back) => write_back.stage(question).await,
+            Err(u) => Err(u),
         })
     }
 
     async fn rollout(&self, commit: Option<&CommitId>) -> Option<Seen<Rollout>> {
         let commit = commit?;
-        let Some(write_back) = &self.write_back else { return Some(Err(no_write_back())) };
+        let write_back = match self.writer() {
+            Ok(write_back) => write_back,
+            Err(u) => return Some(Err(u)),
+        };
         Some(match write_back.expected(commit).await {
             Ok(template) => self.deployments.rollout(&template).await,
             Err(u) => Err(u),
@@ -152,7 +155,10 @@ impl Live {
 
     async fn sync(&self, commit: Option<&CommitId>) -> Option<Seen<Synced>> {
         let commit = commit?;
-        let Some(write_back) = &self.write_back else { return Some(Err(no_write_back())) };
+        let write_back = match self.writer() {
+            Ok(write_back) => write_back,
+            Err(u) => return Some(Err(u)),
+        };
         Some(match write_back.templates(commit).await {
             Ok((baseline, candidate)) => self.deployments.synced(&baseline, &candidate).await,
             Err(u) => Err(u),
@@ -175,9 +181,9 @@ impl Live {
         if !asked {
             return None;
         }
-        Some(match &self.write_back {
-            Some(write_back) => write_back.preflight().await,
-            None => Err(no_write_back()),
+        Some(match self.writer() {
+            Ok(write_back) => write_back.preflight().await,
+            Err(u) => Err(u),
         })
     }
 
@@ -201,12 +207,12 @@ impl Live {
 
     /// What people should know of the effects since the last call.
     pub fn remarks(&self) -> Vec<Notice> {
-        let told = self.write_back.as_ref().map(WriteBack::remarks).unwrap_or_default();
+        let told = self.writer().map(WriteBack::remarks).unwrap_or_default();
         told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
     }
 
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
-        self.write_back.as_ref().ok_or_else(no_write_back)
+        self.write_back.as_ref().map_or_else(|| Err(no_write_back()), |w| w.as_ref().map_err(Clone::clone))
     }
 }
 

@@ -145,7 +145,8 @@ pub struct Ask {
     /// When.
     pub at: Span,
     /// What.
-    pub ask: Verb,
+    #[serde(rename = "ask")]
+    pub verb: Verb,
     /// Why.
     #[serde(default)]
     pub why: String,
@@ -234,7 +235,7 @@ impl Scenario {
         let spans = |spans: &[Between], field| spans.iter().map(|s| between(s, field)).collect::<Result<Vec<_>, _>>();
         let mut edits = self.edits.iter().map(edit).collect::<Result<Vec<_>, _>>()?;
         edits.sort_by_key(|(at, _)| *at);
-        let asks = self.people.iter().map(|p| Ok((seconds(&p.at, "people[].at")?, p.ask, p.why.clone())));
+        let asks = self.people.iter().map(|p| Ok((seconds(&p.at, "people[].at")?, p.verb, p.why.clone())));
         let mut people = asks.collect::<Result<Vec<_>, _>>()?;
         people.sort_by_key(|(at, ..)| *at);
         let scales = self.scale.iter().map(|s| Ok((seconds(&s.at, "scale[].at")?, s.baseline, s.candidate)));

@@ -93,7 +93,7 @@ impl Draft {
     pub(super) fn put(&mut self, path: &Path, value: &Json) -> Result<(), StartError> {
         self.text = put(&self.text, (&self.kind, &self.name), path, value).map_err(|source| of(&self.path, source))?;
         if *path == name_path() {
-            self.name = value.as_str().unwrap_or_default().to_owned();
+            value.as_str().unwrap_or_default().clone_into(&mut self.name);
         }
         Ok(())
     }

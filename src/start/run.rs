@@ -103,10 +103,10 @@ impl Run {
             None => opened.insert(Session::open(&self.request.remote, &self.request.branch, Limits::default())?),
         };
         // Asked each time: a push whose answer was lost may arrive late.
-        if let Some(pending) = self.pending.clone() {
-            if self.arrived(session, &pending)? {
-                return self.finish(session, pending);
-            }
+        if let Some(pending) = self.pending.clone()
+            && self.arrived(session, &pending)?
+        {
+            return self.finish(session, pending);
         }
         let base = session.head().clone();
         let plan = compose(&session.files()?, &self.request, &self.suffix)?;
@@ -304,12 +304,12 @@ impl Run {
     /// Says what is waited for, now and then.
     fn remind(&mut self, running: &str) {
         let elapsed = self.began.elapsed();
-        if let Some((_, said)) = &mut self.waiting {
-            if *said == self.began || said.elapsed() >= REMIND {
-                *said = Instant::now();
-                let limit = self.request.timeout.as_secs();
-                (self.say)(&format!("waiting for {running} to end, {} s of {limit} s", elapsed.as_secs()));
-            }
+        if let Some((_, said)) = &mut self.waiting
+            && (*said == self.began || said.elapsed() >= REMIND)
+        {
+            *said = Instant::now();
+            let limit = self.request.timeout.as_secs();
+            (self.say)(&format!("waiting for {running} to end, {} s of {limit} s", elapsed.as_secs()));
         }
     }
 

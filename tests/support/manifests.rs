@@ -16,6 +16,10 @@ pub fn changed(file: &str, from: &str, to: &str) -> TempDir {
         std::fs::create_dir(dir.path().join(folder)).unwrap();
         for entry in std::fs::read_dir(samples().join(folder)).unwrap() {
             let path = entry.unwrap().path();
+            // The templates of `start` are no manifests.
+            if path.is_dir() {
+                continue;
+            }
             std::fs::copy(&path, dir.path().join(folder).join(path.file_name().unwrap())).unwrap();
         }
     }
@@ -153,7 +157,7 @@ pub const SHAPES: &[Row] = &[
         "platform/repository.yaml",
         "https://",
         "https://user:secret@",
-        10,
+        11,
         "error",
         "spec.url",
         &["belong in the Secret"],
@@ -162,7 +166,7 @@ pub const SHAPES: &[Row] = &[
         "platform/repository.yaml",
         "provider: Gitea",
         "provider: Gitee",
-        11,
+        12,
         "error",
         "spec.provider",
         &["`Gitee`", "Gitea"],

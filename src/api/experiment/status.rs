@@ -3,6 +3,8 @@
 //! The schema sets no sizes here: a status that the API server refuses would stop the experiment, so the writers bound what they write.
 //! Everything is optional, so that a status of another release can be read.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +75,15 @@ pub struct ExperimentStatus {
     /// What happens next, and when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    /// The last request of each kind that was handled (`pause`, `resume`, `abort`, `promote`, `retry`): its time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub handled: BTreeMap<String, String>,
+    /// How often weights that others wrote were put right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<i64>,
+    /// The watch over a candidate that was decided on and still serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
     /// Ready, Reconciling, Stalled, Completed, Failed, TargetAcquired, Decided, GitOpsReady.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

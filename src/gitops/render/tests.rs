@@ -59,7 +59,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
                 after: Some(10.into()),
             },
         ],
-        sentence: "istio/error-rate | broke @everyone its limit".into(),
+        sentence: "candidate keeps every limit at 50 % of the traffic".into(),
         key: "k3v7q2mzxa".into(),
         base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
     }
@@ -93,6 +93,7 @@ fn hostile_text_stays_text() {
     evil.clone_into(&mut hostile.criteria[0].metric);
     hostile.files = vec![("edit", evil.into())];
     hostile.fields[0].after = Some(evil.into());
+    hostile.sentence = evil.into();
     for line in [title(&hostile), commit_message(&hostile).lines().nth(2).unwrap().to_owned()] {
         assert!(!line.contains(['@', '#', '<', '`', '\n', '\u{202e}']), "{line}");
         assert!(!line.contains("closes ") && !line.contains("https:"), "{line}");

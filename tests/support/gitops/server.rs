@@ -20,6 +20,8 @@ const AUTHORIZATION: &str = "Basic eC1hY2Nlc3MtdG9rZW46czNjcjN0LXRva2Vu";
 
 /// What the server does with requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// Each test program that shares this file uses some of them.
+#[allow(dead_code)]
 pub(crate) enum Mode {
     /// Serve, to those with the token.
     Serve,

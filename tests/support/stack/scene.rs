@@ -317,6 +317,8 @@ pub type Part<'a> = (&'static str, Box<dyn FnOnce() -> anyhow::Result<()> + Send
 
 /// Plays scenarios side by side, each on a thread of its own, and panics with what went wrong in each. With
 /// `REITER8_SCENES=d,h` only those. `log` is the controller's.
+// A test fails by a panic.
+#[allow(clippy::panic)]
 pub fn play(parts: Vec<Part<'_>>, log: &Path) {
     let wanted = std::env::var("REITER8_SCENES").ok();
     let plays = |name: &str| wanted.as_ref().is_none_or(|w| w.split(',').any(|w| name.split(", ").any(|n| n == w)));
