@@ -228,7 +228,7 @@ async fn crashed(stack: &Stack, controller: &mut Controller, seed: u64) -> anyho
         ended = futures::future::try_join(good_life, bad_life) => ended.map(|_| ())?,
         failed = chaos(stack, controller, [&scene, &harmful], Seeded(seed), &mut crashes) => failed?,
     }
-    scene.say(&format!("seed {seed}: {} crashes, at {}", crashes.len(), crashes.join(", ")));
+    scene.say(&format!("seed {seed}: {} crashes, at {}", crashes.len(), grouped(&crashes)));
     ensure!(crashes.len() >= 20, "only {} crashes", crashes.len());
     let weights = scene.record.look().planned();
     ensure!(weights == [10, 30, 50, 0], "the weights were {weights:?}\n{}", scene.record.look().story());
@@ -268,6 +268,15 @@ async fn chaos(
         let now = scenes.map(|scene| scene.record.look().last().map(stage).unwrap_or_default());
         crashes.push(now.join("+"));
     }
+}
+
+/// A list with its repetitions counted.
+fn grouped(places: &[String]) -> String {
+    let text = |group: &[String]| match group {
+        [one] => one.clone(),
+        _ => format!("{} × {}", group.len(), group[0]),
+    };
+    places.chunk_by(|a, b| a == b).map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// The phase, and the stage of the write-back if there is one.
