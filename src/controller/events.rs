@@ -35,7 +35,9 @@ pub(super) fn told(before: &Progress, after: &Progress, notices: &[Notice]) -> V
         }
         _ => Told::from(notice),
     };
-    verdict(before, after).map(announced).into_iter().chain(notices.iter().map(waits)).collect()
+    // The guard says itself why it overturned a verdict.
+    let news = verdict(before, after).filter(|v| notices.iter().all(|n| n.reason != v.reason.as_str()));
+    news.map(announced).into_iter().chain(notices.iter().map(waits)).collect()
 }
 
 /// The verdict that a change brought.
