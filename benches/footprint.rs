@@ -251,12 +251,12 @@ impl World {
         let token = tokens.split(',').next().unwrap_or_default().to_owned();
         let http = reqwest::Client::builder().danger_accept_invalid_certs(true).build()?;
         let world = Self { client: Client::try_from(config)?, http, server: kube.server.clone(), token };
-        world.surroundings(site, kube).await?;
+        Self::surroundings(site, kube)?;
         Ok(world)
     }
 
     /// Routes and ready workloads, and the experiment that holds the target of those that wait: a person paused it.
-    async fn surroundings(&self, site: &Site, kube: &Kube) -> anyhow::Result<()> {
+    fn surroundings(site: &Site, kube: &Kube) -> anyhow::Result<()> {
         let routes = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
             "metadata": {"name": "bookinfo", "namespace": "shop"},
             "spec": {"hosts": ["shop.example.com"], "http": [{"name": "productpage", "route": [
