@@ -98,7 +98,8 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
         let now = controller.memory()?;
         let base = *base.get_or_insert(now.resident);
         println!("\n{number} experiments");
-        print!("  memory {:.1} MiB, peak {:.1} MiB", mib(now.resident), mib(now.peak));
+        let (resident, program) = (mib(now.resident), mib(now.program));
+        print!("  memory {resident:.1} MiB, {program:.1} MiB of it the program itself; peak {:.1} MiB", mib(now.peak));
         if number == 0 {
             println!("; bar {:.0} MiB: {}", mib(BASE_KIB), kept(now.resident <= BASE_KIB));
         } else {
@@ -146,8 +147,11 @@ struct Controller {
     port: u16,
 }
 
+/// In KiB.
 struct Memory {
     resident: u64,
+    /// Pages of the program's file and its libraries, which replicas on a node share.
+    program: u64,
     peak: u64,
 }
 
@@ -180,7 +184,7 @@ impl Controller {
             let line = status.lines().find_map(|l| l.strip_prefix(name)).context("a line of /proc/PID/status")?;
             line.split_whitespace().next().and_then(|n| n.parse().ok()).context("a number of KiB")
         };
-        Ok(Memory { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
+        Ok(Memory { resident: field("VmRSS:")?, program: field("RssFile:")?, peak: field("VmHWM:")? })
     }
 
     /// Requests to the API server that the controller itself counted.
@@ -483,7 +487,7 @@ fn experiment(name: &str, target: &str) -> Value {
             "traffic": {"virtualService": "bookinfo", "routes": ["productpage"]},
             "criteria": {"objectives": [
                 {"metric": "istio/error-rate", "upperLimit": "1%"},
-                {"metric": "istio/latency-p95", "upperLimit": "250ms"}]},
+                {"metric": "istio/error-rate", "upperLimit": "2%"}]},
             "analysis": {"interval": "10s", "warmUp": "30s", "soak": "60s", "deadline": "1h"}
         }
     })
@@ -502,9 +506,7 @@ fn plan() -> reiter8::engine::Plan {
         cap: 50,
         capacity: None,
         wishes: vec![],
-        criteria: ["istio/error-rate", "istio/latency-p95"]
-            .map(|metric| Criterion { metric: metric.into(), limit: 0.01 })
-            .into(),
+        criteria: [0.01, 0.02].map(|limit| Criterion { metric: "istio/error-rate".into(), limit }).into(),
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,
@@ -534,9 +536,9 @@ fn progress(phase: Phase) -> Progress {
     for _ in 0..100 {
         test.update(&mut seen, Tally { requests: 517.0, bad: 1.0 }, true);
     }
-    let row = |metric: &str| Row {
-        metric: metric.into(),
-        limit: 0.01,
+    let row = |limit: f64| Row {
+        metric: "istio/error-rate".into(),
+        limit,
         requests: 51_700.0,
         bad: 100.0,
         low: 0.001_234_567,
@@ -587,11 +589,10 @@ fn progress(phase: Phase) -> Progress {
         decision: Some(Decision {
             outcome: Outcome::Promote,
             reason: Reason::Proven,
-            sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/latency-p95 at most 1 %"
-                .into(),
+            sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/error-rate at most 2 %".into(),
             at: ago(30),
             weight: 50,
-            rows: vec![row("istio/error-rate"), row("istio/latency-p95")],
+            rows: vec![row(0.01), row(0.02)],
             baseline_images: vec!["example.com/app:1".into()],
             candidate_images: vec!["example.com/app:2".into()],
         }),

@@ -9,11 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 
 use crate::telemetry::Metrics;
+
+/// What the registry writes. A scraper that takes it for the older format does not find the counters' types.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the controller still waits for before it is ready.
 #[derive(Clone, Default)]
@@ -54,7 +58,10 @@ pub async fn serve(
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(|State(s): State<Served>| async move { s.metrics.encode() }))
+        .route(
+            "/metrics",
+            get(|State(s): State<Served>| async move { ([(CONTENT_TYPE, OPEN_METRICS)], s.metrics.encode()) }),
+        )
         .with_state(Served { readiness, metrics });
     let served = axum::serve(listener, routes).with_graceful_shutdown(stop);
     Ok((bound, tokio::spawn(async move { served.await })))

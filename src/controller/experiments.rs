@@ -118,8 +118,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Lets those look again who wait for the target of an experiment that has ended or is gone. The store has the event
-/// already, so that they see the same.
+/// Lets the one look again whose turn it is when an experiment has ended or is gone: the oldest that waits for the same
+/// target, and those that may just be finding it taken. The store has the event already, so that they see the same.
 fn call_the_queue(
     experiments: &Experiments,
     event: &watcher::Event<DeserializeGuard<Experiment>>,
@@ -133,12 +133,18 @@ fn call_the_queue(
         watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
     };
     let Some(ended) = ended else { return };
-    for queued in
-        concerned(experiments, |e| e.spec.target == ended.spec.target && phase_of(e) == Some(Phase::Queued.as_str()))
-    {
+    let rivals = experiments.state();
+    let rivals = rivals.iter().filter(|g| g.0.as_ref().is_ok_and(|e| e.spec.target == ended.spec.target));
+    let (queued, others): (Vec<_>, Vec<_>) = rivals.partition(|g| phase(g) == Some(Phase::Queued.as_str()));
+    let next = queued.into_iter().min_by_key(|g| (g.creation_timestamp().map(|t| t.0), g.uid()));
+    for guard in next.into_iter().chain(others.into_iter().filter(|g| phase(g).is_none())) {
         // A controller that has stopped listens to nobody.
-        let _ = calls.unbounded_send(queued);
+        let _ = calls.unbounded_send(ObjectRef::from_obj(&**guard));
     }
+}
+
+fn phase(guard: &DeserializeGuard<Experiment>) -> Option<&str> {
+    guard.0.as_ref().ok().and_then(phase_of)
 }
 
 fn phase_of(experiment: &Experiment) -> Option<&str> {
