@@ -93,6 +93,7 @@ async fn every_scenario_ends_as_it_should() {
         ("retreat", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("blip", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("fixed-split", Some(Outcome::Discard), Some("Unprepared"), 0, true, 1),
+        ("unproven", Some(Outcome::Promote), Some("Unproven"), 0, true, 2),
         ("remote-outage", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");

@@ -96,7 +96,7 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
             "InvalidExperiment",
             "250ms",
         ),
-        ("/spec/traffic/mode", json!("Delegate"), "NotSupported", "InPlace"),
+        ("/spec/traffic/mode", json!("Delegate"), "NotADelegate", "hosts"),
         ("/spec/duration", json!({"intervalSeconds": 10}), "NotSupported", "spec.analysis.interval"),
         ("/spec/criteria/requestCount", json!("mine"), "NotSupported", "istio/request-count"),
         ("/spec/target", json!("elsewhere/productpage"), "InvalidExperiment", "shop/NAME"),
@@ -253,7 +253,7 @@ async fn standby(
         Ok::<_, anyhow::Error>(reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await?.text().await?)
     };
     let turns = |text: &str| {
-        let line = text.lines().find(|l| l.starts_with("reiter8_turn_seconds_count")).unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with("reiter8_reconcile_seconds_count")).unwrap_or_default();
         line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };
     anyhow::ensure!(turns(&metrics(first.port).await?) > 0, "the leader takes turns");

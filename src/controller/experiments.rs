@@ -4,13 +4,14 @@
 //! it, and takes turns until the engine wants to wait. It makes no choices about the experiment.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, PartialObjectMeta, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 use kube_runtime::controller::{Action, Config};
@@ -53,6 +54,7 @@ pub(super) async fn run(
     let wanted = predicates::generation;
     let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), watcher::Config::default())
         .default_backoff()
+        .modify(slim)
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(event) = event {
@@ -67,27 +69,40 @@ pub(super) async fn run(
             ),
             kube_runtime::PredicateConfig::default(),
         );
+    let shown = experiments.clone();
+    context.metrics.watch(move |show: &mut dyn FnMut(&Experiment)| {
+        for experiment in shown.state().iter().filter_map(|guard| guard.0.as_ref().ok()) {
+            show(experiment);
+        }
+    });
     let known = experiments.clone();
     tokio::spawn(async move {
         // The store wakes one waiter only, and the controller is one already: ask again instead.
         while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
         readiness.done("experiments");
     });
-    let virtual_services: Api<DynamicObject> = match namespace {
+    let virtual_services: Api<PartialObjectMeta<DynamicObject>> = match namespace {
         None => Api::all_with(client.clone(), &virtual_service()),
         Some(name) => Api::namespaced_with(client.clone(), name, &virtual_service()),
     };
     let (by_route, by_workload, by_repository) = (experiments.clone(), experiments.clone(), experiments.clone());
     let backoff = Arc::new(Backoff::default());
     let failed = Arc::clone(&backoff);
+    // Of these only names are needed, so nothing else is sent or read.
+    let routes = watcher(virtual_services, watcher::Config::default());
+    let workloads = watcher(watched::<PartialObjectMeta<Deployment>>(&client, namespace), watcher::Config::default());
+    let repositories =
+        watcher(watched::<PartialObjectMeta<Repository>>(&client, namespace), watcher::Config::default());
     Controller::for_stream(changed, experiments.clone())
-        .watches_with(virtual_services, virtual_service(), watcher::Config::default(), move |object| {
-            concerned(&by_route, |e| is_active(e) && references::uses_virtual_service(e, &object))
-        })
-        .watches(watched::<Deployment>(&client, namespace), watcher::Config::default(), move |object| {
+        .watches_stream_with(
+            routes.default_backoff().touched_objects(),
+            move |object| concerned(&by_route, |e| is_active(e) && references::uses_virtual_service(e, &object)),
+            virtual_service(),
+        )
+        .watches_stream(workloads.default_backoff().touched_objects(), move |object| {
             concerned(&by_workload, |e| is_active(e) && references::uses_workload(e, &object))
         })
-        .watches(watched::<Repository>(&client, namespace), watcher::Config::default(), move |object| {
+        .watches_stream(repositories.default_backoff().touched_objects(), move |object| {
             concerned(&by_repository, |e| is_active(e) && references::uses_repository(e, &object))
         })
         .reconcile_on(called)
@@ -95,7 +110,7 @@ pub(super) async fn run(
         .graceful_shutdown_on(stop)
         .run(
             move |object, context| reconcile(object, context, experiments.clone(), Arc::clone(&backoff)),
-            move |object, error, _| Action::requeue(failed.next(&object.name_any(), error.0.reason)),
+            move |object, error, _| Action::requeue(failed.next(&key(&object), error.0.reason)),
             context,
         )
         .for_each(|_| std::future::ready(()))
@@ -133,6 +148,35 @@ fn phase_of(experiment: &Experiment) -> Option<&str> {
 /// Whether changes around it matter to an experiment: not while it waits in the queue, nor after its end.
 fn is_active(experiment: &Experiment) -> bool {
     ![Some(Phase::Queued.as_str()), Some(Phase::Completed.as_str())].contains(&phase_of(experiment))
+}
+
+/// Takes away what nobody reads from the cache: every turn reads its experiment fresh.
+fn slim(guard: &mut DeserializeGuard<Experiment>) {
+    let Ok(experiment) = &mut guard.0 else { return };
+    let metadata = &mut experiment.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    // Written by every `kubectl apply`, as large as the object.
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    let Some(status) = &mut experiment.status else { return };
+    // Only what the metrics show, and what tells whether a target is free.
+    let before = mem::take(status);
+    status.phase = before.phase;
+    status.waiting_for = before.waiting_for;
+    status.weights = before.weights;
+    status.criteria = before.criteria;
+    status.gitops = before.gitops;
+    status.conditions = before.conditions;
+    if let Some(gitops) = &mut status.gitops {
+        gitops.preflight = None;
+    }
+}
+
+/// Namespace and name.
+fn key(object: &DeserializeGuard<Experiment>) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Experiments that a changed object concerns.
@@ -199,11 +243,10 @@ async fn reconcile(
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     let began = Instant::now();
     let result = Box::pin(one(&context, &experiments, &namespace, &name)).await;
-    context.metrics.turn(began.elapsed().as_secs_f64());
-    count(&context, &experiments);
+    context.metrics.reconciled(began.elapsed().as_secs_f64());
     match result {
         Ok(action) => {
-            backoff.worked(&name);
+            backoff.worked(&key(&object));
             Ok(action)
         }
         Err(error) => {
@@ -215,20 +258,6 @@ async fn reconcile(
             }
             Err(Unfinished(error))
         }
-    }
-}
-
-/// Notes how many experiments are in each phase.
-fn count(context: &Context, experiments: &Experiments) {
-    let mut phases: HashMap<String, usize> = super::PHASES.iter().map(|p| (p.as_str().to_owned(), 0)).collect();
-    for experiment in experiments.state().iter().filter_map(|g| g.0.as_ref().ok()) {
-        let phase = experiment.status.as_ref().and_then(|s| s.phase.clone());
-        if let Some(n) = phases.get_mut(phase.as_deref().unwrap_or("Queued")) {
-            *n += 1;
-        }
-    }
-    for (phase, n) in &phases {
-        context.metrics.experiments(phase, *n);
     }
 }
 
@@ -260,7 +289,7 @@ async fn one(
             return release(&api, &experiment).await;
         }
         Err(refusal) => {
-            ledger::refuse(&api, &context.recorder, &experiment, refusal.reason(), &refusal.to_string()).await?;
+            ledger::refuse(&api, context, &experiment, refusal.reason(), &refusal.to_string()).await?;
             // A reference that is missing may appear; what is written wrong changes only with the object.
             return Ok(if refusal.may_heal() {
                 Action::requeue(Duration::from_secs(5))
@@ -287,7 +316,7 @@ async fn one(
         write_back,
         contenders(experiments),
     );
-    let ledger = StatusLedger::new(api, &context.recorder, &resolved.plan, experiment);
+    let ledger = StatusLedger::new(api, context, &resolved.plan, experiment, progress.clone());
     turns(context, &live, &ledger, &resolved.plan, progress).await
 }
 
@@ -320,9 +349,6 @@ async fn take_turns(
         let Step { progress: next, effects, wake, .. } = turned?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
-        }
-        if let (None, Some(decision)) = (&progress.decision, &next.decision) {
-            context.metrics.outcome(decision.reason.as_str());
         }
         *progress = next;
         match wake {

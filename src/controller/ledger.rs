@@ -3,14 +3,16 @@
 //! A second replica, or this one after a pause, gets a conflict and performs nothing. Holds the newest object, so that
 //! several turns in a row need no further read.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
-use kube_runtime::events::{Event, EventType, Recorder};
+use kube_runtime::events::{Event, EventType};
 
-use super::status;
+use super::events::{self, Told};
+use super::{Context, status};
 use crate::api::{Experiment, ExperimentStatus};
 use crate::engine::{Notice, Plan, Progress, Unavailable};
 use crate::turn::Ledger;
@@ -21,35 +23,67 @@ const LONGEST_NOTE: usize = 1000;
 /// The status of one experiment.
 pub(super) struct StatusLedger<'a> {
     api: Api<Experiment>,
-    recorder: &'a Recorder,
+    context: &'a Context,
     plan: &'a Plan,
-    newest: Mutex<Experiment>,
+    newest: Mutex<Newest>,
+}
+
+/// What was committed last, and what people know of it.
+#[derive(Clone)]
+struct Newest {
+    experiment: Experiment,
+    progress: Progress,
+    told: Progress,
 }
 
 impl<'a> StatusLedger<'a> {
-    pub(super) fn new(api: Api<Experiment>, recorder: &'a Recorder, plan: &'a Plan, experiment: Experiment) -> Self {
-        Self { api, recorder, plan, newest: Mutex::new(experiment) }
+    /// The ledger of an experiment as it was read; `progress` is what its status remembers.
+    pub(super) fn new(
+        api: Api<Experiment>,
+        context: &'a Context,
+        plan: &'a Plan,
+        experiment: Experiment,
+        progress: Progress,
+    ) -> Self {
+        let newest = Newest { experiment, told: progress.clone(), progress };
+        Self { api, context, plan, newest: Mutex::new(newest) }
     }
 
-    fn newest(&self) -> Experiment {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn newest(&self) -> MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what a committed change says.
+    fn count(&self, before: &Progress, after: &Progress) {
+        let metrics = &self.context.metrics;
+        if let Some(decision) = events::verdict(before, after) {
+            metrics.outcome(decision.outcome, decision.reason);
+        }
+        metrics.repaired(after.repairs.count.saturating_sub(before.repairs.count));
     }
 }
 
 impl Ledger for StatusLedger<'_> {
     async fn commit(&self, progress: &Progress) -> Result<(), Unavailable> {
-        let mut experiment = self.newest();
+        let mut experiment = self.newest().experiment.clone();
         experiment.status = Some(status::of(&experiment, self.plan, progress, Timestamp::now()));
         let written = write(&self.api, &experiment).await?;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = written;
+        let mut newest = self.newest();
+        self.count(&newest.progress, progress);
+        newest.experiment = written;
+        newest.progress = progress.clone();
         Ok(())
     }
 
     async fn tell(&self, notices: &[Notice]) {
-        let reference = self.newest().object_ref(&());
-        for notice in notices {
-            tracing::info!(experiment = %self.newest().name_any(), reason = notice.reason, "{}", notice.message);
-            publish(self.recorder, &reference, notice).await;
+        let (reference, told) = {
+            let mut newest = self.newest();
+            let told = events::told(&newest.told, &newest.progress, notices);
+            newest.told = newest.progress.clone();
+            (newest.experiment.object_ref(&()), told)
+        };
+        for one in &told {
+            publish(self.context, &reference, one).await;
         }
     }
 }
@@ -67,7 +101,7 @@ async fn write(api: &Api<Experiment>, experiment: &Experiment) -> Result<Experim
 /// Writes the status of an experiment that cannot be carried out, if it says something new.
 pub(super) async fn refuse(
     api: &Api<Experiment>,
-    recorder: &Recorder,
+    context: &Context,
     experiment: &Experiment,
     reason: &'static str,
     message: &str,
@@ -77,29 +111,33 @@ pub(super) async fn refuse(
         return Ok(());
     }
     write(api, &Experiment { status: Some(status), ..experiment.clone() }).await?;
-    let notice = Notice { reason, message: message.to_owned(), warning: true };
-    publish(recorder, &experiment.object_ref(&()), &notice).await;
+    let told = Told { reason: reason.into(), message: message.to_owned(), warning: true };
+    publish(context, &experiment.object_ref(&()), &told).await;
     Ok(())
 }
 
-/// Publishes an Event; a cluster that refuses it loses a remark, nothing else.
-pub(super) async fn publish(
-    recorder: &Recorder,
-    reference: &k8s_openapi::api::core::v1::ObjectReference,
-    notice: &Notice,
-) {
-    let mut note = notice.message.clone();
+/// Logs, counts and publishes one Event; a cluster that refuses it loses a remark, nothing else.
+async fn publish(context: &Context, reference: &ObjectReference, told: &Told) {
+    let (reason, message) = (told.reason.as_ref(), &told.message);
+    let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());
+    if told.warning {
+        tracing::warn!(namespace, name, reason, "{message}");
+    } else {
+        tracing::info!(namespace, name, reason, "{message}");
+    }
+    context.metrics.event(reason);
+    let mut note = message.clone();
     while note.len() > LONGEST_NOTE {
         note.pop();
     }
     let event = Event {
-        type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-        reason: notice.reason.into(),
+        type_: if told.warning { EventType::Warning } else { EventType::Normal },
+        reason: reason.into(),
         note: Some(note),
         action: "Turn".into(),
         secondary: None,
     };
-    if let Err(error) = recorder.publish(&event, reference).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, reason = notice.reason, "failed to publish an Event");
+    if let Err(error) = context.recorder.publish(&event, reference).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, reason, "failed to publish an Event");
     }
 }

@@ -4,6 +4,7 @@
 //! [`ledger`] keeps progress, [`status`] says it to people, [`run`] owns the process. Choices about an experiment are
 //! the engine's.
 
+mod events;
 mod experiments;
 mod ledger;
 pub(crate) mod references;
@@ -22,20 +23,8 @@ use kube_runtime::events::{Recorder, Reporter};
 
 pub use refusal::Refusal;
 
-use crate::engine::Phase;
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;
-
-/// Every phase, for gauges that must not keep an old value.
-const PHASES: [Phase; 7] = [
-    Phase::Queued,
-    Phase::Preparing,
-    Phase::Shifting,
-    Phase::Deciding,
-    Phase::Promoting,
-    Phase::Discarding,
-    Phase::Completed,
-];
 
 /// What every turn needs.
 struct Context {

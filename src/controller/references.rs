@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DynamicObject;
 use kube::{Api, Client, Resource, ResourceExt};
 
 use super::resolve::Referred;
@@ -69,7 +68,7 @@ fn repository_name(experiment: &Experiment) -> Option<(String, String)> {
 }
 
 /// Whether an experiment shifts weights in this VirtualService.
-pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObject) -> bool {
+pub(super) fn uses_virtual_service(experiment: &Experiment, object: &impl ResourceExt) -> bool {
     let spec = &experiment.spec;
     let written = spec.traffic.as_ref().map(|t| t.virtual_service.as_str());
     // `name` or `namespace/name`; another namespace than the experiment's is refused.
@@ -81,7 +80,7 @@ pub(super) fn uses_virtual_service(experiment: &Experiment, object: &DynamicObje
         .filter(|r| r.kind.as_deref() == Some("VirtualService"))
         .filter_map(|r| r.name.as_deref());
     experiment.namespace() == object.namespace()
-        && named.into_iter().chain(referred).any(|name| Some(name) == object.metadata.name.as_deref())
+        && named.into_iter().chain(referred).any(|name| Some(name) == object.meta().name.as_deref())
 }
 
 /// Whether an experiment compares this workload.
@@ -95,8 +94,8 @@ pub(super) fn uses_workload(experiment: &Experiment, object: &impl Resource) -> 
 }
 
 /// Whether an experiment writes to this repository.
-pub(super) fn uses_repository(experiment: &Experiment, object: &Repository) -> bool {
-    repository_name(experiment) == object.namespace().zip(object.metadata.name.clone())
+pub(super) fn uses_repository(experiment: &Experiment, object: &impl ResourceExt) -> bool {
+    repository_name(experiment) == object.namespace().zip(object.meta().name.clone())
 }
 
 #[cfg(test)]
@@ -104,6 +103,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use kube::api::DynamicObject;
     use serde_json::{Value, json};
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kube::client::ClientBuilder;
 use kube::{Api, Client};
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tracing::info;
 use super::{Context, experiments};
 use crate::api::Experiment;
 use crate::server::{self, Readiness};
-use crate::telemetry::{self, LogFormat, Metrics};
+use crate::telemetry::{self, LogFormat, Metrics, TimedKubernetes};
 
 /// Name of the Lease of the controllers among themselves.
 const LEASE: &str = "reiter8-controller";
@@ -72,7 +73,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on {} (--listen)", args.listen))?;
     info!(%address, version = env!("CARGO_PKG_VERSION"), "serving /healthz, /readyz and /metrics");
-    let client = Client::try_default().await.context("failed to find a cluster: set KUBECONFIG, or run in one")?;
+    let client = connect().await.context("failed to find a cluster: set KUBECONFIG, or run in one")?;
     let watched = super::watched(&client, args.watch_namespace.as_deref());
     tokio::select! {
         served = await_resources(watched, &readiness) => served,
@@ -80,6 +81,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
     lead(args, client, readiness, metrics, stopped).await?;
     serving.await.context("failed to stop the server")?.context("failed to serve")
+}
+
+/// A client of the cluster that this program runs in, or that KUBECONFIG names; its requests are measured.
+async fn connect() -> anyhow::Result<Client> {
+    let config = kube::Config::infer().await?;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&TimedKubernetes).build())
 }
 
 /// Holds the lease around the controller.
@@ -107,6 +114,7 @@ async fn lead(
         () = told(stopped.clone()) => return Ok(()),
     }
     info!(identity, "leading");
+    metrics.lead();
     let context = Arc::new(Context::new(client, &args, metrics)?);
     let reconciling = tokio::spawn(experiments::run(context, readiness, told(stopped.clone())));
     let lost = async {

@@ -179,9 +179,7 @@ impl<'a> Turn<'a> {
             None if self.plan.gitops.is_some() && self.progress.preflight.is_none() => return,
             None => {}
         }
-        let Ok(()) = self.clear(self.seen.routes.as_ref()).and_then(|()| self.clear(self.seen.subsets.as_ref())) else {
-            return;
-        };
+        let Ok(()) = self.clear(self.seen.routes.as_ref()) else { return };
         for (version, workload) in
             [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
         {
@@ -189,6 +187,7 @@ impl<'a> Turn<'a> {
                 return self.not_ready(version, workload);
             }
         }
+        let Ok(()) = self.clear(self.seen.subsets.as_ref()) else { return };
         match &self.seen.sync {
             Some(Ok(Synced::Yes)) => {}
             Some(Ok(Synced::No(what))) => {

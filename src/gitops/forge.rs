@@ -15,6 +15,7 @@ pub use github::GitHub;
 pub use local::{LocalForge, LocalPull};
 
 use super::tree::CommitId;
+use crate::telemetry::{self, Provider};
 
 /// A forge that is in use.
 #[derive(Debug, Clone)]
@@ -168,56 +169,74 @@ impl ForgeError {
 impl Forge {
     /// The request from `head` into `base`, whatever its state; an open one before others, then the newest.
     pub async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.find(head, base).await,
-            Self::GitHub(forge) => forge.find(head, base).await,
-            Self::Local(forge) => forge.find(head, base),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.find(head, base).await,
+                Self::GitHub(forge) => forge.find(head, base).await,
+                Self::Local(forge) => forge.find(head, base),
+            }
+        })
+        .await
     }
 
     /// The request with this number.
     pub async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.get(number).await,
-            Self::GitHub(forge) => forge.get(number).await,
-            Self::Local(forge) => forge.get(number),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.get(number).await,
+                Self::GitHub(forge) => forge.get(number).await,
+                Self::Local(forge) => forge.get(number),
+            }
+        })
+        .await
     }
 
     /// Opens a request, or returns the open one that exists for the same branches.
     pub async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.open(new).await,
-            Self::GitHub(forge) => forge.open(new).await,
-            Self::Local(forge) => forge.open(new),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.open(new).await,
+                Self::GitHub(forge) => forge.open(new).await,
+                Self::Local(forge) => forge.open(new),
+            }
+        })
+        .await
     }
 
     /// Replaces title and body.
     pub async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.update_text(number, title, body).await,
-            Self::GitHub(forge) => forge.update_text(number, title, body).await,
-            Self::Local(forge) => forge.update_text(number, title, body),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.update_text(number, title, body).await,
+                Self::GitHub(forge) => forge.update_text(number, title, body).await,
+                Self::Local(forge) => forge.update_text(number, title, body),
+            }
+        })
+        .await
     }
 
     /// Adds a comment.
     pub async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.comment(number, body).await,
-            Self::GitHub(forge) => forge.comment(number, body).await,
-            Self::Local(forge) => forge.comment(number, body),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.comment(number, body).await,
+                Self::GitHub(forge) => forge.comment(number, body).await,
+                Self::Local(forge) => forge.comment(number, body),
+            }
+        })
+        .await
     }
 
     /// Closes a request without merging it; one that is closed already stays so.
     pub async fn close(&self, number: u64) -> Result<(), ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.close(number).await,
-            Self::GitHub(forge) => forge.close(number).await,
-            Self::Local(forge) => forge.close(number),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.close(number).await,
+                Self::GitHub(forge) => forge.close(number).await,
+                Self::Local(forge) => forge.close(number),
+            }
+        })
+        .await
     }
 
     /// Adds labels and asks for reviews; what is there already stays. What the forge did not take comes back, a line each: a request
@@ -233,12 +252,20 @@ impl Forge {
 
     /// What the credential may do. Of a fine-grained GitHub token it is what its user may do, which can be more.
     pub async fn permissions(&self) -> Result<Permissions, ForgeError> {
-        match self {
-            Self::Gitea(forge) => forge.permissions().await,
-            Self::GitHub(forge) => forge.permissions().await,
-            Self::Local(_) => Ok(Permissions { can_push: true, can_pull: true }),
-        }
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.permissions().await,
+                Self::GitHub(forge) => forge.permissions().await,
+                Self::Local(_) => Ok(Permissions { can_push: true, can_pull: true }),
+            }
+        })
+        .await
     }
+}
+
+/// Measures an operation and counts its failure.
+async fn watched<T>(operation: impl Future<Output = Result<T, ForgeError>>) -> Result<T, ForgeError> {
+    telemetry::timed(Provider::Forge, ForgeError::reason, operation).await
 }
 
 /// The labels that a request was to get and does not have. Case does not count at the forges.

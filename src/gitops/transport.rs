@@ -16,6 +16,8 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{StatusCode, Url, header};
 
+use crate::telemetry::{Provider, Timer};
+
 /// The private scheme under which libgit2 finds this transport.
 const SCHEME: &str = "reiter8";
 /// Longest wait for a TCP and TLS connection.
@@ -178,18 +180,10 @@ impl Endpoint {
             Some(token) => request.basic_auth("x-access-token", Some(token.expose())),
             None => request,
         };
-        let response = request.send().map_err(|error| self.fail(unreachable_server(&error)))?;
-        match refusal(&response) {
-            Some(failure) => Err(self.fail(failure)),
-            None if response
-                .headers()
-                .get(header::CONTENT_TYPE)
-                .is_none_or(|kind| kind.as_bytes() != accept.as_bytes()) =>
-            {
-                Err(self.fail(Failure::ProviderUnavailable { message: "the answer is not git's".to_owned() }))
-            }
-            None => Ok(response),
-        }
+        let timer = Timer::start(Provider::Git);
+        let answer = request.send().map_err(|error| unreachable_server(&error)).and_then(|r| accepted(r, accept));
+        timer.stop(answer.as_ref().err().map(Failure::reason));
+        answer.map_err(|failure| self.fail(failure))
     }
 
     fn receive(&self, response: &mut Response, buffer: &mut [u8]) -> io::Result<usize> {
@@ -219,6 +213,16 @@ fn unreachable_server(error: &reqwest::Error) -> Failure {
     }
     let message = if error.is_connect() { "no connection" } else { "the exchange failed" };
     Failure::ProviderUnavailable { message: message.to_owned() }
+}
+
+/// The answer, if it is of the kind that was asked for.
+fn accepted(response: Response, kind: &str) -> Result<Response, Failure> {
+    if let Some(failure) = refusal(&response) {
+        return Err(failure);
+    }
+    let right = response.headers().get(header::CONTENT_TYPE).is_some_and(|k| k.as_bytes() == kind.as_bytes());
+    let stranger = || Failure::ProviderUnavailable { message: "the answer is not git's".to_owned() };
+    right.then_some(response).ok_or_else(stranger)
 }
 
 fn refusal(response: &Response) -> Option<Failure> {

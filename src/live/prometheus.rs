@@ -16,6 +16,7 @@ use super::binding::ShareQuery;
 use super::query::{SelectorError, Values, Versions};
 use crate::engine::judge::{Tally, counter_delta};
 use crate::engine::{Pair, Seen, Unavailable, Window};
+use crate::telemetry::{self, Provider};
 
 /// How old a sample may be to count as a series' value: Prometheus' own notion of staleness.
 const LOOKBACK: &str = "5m";
@@ -207,7 +208,7 @@ impl Prometheus {
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
         let (from, to) = (window.from.as_second(), window.to.as_second());
         let request = self.client.query_range(&query, from, to, step);
-        let data = self.answer(request.post_raw().await, &query).await?;
+        let data = watched(async { answer(request.post_raw().await, &query).await }).await?;
         let Data::Matrix(series) = data.data() else { return Err(unexpected()) };
         let mut grown: BTreeMap<i64, f64> = BTreeMap::new();
         for one in bounded(series, &query)? {
@@ -229,39 +230,40 @@ impl Prometheus {
     async fn instant(&self, query: &str, at: Timestamp) -> Seen<BTreeMap<Labels, f64>> {
         let seconds = format!("{:.3}", at.as_millisecond() as f64 / 1000.0);
         let request = self.client.query(query).query("time", seconds);
-        let data = self.answer(request.post_raw().await, query).await?;
+        let data = watched(async { answer(request.post_raw().await, query).await }).await?;
         let Data::Vector(series) = data.data() else { return Err(unexpected()) };
         Ok(bounded(series, query)?.iter().map(|s| (labels(s.metric()), s.sample().value())).collect())
     }
+}
 
-    /// Reads an answer, no larger than it may be.
-    async fn answer(
-        &self,
-        sent: Result<reqwest::Response, prometheus_http_query::Error>,
-        query: &str,
-    ) -> Seen<PromqlResult> {
-        let mut response = sent.map_err(|error| {
-            Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error)))
-        })?;
-        let status = response.status();
-        let mut body = vec![];
-        while let Some(chunk) = response.chunk().await.map_err(|e| {
-            Unavailable::new("MetricsUnavailable", format!("failed to read Prometheus' answer: {}", chain(&e)))
-        })? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MOST_BYTES {
-                return Err(Unavailable::new(
-                    "TooManySeries",
-                    format!("the answer is larger than {MOST_BYTES} bytes; narrow the selector in `{query}`"),
-                ));
-            }
+/// Measures a query and counts its failure.
+async fn watched<T>(query: impl Future<Output = Seen<T>>) -> Seen<T> {
+    telemetry::timed(Provider::Prometheus, |u: &Unavailable| u.reason, query).await
+}
+
+/// Reads an answer, no larger than it may be.
+async fn answer(sent: Result<reqwest::Response, prometheus_http_query::Error>, query: &str) -> Seen<PromqlResult> {
+    let mut response = sent.map_err(|error| {
+        Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error)))
+    })?;
+    let status = response.status();
+    let mut body = vec![];
+    while let Some(chunk) = response.chunk().await.map_err(|e| {
+        Unavailable::new("MetricsUnavailable", format!("failed to read Prometheus' answer: {}", chain(&e)))
+    })? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MOST_BYTES {
+            return Err(Unavailable::new(
+                "TooManySeries",
+                format!("the answer is larger than {MOST_BYTES} bytes; narrow the selector in `{query}`"),
+            ));
         }
-        let answer = serde_json::from_slice::<Answer>(&body);
-        if !status.is_success() {
-            return Err(refused(status, &answer.unwrap_or_default(), query));
-        }
-        answer.ok().and_then(|a| a.data).ok_or_else(unexpected)
     }
+    let answer = serde_json::from_slice::<Answer>(&body);
+    if !status.is_success() {
+        return Err(refused(status, &answer.unwrap_or_default(), query));
+    }
+    answer.ok().and_then(|a| a.data).ok_or_else(unexpected)
 }
 
 /// What Prometheus answers, also when it refuses.
