@@ -115,10 +115,10 @@ fn stop(stack: &Stack, name: &str) -> anyhow::Result<Process> {
 async fn outages(stack: &Stack) -> anyhow::Result<()> {
     let blind = Scene::open(stack, "e", "blind", RPS).await?;
     // The step's time is over in the middle of the outage: the weight must not rise on no evidence.
-    blind.trial.submit(&blind.trial.change(NAME).steps(&[(10, 3), (30, 100), (50, 0)])).await?;
+    blind.trial.submit(&blind.trial.change(NAME).quick().steps(&[(10, 3), (30, 100), (50, 0)])).await?;
     blind.weight(30, LONG).await?;
-    let proven = Scene::open(stack, "k", "proven", 2 * RPS).await?;
-    proven.trial.submit(&proven.trial.change(NAME).steps(&[(20, 3), (50, 0)])).await?;
+    let proven = Scene::open(stack, "k", "proven", RPS).await?;
+    proven.trial.submit(&proven.trial.change(NAME).quick().steps(&[(20, 3), (50, 0)])).await?;
     proven.state("its final weight", LONG, |s| s.phase() == "Deciding").await?;
     let gitea = stop(stack, "gitea")?;
     let since = Instant::now();

@@ -17,7 +17,7 @@ use stack::scene::{LONG, SHORT, Scene, play};
 use stack::trial::{APP, NAME, Stack, Trial};
 
 /// Requests per second of each scenario.
-const RPS: u32 = 50;
+const RPS: u32 = 30;
 /// The product's promise for an edit of its routes by somebody else.
 const REPAIRED: Duration = Duration::from_secs(2);
 
@@ -26,7 +26,7 @@ const REPAIRED: Duration = Duration::from_secs(2);
 /// what else was edited stays.
 async fn edited(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "d", "edited", RPS).await?;
-    let change = scene.trial.change(NAME).steps(&[(10, 25), (30, 5), (50, 0)]);
+    let change = scene.trial.change(NAME).quick().steps(&[(10, 25), (30, 5), (50, 0)]);
     scene.trial.submit(&change).await?;
     scene.weight(10, LONG).await?;
     let mut repairs = vec![];
@@ -98,9 +98,9 @@ async fn timeout(scene: &Scene<'_>, wanted: &str) -> anyhow::Result<()> {
 async fn superseded(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "g", "superseded", RPS).await?;
     let ramp = [(10, 3), (30, 60), (50, 0)];
-    scene.trial.submit(&scene.trial.change(NAME).steps(&ramp)).await?;
+    scene.trial.submit(&scene.trial.change(NAME).quick().steps(&ramp)).await?;
     scene.weight(30, LONG).await?;
-    let newer = scene.trial.change("productpage-b2c4d").steps(&[(20, 3), (50, 0)]);
+    let newer = scene.trial.change("productpage-b2c4d").quick().steps(&[(20, 3), (50, 0)]);
     let newer = newer.candidate("productpage:v2", "productpage:v3").candidate("value: v2", "value: v3");
     scene.trial.submit(&newer).await?;
     scene
@@ -127,7 +127,7 @@ async fn superseded(stack: &Stack) -> anyhow::Result<()> {
 /// (h): `git revert` of the commit that started the experiment, in mid-ramp.
 async fn reverted(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "h", "reverted", RPS).await?;
-    scene.trial.submit(&scene.trial.change(NAME).steps(&[(10, 3), (40, 120), (50, 0)])).await?;
+    scene.trial.submit(&scene.trial.change(NAME).quick().steps(&[(10, 3), (40, 120), (50, 0)])).await?;
     scene.weight(40, LONG).await?;
     // Some traffic at that weight, so that there is something to lose.
     scene
@@ -150,7 +150,7 @@ async fn reverted(stack: &Stack) -> anyhow::Result<()> {
 /// (i): a reviewer closes the promote request: baseline at once, then a clean-up request.
 async fn rejected(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "i", "rejected", RPS).await?;
-    scene.trial.submit(&scene.trial.change(NAME).steps(&[(20, 3), (50, 0)])).await?;
+    scene.trial.submit(&scene.trial.change(NAME).quick().steps(&[(20, 3), (50, 0)])).await?;
     let number = scene.trial.open_request("promote", LONG).await?;
     scene.state("the wait for a review", SHORT, |s| s.message().starts_with("WaitingForReview")).await?;
     scene.say("the promote request waits for its review");
@@ -172,7 +172,7 @@ async fn rejected(stack: &Stack) -> anyhow::Result<()> {
 /// (j): the candidate turns bad while its promote request waits: baseline at once, the request closed, a clean-up.
 async fn turned_bad(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "j", "guarded", RPS).await?;
-    scene.trial.submit(&scene.trial.change(NAME).steps(&[(20, 3), (50, 0)])).await?;
+    scene.trial.submit(&scene.trial.change(NAME).quick().steps(&[(20, 3), (50, 0)])).await?;
     let number = scene.trial.open_request("promote", LONG).await?;
     scene.state("the wait for a review", SHORT, |s| s.message().starts_with("WaitingForReview")).await?;
     scene.say("the promote request waits for its review");
@@ -194,13 +194,13 @@ async fn turned_bad(stack: &Stack) -> anyhow::Result<()> {
     scene.unchanged().await?;
     scene.requests(2).await?;
     // Three of ten of half of the traffic, for as long as samples, an interval and noticing take.
-    scene.close(u64::from(RPS) * 3).await
+    scene.close(u64::from(RPS) * 5).await
 }
 
 /// (l): a good candidate with its weights in a delegate that Argo CD leaves alone, from start to end.
 async fn delegated(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::on(Trial::routed(stack, "delegated", true).await?, "l", RPS).await?;
-    let change = scene.trial.change(NAME).steps(&[(10, 3), (30, 3), (50, 0)]);
+    let change = scene.trial.change(NAME).quick().steps(&[(10, 3), (30, 3), (50, 0)]);
     let ours = "virtualService: bookinfo, routes: [productpage],";
     scene.trial.submit(&change.experiment(ours, "virtualService: productpage-split, mode: Delegate,")).await?;
     scene.merge("promote", LONG).await?;
@@ -218,7 +218,7 @@ async fn delegated(stack: &Stack) -> anyhow::Result<()> {
 /// person resumes; then the experiment goes on and ends.
 async fn overridden(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "o", "overridden", RPS).await?;
-    scene.trial.submit(&scene.trial.change(NAME).steps(&[(10, 3), (40, 20), (50, 0)])).await?;
+    scene.trial.submit(&scene.trial.change(NAME).quick().steps(&[(10, 3), (40, 20), (50, 0)])).await?;
     scene.weight(40, LONG).await?;
     let patch = r#"[{"op":"replace","path":"/spec/http/0/route/0/weight","value":100},
                     {"op":"replace","path":"/spec/http/0/route/1/weight","value":0}]"#;
