@@ -1,6 +1,8 @@
 //! `reiter8 crds`: prints the definitions of the three kinds, or writes them to a directory.
 //!
-//! The committed files in `crds/` are exactly what this writes; a test compares them.
+//! The committed files in `crds/` and `docs/api.md` are exactly what this writes; tests compare them.
+
+mod markdown;
 
 use std::{
     io::{self, Write},
@@ -43,17 +45,37 @@ pub struct Crds {
     /// Write one file for each kind into this directory instead of printing all to standard output.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// What is printed: the definitions for a cluster, or their reference for people.
+    #[arg(long, value_enum, default_value_t = Format::Yaml, conflicts_with = "dir")]
+    format: Format,
+}
+
+/// Form of the definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The manifests.
+    Yaml,
+    /// One document with a table for each kind.
+    Markdown,
 }
 
 impl Crds {
     /// Runs the command.
     pub fn run(&self) -> Result<(), CrdsError> {
+        if self.format == Format::Markdown {
+            return io::stdout().lock().write_all(reference().as_bytes()).map_err(CrdsError::Print);
+        }
         let documents = documents()?;
         match &self.dir {
             Some(dir) => write_files(dir, &documents),
             None => print(&documents).map_err(CrdsError::Print),
         }
     }
+}
+
+/// The reference of the three kinds, as Markdown.
+pub fn reference() -> String {
+    markdown::document(&api::definitions())
 }
 
 /// Each definition as (file name, YAML).
