@@ -78,7 +78,7 @@ fn kind(field: &JSONSchemaProps) -> String {
         (Some("string"), _) if duration => "duration".to_owned(),
         (Some("array"), Some(JSONSchemaPropsOrArray::Schema(items))) => format!("list of {}", kind(items)),
         (Some(word), _) => word.to_owned(),
-        (None, _) if field.pattern.is_some() => "quantity".to_owned(),
+        (None, _) if field.pattern.as_ref().is_some_and(|p| p.starts_with("^[+-]?[0-9]")) => "quantity".to_owned(),
         (None, _) => "any".to_owned(),
     };
     match (field.minimum, field.maximum) {
