@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use reiter8::gitops::edit::{
-    EditError, Edited, File, Path, Selector, Value, copy_subtree, remove_list_item, set_scalar,
+    EditError, Edited, File, Path, Selector, Value, copy_subtree, put, remove, set_scalar,
 };
 use reiter8::gitops::promote::{Fields, Promotion, Side, Workload, promote};
 
@@ -125,8 +125,13 @@ fn what_cannot_be_edited_safely_is_refused_by_name() {
     assert_eq!(File::parse(nested.as_bytes()).unwrap_err().reason(), "FileTooDeep");
 }
 
+fn without(body: &str, path: &str) -> Result<Edited, EditError> {
+    let text = document(body);
+    remove(&File::parse(text.as_bytes())?, &Selector::new("D", "x", path)?)
+}
+
 #[test]
-fn removing_an_item_takes_its_lines_only() {
+fn removing_takes_its_own_lines_only() {
     let cases = [
         ("r:\n- a\n# about b\n- b # two\n- c\nz: 1\n", "r[1]", vec!["-- b # two\\n"]),
         (
@@ -135,25 +140,61 @@ fn removing_an_item_takes_its_lines_only() {
             vec!["-  - name: p\\n", "-    v: |\\n", "-      x\\n"],
         ),
         ("r:\r\n- a\r\n- b\r\n", "r[0]", vec!["-- a\\r\\n"]),
-        ("r:\n- a\n- b", "r[1]", vec!["-- b"]),
         ("r:\n- a # last\nz: 1\n", "r[0]", vec!["-r:\\n", "-- a # last\\n", "+r: []\\n"]),
+        // Without a line's end behind the last line there is none afterwards.
+        ("r:\n- a\n- b", "r[1]", vec!["-- a\\n", "-- b", "+- a"]),
+        // Entries of mappings.
+        ("a: 1 # one\n# note\nb: {c: d}\nz: 1\n", "b", vec!["-b: {c: d}\\n"]),
+        ("s:\n  a:\n    b: |\n      x\n  c: 1\n", "s.a", vec!["-  a:\\n", "-    b: |\\n", "-      x\\n"]),
+        ("s:\n- a: 1 # one\n  b: 2\n", "s[0].a", vec!["-- a: 1 # one\\n", "-  b: 2\\n", "+- b: 2\\n"]),
+        ("s: # kept\n  a: 1 # last\nz: 1\n", "s.a", vec!["-s: # kept\\n", "-  a: 1 # last\\n", "+s: {} # kept\\n"]),
+        // In flow style one comma goes along.
+        ("r: [a, 'b', c] # l\n", "r[1]", vec!["-r: [a, \\'b\\', c] # l\\n", "+r: [a, c] # l\\n"]),
+        ("r: [ a, b ] # l\n", "r[1]", vec!["-r: [ a, b ] # l\\n", "+r: [ a ] # l\\n"]),
+        ("r: [ a ] # l\n", "r[0]", vec!["-r: [ a ] # l\\n", "+r: [] # l\\n"]),
+        ("r: {a: 1, \"b\": [2, 3]}\n", "r.b", vec!["-r: {a: 1, \\\"b\\\": [2, 3]}\\n", "+r: {a: 1}\\n"]),
+        ("r: {a: {c: d}}\n", "r.a", vec!["-r: {a: {c: d}}\\n", "+r: {}\\n"]),
     ];
     for (body, path, wanted) in cases {
-        let text = document(body);
-        let edited = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap())
-            .unwrap_or_else(|error| panic!("{body:?}: {error}"));
-        assert_eq!(diff(&text, &edited.text), wanted);
+        let edited = without(body, path).unwrap_or_else(|error| panic!("{body:?}: {error}"));
+        assert_eq!(diff(&document(body), &edited.text), wanted, "{body:?}");
+        assert_eq!((edited.changes.len(), &edited.changes[0].after), (1, &None));
     }
     for (body, path, reason) in [
-        ("r: [a, b]\n", "r[0]", "UnsupportedYaml"),
         ("r:\n- - a\n  - b\n", "r[0][0]", "UnsupportedYaml"),
         ("r:\n- a\n", "r[3]", "PathNotFound"),
+        ("r: a\n", "r.b", "PathNotFound"),
         ("r:\n- &a b\n- *a\n", "r[0]", "AliasInvolved"),
+        ("r: &a {b: c}\nz: *a\n", "r.b", "AliasInvolved"),
+        ("r: [a, # one\n  b]\n", "r[0]", "UnsupportedYaml"),
+        ("r:\n- a: 1\n", "r[0].a", "UnsupportedYaml"),
     ] {
+        assert_eq!(without(body, path).unwrap_err().reason(), reason, "{body:?}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_put_with_what_leads_to_it() {
+    let set = |body: &str, path: &str, value: serde_json::Value| {
         let text = document(body);
-        let refused = remove_list_item(&File::parse(text.as_bytes()).unwrap(), &Selector::new("D", "x", path).unwrap())
-            .unwrap_err();
-        assert_eq!(refused.reason(), reason, "{body:?}");
+        put(&File::parse(text.as_bytes())?, &Selector::new("D", "x", path)?, &Value::from_json(&value))
+            .map(|edited| edited.text.strip_prefix(&document("")).unwrap().to_owned())
+    };
+    let cases = [
+        ("a: 1\n", "b.c.d", serde_json::json!("x"), "a: 1\nb: {c: {d: x}}\n"),
+        ("s:\n  a: 1 # one\n# next\nz: 1\n", "s.b", serde_json::json!("1.20"), "s:\n  a: 1 # one\n  b: \"1.20\"\n# next\nz: 1\n"),
+        ("s: {a: 0x1F}\n", "s.b", serde_json::json!(true), "s: {a: 0x1F, b: true}\n"),
+        ("s:\nz: 1\n", "s.b", serde_json::json!(2), "s: {b: 2}\nz: 1\n"),
+        ("l:\n- name: p # first\n- name: q\n", "l[name=p].v", serde_json::json!("x"), "l:\n- name: p # first\n  v: x\n- name: q\n"),
+        ("r:\n  # all\n  - a # one\n", "r", serde_json::json!(["a", "b.yaml"]), "r:\n  # all\n  - a # one\n  - b.yaml\n"),
+        ("r: [a] # l\n", "r", serde_json::json!(["a", "b"]), "r: [a, b] # l\n"),
+        ("r: 'a' # l\n", "r", serde_json::json!("b"), "r: 'b' # l\n"),
+    ];
+    for (body, path, value, wanted) in cases {
+        assert_eq!(set(body, path, value).unwrap_or_else(|error| panic!("{body:?}: {error}")), wanted);
+    }
+    for (body, path) in [("a: 1\n", "a.b"), ("l: []\n", "l[0].a"), ("l: [{name: a}]\n", "l[name=b].v")] {
+        assert_eq!(set(body, path, serde_json::json!("x")).unwrap_err().reason(), "PathNotFound", "{body:?}");
     }
 }
 

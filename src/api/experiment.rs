@@ -6,6 +6,7 @@
 
 mod analysis;
 mod criteria;
+mod edits;
 mod gitops;
 mod legacy;
 mod status;
@@ -17,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use analysis::{Analysis, OnUndecided};
 pub use criteria::{Criteria, Objective, Relative};
+pub use edits::{
+    CopyEdit, DocumentRef, Edit, Edits, HelmBlockEdit, KustomizeImageEdit, Leaf, ManifestRef, OnMissing, RemoveKeyEdit,
+    RemoveListItemEdit, SetEdit, SetMarkedEdit, SpotRef,
+};
 pub use gitops::{
     AutoMerge, GitOps, Handover, Layout, NamedFields, Promote, PromoteFields, PullRequest, WeightsWhileWaiting,
 };

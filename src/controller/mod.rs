@@ -6,6 +6,7 @@
 
 mod events;
 mod experiments;
+mod layout;
 mod ledger;
 pub(crate) mod references;
 mod refusal;

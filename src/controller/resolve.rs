@@ -9,16 +9,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::layout::{Sides, fields, layout};
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, Objective, PromoteFields};
+use crate::api::experiment::{self as spec, Handover, Objective};
 use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
 use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
-use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
-use crate::gitops::promote::{Fields, Workload};
+use crate::gitops::promote::Workload;
 use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
@@ -269,9 +269,6 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
     if gitops.handover() != Handover::TwoPullRequests {
         return Err(unsupported("spec.gitops.handover", "write `TwoPullRequests`"));
     }
-    if gitops.layout() != Layout::Flat {
-        return Err(unsupported("spec.gitops.layout", "write `Flat`"));
-    }
     let repository = referred.repository.as_ref().ok_or_else(|| Refusal::Missing {
         field: "spec.gitops.repository",
         kind: "Repository",
@@ -296,24 +293,21 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         kind: "Deployment".into(),
         name: v.and_then(|v| v.workload.as_ref()).map(|w| w.name.clone()).unwrap_or_default(),
     };
+    let (baseline, candidate) = (workload(Some(&info.baseline)), workload(info.candidates.first()));
+    let sides = Sides { baseline: &baseline, candidate: &candidate, from: &gitops.promote.from };
     Ok(WriteTarget {
         repository: repository.spec.clone(),
         spec: Spec {
             path: gitops.path.clone(),
+            layout: layout(gitops, &sides)?,
             from: gitops.promote.from.clone(),
             to: gitops.promote.to.clone(),
-            fields: match gitops.promote.fields() {
-                PromoteFields::Named(NamedFields::Template) => Fields::Template,
-                PromoteFields::Named(NamedFields::Images) => Fields::Images,
-                PromoteFields::Paths(paths) => {
-                    Fields::Paths(paths.iter().map(|p| field_path(p)).collect::<Result<_, _>>()?)
-                }
-            },
+            fields: fields(gitops.promote.fields(), "spec.gitops.promote.fields[]")?,
             remove: gitops.remove.clone(),
             namespace,
             name: experiment.name_any(),
-            baseline: workload(Some(&info.baseline)),
-            candidate: workload(info.candidates.first()),
+            baseline,
+            candidate,
             subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
             expected: BTreeMap::new(),
         },
@@ -322,11 +316,6 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             reviewers: request.reviewers.clone(),
         }),
     })
-}
-
-fn field_path(text: &str) -> Result<FieldPath, Refusal> {
-    text.parse()
-        .map_err(|e: EditError| Refusal::Invalid { field: "spec.gitops.promote.fields[]", problem: e.to_string() })
 }
 
 fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal> {

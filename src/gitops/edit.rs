@@ -3,24 +3,37 @@
 //! An edit changes the bytes of its target and nothing else: comments, quotes, line endings and other documents stay. Places are
 //! found with one parser (`node`), and every result is read again with another one (`verify`) and compared with what the edit
 //! was to mean; a difference anywhere is [`EditError::Disagreement`] and nothing is written. What cannot be edited safely (anchors,
-//! templates, duplicate keys, tabs, tags) is refused by name. Pure: text in, text out. Callers: [`super::promote`], [`super::plan`].
+//! templates, duplicate keys, tabs, tags) is refused by name. Pure: text in, text out.
+//!
+//! The whole interface: [`File::parse`] reads and refuses, [`Selector`] names a place, and four functions change it. [`set_scalar`]
+//! sets a leaf that exists, [`put`] sets or inserts anything, [`copy_subtree`] makes one place mean what another means, [`remove`] takes
+//! an entry or item away. Each gives an [`Edited`]: the new text and what is different in it, which is nothing when the edit was
+//! done before. Callers: [`super::promote`], [`super::layout`], [`crate::start`].
+//!
+//! Limits, so that a hostile file costs little: [`MAX_BYTES`], [`MAX_DEPTH`], [`MAX_NODES`], [`MAX_WIDTH`].
 
 mod error;
 mod kept;
+mod mark;
 mod merge;
 mod node;
 mod pairing;
 mod path;
+mod put;
+mod remove;
 mod splice;
 mod value;
 mod verify;
 
 pub use error::EditError;
 pub(super) use kept::Kept;
+pub use mark::Marked;
 use merge::Merge;
 use node::{Kind, Node, Site};
 pub use path::{Path, Segment};
-use splice::{Splice, apply, dash, line_start, lines_end, scalar};
+pub use put::put;
+pub use remove::remove;
+use splice::{Splice, apply, scalar};
 pub use value::Value;
 
 /// Largest file that is edited, in bytes: a manifest is a few KiB, and both parsers are linear in this.
@@ -29,6 +42,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const MAX_DEPTH: usize = 64;
 /// Most nodes of a file, so that a small file cannot become a large tree.
 pub const MAX_NODES: usize = 100_000;
+
+/// Most entries of one mapping and items of one sequence: they are looked up one by one.
+pub const MAX_WIDTH: usize = 4096;
 
 /// A field that an edit changed.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -50,13 +66,27 @@ pub struct Edited {
     pub changes: Vec<FieldChange>,
 }
 
-/// A place in a file: a document, chosen by its kind and name, and a path in it.
+/// A document of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Document {
+    /// The one of this `kind` and `metadata.name`.
+    Named {
+        /// Its `kind`.
+        kind: String,
+        /// Its `metadata.name`.
+        name: String,
+    },
+    /// The only one of its file, such as a kustomization or the values of a chart.
+    Only,
+    /// By its position among those that have content, from 0.
+    At(usize),
+}
+
+/// A place in a file: a document and a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
-    /// The document's `kind`.
-    pub kind: String,
-    /// The document's `metadata.name`.
-    pub name: String,
+    /// The document.
+    pub document: Document,
     /// The place in the document.
     pub path: Path,
 }
@@ -64,7 +94,17 @@ pub struct Selector {
 impl Selector {
     /// Selects `path`, as text, in the document of this kind and name.
     pub fn new(kind: &str, name: &str, path: &str) -> Result<Self, EditError> {
-        Ok(Self { kind: kind.to_owned(), name: name.to_owned(), path: path.parse()? })
+        Ok(Self::named(kind, name, path.parse()?))
+    }
+
+    /// Selects a place in the document of this kind and name.
+    pub fn named(kind: &str, name: &str, path: Path) -> Self {
+        Self { document: Document::Named { kind: kind.to_owned(), name: name.to_owned() }, path }
+    }
+
+    /// Selects a place in the only document.
+    pub fn only(path: Path) -> Self {
+        Self { document: Document::Only, path }
     }
 }
 
@@ -94,6 +134,9 @@ impl<'t> File<'t> {
         if let Some(line) = text.lines().position(|line| indentation(line) && !line.trim().is_empty()) {
             return Err(EditError::Tab { line: line + 1 });
         }
+        if let Some(line) = odd_line_break(text) {
+            return Err(EditError::LineBreak { line });
+        }
         let nodes = node::parse(text)?;
         let values = verify::read(text)?;
         if nodes.iter().map(Node::value).collect::<Vec<_>>() != values {
@@ -112,10 +155,24 @@ impl<'t> File<'t> {
 
     /// The document of this kind and name; exactly one must be there.
     pub fn document(&self, kind: &str, name: &str) -> Result<&Value, EditError> {
-        self.index(kind, name).and_then(|index| self.values.get(index).ok_or(EditError::Disagreement))
+        self.named(kind, name).and_then(|index| self.values.get(index).ok_or(EditError::Disagreement))
     }
 
-    fn index(&self, kind: &str, name: &str) -> Result<usize, EditError> {
+    /// What this document means.
+    pub fn value(&self, document: &Document) -> Result<&Value, EditError> {
+        self.index(document).and_then(|index| self.values.get(index).ok_or(EditError::Disagreement))
+    }
+
+    fn index(&self, document: &Document) -> Result<usize, EditError> {
+        match document {
+            Document::Named { kind, name } => self.named(kind, name),
+            Document::Only if self.values.len() == 1 => Ok(0),
+            Document::At(index) if *index < self.values.len() => Ok(*index),
+            Document::Only | Document::At(_) => Err(EditError::DocumentCount { found: self.values.len() }),
+        }
+    }
+
+    fn named(&self, kind: &str, name: &str) -> Result<usize, EditError> {
         let is = |document: &Value| {
             let found = document.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::text);
             document.get("kind").and_then(Value::text) == Some(kind) && found == Some(name)
@@ -129,7 +186,7 @@ impl<'t> File<'t> {
     }
 
     fn site(&self, at: &Selector) -> Result<(usize, Option<Site<'_>>), EditError> {
-        let index = self.index(&at.kind, &at.name)?;
+        let index = self.index(&at.document)?;
         let root = self.nodes.get(index).ok_or(EditError::Disagreement)?;
         Ok((index, Site::root(root).find(&at.path)?))
     }
@@ -139,6 +196,12 @@ impl<'t> File<'t> {
         let mut values = self.values.clone();
         *values.get_mut(index).ok_or(EditError::Disagreement)? = wanted;
         let text = apply(self.text, splices)?;
+        // A file whose last line has no end stays so, also when that line goes: what was inserted can be taken out again.
+        let unended = text.strip_suffix('\n').filter(|_| !self.text.ends_with('\n'));
+        let unended = unended.map(|text| text.strip_suffix('\r').unwrap_or(text));
+        if let Some(unended) = unended.filter(|unended| verify::expect(unended, &values).is_ok()) {
+            return Ok(unended.to_owned());
+        }
         verify::expect(&text, &values)?;
         Ok(text)
     }
@@ -228,26 +291,13 @@ pub(super) fn copy_keeping(
     Ok(Edited { text, changes: merge.changes })
 }
 
-/// Removes an item of a block sequence, with its own lines; the last item leaves `[]`.
-pub fn remove_list_item(file: &File<'_>, at: &Selector) -> Result<Edited, EditError> {
-    let path = at.path.to_string();
-    let missing = || EditError::PathNotFound { path: path.clone() };
-    let (index, item) = file.site(at)?;
-    let item = item.ok_or_else(missing)?.node;
-    let (parent, _) = at.path.split_last().ok_or_else(missing)?;
-    let (_, list) = file.site(&Selector { path: parent, ..at.clone() })?;
-    let list = list.ok_or_else(missing)?;
-    let Kind::List { items, flow: false } = &list.node.kind else { return Err(EditError::FlowList { path }) };
-    if item.is_shared() {
-        return Err(EditError::AliasInvolved { path });
-    }
-    let dash = dash(file.text, item.range.start).ok_or_else(|| EditError::SharedLine { path: path.clone() })?;
-    let mut splices =
-        vec![Splice { range: line_start(file.text, dash)..lines_end(file.text, item.range.end), text: String::new() }];
-    if items.len() == 1 {
-        let node::Holder::Entry(entry) = list.holder else { return Err(EditError::SharedLine { path }) };
-        splices.push(Splice { range: entry.colon..entry.colon, text: " []".to_owned() });
-    }
-    let text = file.finish(splices, index, file.with(index, &at.path, None)?)?;
-    Ok(Edited { text, changes: vec![FieldChange { path, before: Some(item.value().to_json()), after: None }] })
+/// The line, from 1, that has a break other than LF or CRLF: parsers differ in what they take for one.
+fn odd_line_break(text: &str) -> Option<usize> {
+    let odd = |(at, c): &(usize, char)| match c {
+        '\u{85}' | '\u{2028}' | '\u{2029}' => true,
+        '\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    let (at, _) = text.char_indices().find(odd)?;
+    Some(text.get(..at)?.matches('\n').count() + 1)
 }

@@ -1,12 +1,15 @@
 //! The write-back's mechanics: what an outcome means in Git, and how it gets there.
 //!
-//! Adapters without choices: [`edit`] changes text, [`promote`] and [`plan`] say which files an outcome changes, [`repository`]
+//! Adapters without choices: [`edit`] changes text, [`promote`], [`layout`] and [`plan`] say which files an outcome changes,
+//! [`preview`] shows it for a folder, [`repository`]
 //! reads and pushes branches, [`forge`] keeps the requests, [`render`] writes what people read. Nothing here decides whether or
 //! when anything happens; the engine does. Everything read from a repository or a forge is hostile until parsed.
 
 pub mod edit;
 pub mod forge;
+pub mod layout;
 pub mod plan;
+pub mod preview;
 pub mod promote;
 pub mod render;
 pub mod repository;

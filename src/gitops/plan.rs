@@ -1,26 +1,27 @@
 //! Which files an outcome changes, computed from a snapshot without writing anything.
 //!
-//! The promote change edits the baseline's manifest alone; the clean-up change removes the experiment's files and touches nothing
-//! else. Both are computed at the start (where what would fail at the end fails early) and again when they are needed. Pure: the
-//! same snapshot and [`Spec`] give the same [`Change`]. The engine decides which of them is proposed, and when.
+//! The promote change brings the candidate's content to the baseline; the clean-up change removes the experiment and touches nothing
+//! else. What that means in a directory is its [`Layout`]'s business. Both are computed at the start (where what would fail at the
+//! end fails early) and again when they are needed. Pure: the same snapshot and [`Spec`] give the same [`Change`]. The engine
+//! decides which of them is proposed, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::edit::{EditError, FieldChange, File, Value};
-use super::promote::{Fields, Side, Workload, promote};
-use super::tree::{Blob, BlobId, EntryKind, Files, RepoPath, TreeError, read};
+use super::edit::{EditError, FieldChange, File, Value, copy_subtree, put, remove};
+use super::layout::{self, Layout, Mark, Version, Work};
+use super::promote::{Fields, Workload};
+use super::tree::{Blob, BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
 
 /// Most YAML files of the experiment's directory that are searched for the experiment's own manifest.
 const MAX_FILES: usize = 500;
-
-/// File names that say that a tool builds this directory's manifests, so that editing single files would not do.
-const BUILD_FILES: [&str; 4] = ["kustomization.yaml", "kustomization.yml", "Kustomization", "Chart.yaml"];
 
 /// What the write-back of one experiment works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     /// The directory of all files below, relative to the repository's root.
     pub path: String,
+    /// What the directory looks like.
+    pub layout: Layout,
     /// The candidate's manifest, relative to `path`.
     pub from: String,
     /// The baseline's manifest, relative to `path`.
@@ -39,7 +40,7 @@ pub struct Spec {
     pub candidate: Workload,
     /// Labels by which traffic finds the versions; never promoted.
     pub subset_labels: BTreeSet<String>,
-    /// Contents that were recorded at the start, by path from the root: another content is refused.
+    /// Contents that were recorded at the start ([`Change::recorded`]): another content is refused where it matters.
     pub expected: BTreeMap<String, BlobId>,
 }
 
@@ -80,8 +81,37 @@ pub struct Change {
     pub fields: Vec<FieldChange>,
     /// Places of the pod template that differ and are not promoted (`UnpromotedDifference`).
     pub unpromoted: Vec<String>,
-    /// Files to remove that are not there, and the experiment's own manifest as `Experiment namespace/name` if no file holds it.
+    /// Files and entries to remove that are not there, and the experiment's own manifest as `Experiment namespace/name` if no file
+    /// holds it.
     pub missing: Vec<String>,
+    /// The contents that the change relies on: those of files by path from the root, those of places in files by `path#place`.
+    pub recorded: BTreeMap<String, BlobId>,
+}
+
+impl Change {
+    /// This change and then another one that was computed on its result.
+    fn and(self, then: Self) -> Self {
+        let mut files: BTreeMap<String, FileOp> = self.files.into_iter().map(|file| (file.path, file.op)).collect();
+        for FileChange { path, op } in then.files {
+            let op = match (files.remove(&path), op) {
+                (Some(FileOp::Edit { before, .. }), FileOp::Edit { after, bytes, .. }) => {
+                    FileOp::Edit { before, after, bytes }
+                }
+                (Some(FileOp::Edit { before, .. }), FileOp::Remove { .. }) => FileOp::Remove { before },
+                (_, op) => op,
+            };
+            files.insert(path, op);
+        }
+        let mut recorded = then.recorded;
+        recorded.extend(self.recorded);
+        Self {
+            files: files.into_iter().map(|(path, op)| FileChange { path, op }).collect(),
+            fields: [self.fields, then.fields].concat(),
+            unpromoted: [self.unpromoted, then.unpromoted].concat(),
+            missing: [self.missing, then.missing].concat(),
+            recorded,
+        }
+    }
 }
 
 /// Why no change can be computed.
@@ -91,7 +121,7 @@ pub enum PlanError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A file cannot be edited or understood.
-    #[error("failed to use {path}")]
+    #[error("failed to use {path}: {source}")]
     Edit {
         /// The file.
         path: String,
@@ -104,11 +134,79 @@ pub enum PlanError {
         /// The file.
         path: String,
     },
-    /// The directory is built by a tool.
-    #[error("failed to plan: {path} says that a tool builds this directory, which is not supported yet")]
+    /// The directory is built by a tool, and the layout says that it is not.
+    #[error(
+        "failed to plan: {path} says that a tool builds this directory; write `layout: Kustomize`, `layout: HelmValues` or `edits`"
+    )]
     UnsupportedLayout {
         /// The file that says so.
         path: String,
+    },
+    /// The directory or a file is not what the layout takes it for.
+    #[error("failed to plan on {path}: {problem}")]
+    LayoutMismatch {
+        /// The directory or file.
+        path: String,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// A directory has two kustomizations, of which kustomize takes neither.
+    #[error("failed to choose: both {first} and {second} are kustomizations")]
+    SeveralKustomizations {
+        /// One file.
+        first: String,
+        /// Another file.
+        second: String,
+    },
+    /// One entry of a kustomization sets the build of both versions.
+    #[error(
+        "failed to tell the versions apart: the entry {image} of `images` in {path} sets baseline and candidate alike; give the \
+         candidate's manifest another image name, and map it with `newName` in an entry behind that one"
+    )]
+    SharedImage {
+        /// The kustomization.
+        path: String,
+        /// The entry's name.
+        image: String,
+    },
+    /// No entry of a kustomization sets this image, or several do.
+    #[error("failed to find one entry of `images` in {path} for {image}; write one with its `name`, or correct the name")]
+    NoImageEntry {
+        /// The kustomization.
+        path: String,
+        /// The image.
+        image: String,
+    },
+    /// An image without the tag or digest that is to be written.
+    #[error("failed to promote {image}: it lacks the tag or digest that is to be written")]
+    NoBuild {
+        /// The image.
+        image: String,
+    },
+    /// No leaf has the marker.
+    #[error("failed to find the marker {marker} in {path}; put `# {{\"$iter8\": \"{marker}:tag\"}}` behind the value to set")]
+    NoMarker {
+        /// The files.
+        path: String,
+        /// The marker.
+        marker: String,
+    },
+    /// Nothing of what is promoted could be seen in the cluster.
+    #[error(
+        "failed to plan on {path}: no image is promoted, so that nobody could see when the promotion is live; promote the image's \
+         tag or digest"
+    )]
+    Unverifiable {
+        /// The file.
+        path: String,
+    },
+    /// A chart's values hold another experiment.
+    #[error("failed to remove the experiment from {path}: the values hold {found}; correct `experiment.name`")]
+    OtherExperiment {
+        /// The file.
+        path: String,
+        /// The name in the values.
+        found: String,
     },
     /// The candidate's manifest is not the one that was tested.
     #[error("failed to promote: {path} changed since the experiment began")]
@@ -164,123 +262,146 @@ impl PlanError {
             Self::Edit { source, .. } => source.reason(),
             Self::FileMissing { .. } => "FileMissing",
             Self::UnsupportedLayout { .. } => "UnsupportedLayout",
+            Self::LayoutMismatch { .. } => "LayoutMismatch",
+            Self::SharedImage { .. } => "SharedImage",
+            Self::NoImageEntry { .. } | Self::NoMarker { .. } => "PathNotFound",
+            Self::NoBuild { .. } => "ImageWithoutBuild",
+            Self::Unverifiable { .. } => "UnverifiablePromotion",
+            Self::OtherExperiment { .. } => "FileChanged",
             Self::CandidateChanged { .. } => "CandidateSuperseded",
             Self::BaselineChanged { .. } => "BaselineChanged",
             Self::MergedDifferently { .. } => "MergedDifferently",
             Self::RemovalChanged { .. } => "FileChanged",
             Self::SharedFile { .. } => "SharedFile",
-            Self::SeveralExperiments { .. } => "Ambiguous",
+            Self::SeveralExperiments { .. } | Self::SeveralKustomizations { .. } => "Ambiguous",
             Self::DirectoryTooLarge { .. } => "DirectoryTooLarge",
         }
     }
 }
 
-/// The change that brings the candidate's content into the baseline's manifest.
+/// The change that brings the candidate's content to the baseline.
 pub fn plan_promote(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
-    let directory = directory(files, spec)?;
-    let (from, to) = (directory.join(&spec.from)?, directory.join(&spec.to)?);
-    let (candidate, baseline) = (required(files, &from)?, required(files, &to)?);
-    if spec.differs(&from, &candidate.id) {
-        return Err(PlanError::CandidateChanged { path: from.to_string() });
-    }
-    if spec.differs(&to, &baseline.id) {
-        return Err(PlanError::BaselineChanged { path: to.to_string() });
-    }
-    let of = |path: &RepoPath| {
-        let path = path.to_string();
-        move |source| PlanError::Edit { path, source }
-    };
-    File::parse(&candidate.bytes)
-        .and_then(|file| file.document(&spec.candidate.kind, &spec.candidate.name).map(|_| ()))
-        .map_err(of(&from))?;
-    let sides = (
-        Side { bytes: &candidate.bytes, workload: &spec.candidate },
-        Side { bytes: &baseline.bytes, workload: &spec.baseline },
-    );
-    let promotion = promote(sides.0, sides.1, &spec.fields, &spec.subset_labels).map_err(of(&to))?;
-    let bytes = promotion.text.into_bytes();
-    let after = BlobId::of(&bytes)?;
-    let op = FileOp::Edit { before: baseline.id, after, bytes };
-    let files = if promotion.changes.is_empty() { Vec::new() } else { vec![FileChange { path: to.to_string(), op }] };
-    Ok(Change { files, fields: promotion.changes, unpromoted: promotion.unpromoted, missing: Vec::new() })
+    promotion(files, spec)?.finish()
 }
 
-/// The change that takes a merged promotion back: the baseline's manifest gets the content that it had at the start.
-///
-/// Only while the manifest is what the promotion made of it; whoever changed it since has to decide.
-pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
-    let directory = directory(files, spec)?;
-    let (from, to) = (directory.join(&spec.from)?, directory.join(&spec.to)?);
-    let now = required(files, &to)?;
-    let recorded = |path: &RepoPath| {
-        let missing = || PlanError::FileMissing { path: path.to_string() };
-        let id = spec.expected.get(path.as_str()).ok_or_else(missing)?;
-        Ok::<_, PlanError>((id, files.content(id)?))
-    };
-    let ((_, candidate), (before, baseline)) = (recorded(&from)?, recorded(&to)?);
-    if now.id == *before {
-        return Ok(Change::default());
+fn promotion<'f>(files: &'f dyn Files, spec: &'f Spec) -> Result<Work<'f>, PlanError> {
+    let mut work = Work::new(files, spec)?;
+    layout::check(files, spec, &spec.path.parse()?)?;
+    layout::promote(&mut work)?;
+    Ok(work)
+}
+
+/// The change that removes the experiment: its own manifest, the candidate's, and what the spec lists.
+pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    cleanup(files, spec)?.finish()
+}
+
+fn cleanup<'f>(files: &'f dyn Files, spec: &'f Spec) -> Result<Work<'f>, PlanError> {
+    let mut work = Work::new(files, spec)?;
+    let directory: RepoPath = spec.path.parse()?;
+    layout::check(files, spec, &directory)?;
+    let listed = std::iter::once(&spec.from).chain(&spec.remove);
+    let listed = listed.map(|file| directory.join(file)).collect::<Result<BTreeSet<_>, _>>()?;
+    let found = find_experiment(files, &directory, &layout::folders(&work)?, &layout::written(&work)?, spec)?;
+    if let Some((path, false)) = found.as_ref().filter(|(path, _)| !listed.contains(path)) {
+        return Err(PlanError::SharedFile { path: path.to_string() });
     }
-    let sides =
-        (Side { bytes: &candidate, workload: &spec.candidate }, Side { bytes: &baseline, workload: &spec.baseline });
-    let promotion = promote(sides.0, sides.1, &spec.fields, &spec.subset_labels)
-        .map_err(|source| PlanError::Edit { path: to.to_string(), source })?;
-    if now.id != BlobId::of(promotion.text.as_bytes())? {
-        return Err(PlanError::MergedDifferently { path: to.to_string() });
+    layout::cleanup(&mut work, found.as_ref().map(|(path, _)| path))?;
+    Ok(work)
+}
+
+/// The change when the baseline stays: the clean-up, and what is further done then.
+pub fn plan_discard(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    let mut work = cleanup(files, spec)?;
+    layout::discard(&mut work)?;
+    work.finish()
+}
+
+/// The change that promotes and cleans up at once.
+pub fn plan_whole(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    let promote = plan_promote(files, spec)?;
+    let cleanup = plan_cleanup(&Overlay::new(files, &promote), spec)?;
+    Ok(promote.and(cleanup))
+}
+
+/// The change that takes a merged promotion back: what it changed becomes what it was at the start.
+///
+/// Only while that is what the promotion made of it; whoever changed it since has to decide.
+pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    let start = AtStart { files, expected: &spec.expected };
+    let work = promotion(&start, spec)?;
+    let marks = work.marks.clone();
+    let promoted = work.finish()?;
+    let mut change = Change::default();
+    for FileChange { path, op } in promoted.files {
+        let FileOp::Edit { before, after, bytes } = op else { continue };
+        if !spec.expected.contains_key(&path) {
+            return Err(PlanError::FileMissing { path });
+        }
+        let file: RepoPath = path.parse()?;
+        let now = required(files, &file)?;
+        let was = start.content(&before)?;
+        let marks: Vec<&Mark> = marks.iter().filter(|mark| mark.file == path).collect();
+        let back = if now.id == before {
+            continue;
+        } else if now.id == after {
+            was
+        } else if marks.is_empty() {
+            return Err(PlanError::MergedDifferently { path });
+        } else {
+            taken_back(&path, &now.bytes, (&was, &bytes), &marks)?
+        };
+        if back != now.bytes {
+            let op = FileOp::Edit { before: now.id, after: BlobId::of(&back)?, bytes: back };
+            change.files.push(FileChange { path, op });
+        }
     }
     let back = |change: FieldChange| FieldChange { before: change.after, after: change.before, ..change };
-    let op = FileOp::Edit { before: now.id, after: before.clone(), bytes: baseline };
-    let files = vec![FileChange { path: to.to_string(), op }];
-    Ok(Change { files, fields: promotion.changes.into_iter().map(back).collect(), ..Change::default() })
-}
-
-/// The change that removes the experiment's files: its own manifest, the candidate's, and those that the spec lists.
-pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
-    let directory = directory(files, spec)?;
-    let mut paths = BTreeSet::from([directory.join(&spec.from)?]);
-    for file in &spec.remove {
-        paths.insert(directory.join(file)?);
-    }
-    let mut change = Change::default();
-    match find_experiment(files, &directory, spec)? {
-        Some((path, alone)) if alone || paths.contains(&path) => {
-            paths.insert(path);
-        }
-        Some((path, _)) => return Err(PlanError::SharedFile { path: path.to_string() }),
-        None => change.missing.push(format!("Experiment {}/{}", spec.namespace, spec.name)),
-    }
-    for path in paths {
-        let Some(blob) = read(files, &path)? else {
-            change.missing.push(path.to_string());
-            continue;
-        };
-        if spec.differs(&path, &blob.id) {
-            return Err(PlanError::RemovalChanged { path: path.to_string() });
-        }
-        if holds_baseline(&blob, &path, &directory, spec) {
-            return Err(PlanError::SharedFile { path: path.to_string() });
-        }
-        change.files.push(FileChange { path: path.to_string(), op: FileOp::Remove { before: blob.id } });
+    if !change.files.is_empty() {
+        change.fields = promoted.fields.into_iter().map(back).collect();
     }
     Ok(change)
 }
 
-/// The pod template of the baseline's manifest, as Kubernetes reads it.
+/// A file that others changed as well since the promotion: only the promoted places go back.
+fn taken_back(
+    path: &str,
+    now: &[u8],
+    (was, promoted): (&[u8], &[u8]),
+    marks: &[&Mark],
+) -> Result<Vec<u8>, PlanError> {
+    let of = |source| PlanError::Edit { path: path.to_owned(), source };
+    let (was, promoted) = (File::parse(was).map_err(of)?, File::parse(promoted).map_err(of)?);
+    let mut text = String::from_utf8_lossy(now).into_owned();
+    for Mark { at, .. } in marks {
+        let file = File::parse(text.as_bytes()).map_err(of)?;
+        let at_place = |file: &File<'_>| file.value(&at.document).map(|root| root.at(&at.path).cloned()).map_err(of);
+        let (old, new, found) = (at_place(&was)?, at_place(&promoted)?, at_place(&file)?);
+        if found == old {
+            continue;
+        }
+        if found != new {
+            return Err(PlanError::MergedDifferently { path: format!("{path} ({})", at.path) });
+        }
+        let edited = match &old {
+            Some(old) if old.text().is_some() => put(&file, at, old),
+            Some(_) => copy_subtree(&was, at, &file, at),
+            None => remove(&file, at),
+        };
+        text = edited.map_err(of)?.text;
+    }
+    Ok(text.into_bytes())
+}
+
+/// What the cluster is to run for the baseline: its pod template as Kubernetes reads it or, where a tool renders it, the images
+/// that are known ([`layout::RUNNING`]).
 pub fn baseline_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
-    template(files, spec, &spec.to, &spec.baseline)
+    layout::template(&Work::new(files, spec)?, Version::Baseline)
 }
 
-/// The candidate's pod template as Kubernetes reads it.
+/// [`baseline_template`] for the candidate.
 pub fn candidate_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
-    template(files, spec, &spec.from, &spec.candidate)
-}
-
-fn template(files: &dyn Files, spec: &Spec, file: &str, workload: &Workload) -> Result<serde_json::Value, PlanError> {
-    let manifest = workload_manifest(files, spec, file, workload)?;
-    manifest.pointer("/spec/template").cloned().ok_or_else(|| PlanError::Edit {
-        path: format!("{}/{file}", spec.path),
-        source: EditError::PathNotFound { path: "spec.template".to_owned() },
-    })
+    layout::template(&Work::new(files, spec)?, Version::Candidate)
 }
 
 /// A workload's whole manifest in `file` (relative to the spec's directory), as Kubernetes reads it.
@@ -298,29 +419,69 @@ pub fn workload_manifest(
 }
 
 impl Spec {
-    fn differs(&self, path: &RepoPath, found: &BlobId) -> bool {
+    pub(super) fn differs(&self, path: &RepoPath, found: &BlobId) -> bool {
         self.expected.get(path.as_str()).is_some_and(|expected| expected != found)
     }
 
-    /// Whether a document is this experiment's manifest; one without a namespace gets it from the tool that applies it.
-    fn is_experiment(&self, document: &Value) -> bool {
+    /// Whether a file to remove is, or holds, the baseline's manifest.
+    pub(super) fn holds_baseline(&self, blob: &Blob, path: &RepoPath, directory: &RepoPath) -> bool {
+        let is_target = directory.join(&self.to).is_ok_and(|to| to == *path);
+        is_target
+            || File::parse(&blob.bytes)
+                .is_ok_and(|file| file.document(&self.baseline.kind, &self.baseline.name).is_ok())
+    }
+}
+
+/// The experiment's name and namespace as its manifest has them: a tool that builds it may add to them.
+pub(super) struct Written {
+    /// `metadata.name`.
+    pub(super) name: String,
+    /// `metadata.namespace`, if the manifest has one; none when the tool sets it, whatever is written.
+    pub(super) namespace: Option<String>,
+}
+
+impl Written {
+    /// Whether a document is this experiment's manifest.
+    fn is(&self, document: &Value) -> bool {
         let text = |value: Option<&Value>| value.and_then(Value::text).map(ToOwned::to_owned);
         let metadata = document.get("metadata");
         let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
         text(document.get("kind")).as_deref() == Some("Experiment")
             && text(document.get("apiVersion")).is_some_and(|version| version.starts_with("iter8.tools/"))
             && text(metadata.and_then(|metadata| metadata.get("name"))).as_deref() == Some(&self.name)
-            && namespace.is_none_or(|namespace| namespace == self.namespace)
+            && (self.namespace.is_none() || namespace.is_none() || self.namespace == namespace)
     }
 }
 
-/// The spec's directory, unless a tool builds it.
-fn directory(files: &dyn Files, spec: &Spec) -> Result<RepoPath, PlanError> {
-    let directory: RepoPath = spec.path.parse()?;
-    let entries = files.list(Some(&directory))?;
-    match entries.iter().find(|entry| BUILD_FILES.contains(&entry.name.as_str())) {
-        Some(entry) => Err(PlanError::UnsupportedLayout { path: format!("{directory}/{}", entry.name) }),
-        None => Ok(directory),
+/// The files as they were at the start, as far as that is recorded.
+struct AtStart<'f> {
+    files: &'f dyn Files,
+    expected: &'f BTreeMap<String, BlobId>,
+}
+
+impl Files for AtStart<'_> {
+    fn list(&self, directory: Option<&RepoPath>) -> Result<Vec<Entry>, TreeError> {
+        let prefix = directory.map_or_else(String::new, |directory| format!("{directory}/"));
+        let mut entries: BTreeMap<String, Entry> =
+            self.files.list(directory)?.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        for (path, id) in self.expected.iter().filter(|(path, _)| !path.contains('#')) {
+            let Some(rest) = path.strip_prefix(&prefix) else { continue };
+            match rest.split_once('/') {
+                None => {
+                    let entry = Entry { name: rest.to_owned(), kind: EntryKind::File, id: id.clone() };
+                    entries.insert(rest.to_owned(), entry);
+                }
+                Some((name, _)) => {
+                    let entry = Entry { name: name.to_owned(), kind: EntryKind::Directory, id: id.clone() };
+                    entries.entry(name.to_owned()).or_insert(entry);
+                }
+            }
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
+        self.files.content(id)
     }
 }
 
@@ -332,20 +493,25 @@ fn required(files: &dyn Files, path: &RepoPath) -> Result<Blob, PlanError> {
 fn find_experiment(
     files: &dyn Files,
     directory: &RepoPath,
+    folders: &[RepoPath],
+    written: &Written,
     spec: &Spec,
 ) -> Result<Option<(RepoPath, bool)>, PlanError> {
-    let mut entries = files.list(Some(directory))?;
-    entries.retain(|entry| {
-        entry.kind == EntryKind::File && [".yaml", ".yml"].iter().any(|ending| entry.name.ends_with(ending))
-    });
+    let mut entries = Vec::new();
+    for folder in std::iter::once(directory).chain(folders) {
+        let yaml = |entry: &Entry| {
+            entry.kind == EntryKind::File && [".yaml", ".yml"].iter().any(|ending| entry.name.ends_with(ending))
+        };
+        entries.extend(files.list(Some(folder))?.into_iter().filter(yaml).map(|entry| (folder, entry)));
+    }
     if entries.len() > MAX_FILES {
         return Err(PlanError::DirectoryTooLarge { path: directory.to_string() });
     }
     let mut found: Option<(RepoPath, bool)> = None;
-    for entry in entries {
+    for (folder, entry) in entries {
         // A name that is not accepted, or a file that is too large, cannot be the experiment's.
-        let (Ok(path), Ok(bytes)) = (directory.join(&entry.name), files.content(&entry.id)) else { continue };
-        let mentioned = String::from_utf8_lossy(&bytes).contains(&spec.name);
+        let (Ok(path), Ok(bytes)) = (folder.join(&entry.name), files.content(&entry.id)) else { continue };
+        let mentioned = String::from_utf8_lossy(&bytes).contains(&written.name);
         let documents = match File::parse(&bytes) {
             Ok(file) => file.documents().to_vec(),
             // A file that names the experiment and cannot be understood might be its manifest.
@@ -354,7 +520,7 @@ fn find_experiment(
             }
             Err(_) => continue,
         };
-        if !documents.iter().any(|document| spec.is_experiment(document)) {
+        if !documents.iter().any(|document| written.is(document)) {
             continue;
         }
         if let Some((first, _)) = found {
@@ -365,11 +531,4 @@ fn find_experiment(
         found = Some((path, held == 1));
     }
     Ok(found)
-}
-
-/// Whether a file to remove is, or holds, the baseline's manifest.
-fn holds_baseline(blob: &Blob, path: &RepoPath, directory: &RepoPath, spec: &Spec) -> bool {
-    let is_target = directory.join(&spec.to).is_ok_and(|to| to == *path);
-    is_target
-        || File::parse(&blob.bytes).is_ok_and(|file| file.document(&spec.baseline.kind, &spec.baseline.name).is_ok())
 }

@@ -55,7 +55,7 @@ pub struct Side<'a> {
 
 impl Side<'_> {
     fn at(&self, path: Path) -> Selector {
-        Selector { kind: self.workload.kind.clone(), name: self.workload.name.clone(), path }
+        Selector::named(&self.workload.kind, &self.workload.name, path)
     }
 }
 

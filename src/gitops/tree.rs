@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::edit::MAX_BYTES;
+use super::plan::{Change, FileOp};
 
 /// Longest path that is accepted, in bytes.
 const MAX_PATH: usize = 1024;
@@ -250,4 +251,40 @@ pub fn read(files: &dyn Files, path: &RepoPath) -> Result<Option<Blob>, TreeErro
         }
     }
     Ok(None)
+}
+
+/// The files of a commit as a change would leave them.
+pub struct Overlay<'f> {
+    files: &'f dyn Files,
+    change: &'f Change,
+}
+
+impl<'f> Overlay<'f> {
+    /// The files with the change.
+    pub fn new(files: &'f dyn Files, change: &'f Change) -> Self {
+        Self { files, change }
+    }
+}
+
+impl Files for Overlay<'_> {
+    fn list(&self, directory: Option<&RepoPath>) -> Result<Vec<Entry>, TreeError> {
+        let prefix = directory.map_or_else(String::new, |directory| format!("{directory}/"));
+        let changed = |entry: Entry| {
+            let path = format!("{prefix}{}", entry.name);
+            match self.change.files.iter().find(|file| file.path == path).map(|file| &file.op) {
+                Some(FileOp::Remove { .. }) => None,
+                Some(FileOp::Edit { after, .. }) => Some(Entry { id: after.clone(), ..entry }),
+                None => Some(entry),
+            }
+        };
+        Ok(self.files.list(directory)?.into_iter().filter_map(changed).collect())
+    }
+
+    fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
+        let edited = self.change.files.iter().find_map(|file| match &file.op {
+            FileOp::Edit { after, bytes, .. } if after == id => Some(bytes.clone()),
+            FileOp::Edit { .. } | FileOp::Remove { .. } => None,
+        });
+        edited.map_or_else(|| self.files.content(id), Ok)
+    }
 }

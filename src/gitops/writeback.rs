@@ -10,11 +10,11 @@ use reqwest::Url;
 
 use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
-use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_promote, plan_revert};
+use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert};
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
-use super::tree::{BlobId, CommitId, Files, TreeError};
+use super::tree::{CommitId, Files, TreeError};
 use crate::api::{Provider, RepositorySpec};
 use crate::engine::{
     self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
@@ -97,12 +97,14 @@ impl WriteBack {
                 let message = format!("the candidate differs from the baseline at `{path}`, which `promote.fields` leaves behind; promote the template or remove the difference");
                 return Err(Unavailable::new("UnpromotedDifference", message));
             }
-            for change in [promote, plan_cleanup(&files, &spec)?] {
+            // What the cluster is compared with has to be known as well.
+            baseline_template(&files, &spec).and_then(|_| candidate_template(&files, &spec))?;
+            for change in [promote, plan_discard(&files, &spec)?] {
                 if let Some(missing) = change.missing.first() {
                     let message = format!("{missing} was not found in `{}` on the base branch; is it merged?", spec.path);
                     return Err(Unavailable::new("WaitingForSync", message));
                 }
-                blobs.extend(change.files.iter().map(|f| (f.path.clone(), before(&f.op).to_string())));
+                blobs.extend(change.recorded.into_iter().map(|(place, id)| (place, id.to_string())));
             }
             Ok(Preflight { base: engine_id(session.head()), blobs })
         })
@@ -294,6 +296,7 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
     let files = session.files_at(base)?;
     Ok(match request.stage {
         Stage::Promote => plan_promote(&files, &spec)?,
+        Stage::CleanUp if request.report.outcome == engine::Outcome::Discard => plan_discard(&files, &spec)?,
         Stage::CleanUp => plan_cleanup(&files, &spec)?,
         Stage::Revert => plan_revert(&files, &spec)?,
     })
@@ -358,11 +361,6 @@ fn verb(op: &FileOp) -> &'static str {
         FileOp::Edit { .. } => "edit",
         FileOp::Remove { .. } => "remove",
     }
-}
-
-fn before(op: &FileOp) -> &BlobId {
-    let (FileOp::Edit { before, .. } | FileOp::Remove { before }) = op;
-    before
 }
 
 /// One line for the status: what happens to a file.

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
 use crate::engine::{Rollout, Synced};
+use crate::gitops::layout::RUNNING;
 
 /// Keys by which Kubernetes tells the items of a list apart, most telling first.
 const ITEM_KEYS: [&str; 6] = ["name", "containerPort", "mountPath", "devicePath", "topologyKey", "ip"];
@@ -18,7 +19,7 @@ const MOST_TEXT: usize = 120;
 pub fn rollout(live: &Deployment, template: &Value) -> Rollout {
     let spec = live.spec.as_ref();
     let running = spec.and_then(|s| serde_json::to_value(&s.template).ok()).unwrap_or(Value::Null);
-    let applied = covers(&running, template, Place::Plain);
+    let applied = template_difference(&running, template).is_none();
     let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
     let status = live.status.clone().unwrap_or_default();
     let observed = status.observed_generation.unwrap_or(0) >= live.metadata.generation.unwrap_or(0);
@@ -36,11 +37,35 @@ pub fn synced<'a>(workloads: impl IntoIterator<Item = (&'a str, Option<&'a Deplo
             return Synced::No(format!("Deployment {name} is not there, Git has it"));
         };
         let running = serde_json::to_value(&spec.template).unwrap_or(Value::Null);
-        if let Some(found) = difference(&running, template, Place::Plain, "") {
-            return Synced::No(format!("Deployment {name}: {}", found.sentence()));
+        if let Some(found) = template_difference(&running, template) {
+            return Synced::No(format!("Deployment {name}: {found}"));
         }
     }
     Synced::Yes
+}
+
+/// Where a live pod template is not what Git says: the template or, where a tool renders it, the images of which each ends
+/// one container's.
+fn template_difference(live: &Value, template: &Value) -> Option<String> {
+    let Some(images) = template.get(RUNNING).and_then(Value::as_array) else {
+        return difference(live, template, Place::Plain, "").map(|found| found.sentence());
+    };
+    let containers = ["/spec/containers", "/spec/initContainers"].iter().filter_map(|list| live.pointer(list));
+    let running: Vec<&str> = containers
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|container| container.get("image")?.as_str())
+        .collect();
+    let runs = |wanted: &str| {
+        // A tag or digest alone is an end of its own, a name is one behind a slash only.
+        running.iter().any(|image| match image.strip_suffix(wanted) {
+            Some(before) => before.is_empty() || before.ends_with('/') || wanted.starts_with([':', '@']),
+            None => false,
+        })
+    };
+    let missing = images.iter().filter_map(Value::as_str).find(|wanted| !runs(wanted))?;
+    let shown: String = missing.chars().take(MOST_TEXT).collect();
+    Some(format!("no container runs {shown}, as Git says"))
 }
 
 /// What a value is by its place: only quantities may be written in several ways. Elsewhere `1.10` is not `1.1`.
@@ -226,6 +251,19 @@ mod tests {
             json!({"spec": {"containers": [{"name": "app", "image": "a:1", "env": [{"name": "X", "value": "1"}]}]}});
         assert!(!covers(&old, &manifest, Place::Plain));
         assert!(!covers(&json!({}), &manifest, Place::Plain));
+    }
+
+    #[test]
+    fn of_a_rendered_template_the_images_are_known() {
+        let live = json!({"spec": {"initContainers": [{"name": "init", "image": "r.example:5000/acme/init:v1"}],
+            "containers": [{"name": "app", "image": "ghcr.io/acme/reviews:v1.3.0"}]}});
+        let told = |images: Value| template_difference(&live, &json!({RUNNING: images}));
+        for held in ["ghcr.io/acme/reviews:v1.3.0", "acme/reviews:v1.3.0", "reviews:v1.3.0", ":v1.3.0", "init:v1"] {
+            assert_eq!(told(json!([held])), None, "{held}");
+        }
+        for other in ["views:v1.3.0", "acme/reviews:v1.2.0", ":3.0", "@sha256:0"] {
+            assert_eq!(told(json!([":v1", other])), Some(format!("no container runs {other}, as Git says")));
+        }
     }
 
     #[test]

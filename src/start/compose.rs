@@ -15,6 +15,7 @@ use crate::api::{Experiment, Provider, Quantity, Repository, RepositorySpec, Sec
 use crate::controller::Refusal;
 use crate::controller::resolve::{Referred, resolve};
 use crate::gitops::edit::{EditError, Path};
+use crate::gitops::layout::{KUSTOMIZATIONS, Layout, listed};
 use crate::gitops::plan::{Spec, plan_cleanup, plan_promote};
 use crate::gitops::promote::Workload;
 use crate::gitops::repository::Put;
@@ -94,6 +95,7 @@ pub(super) fn compose(files: &dyn Files, request: &Request, suffix: &str) -> Res
         }
         changes.insert(path, Some(content));
     }
+    list(files, &beginning, &request.directory, &mut changes)?;
     let mut warnings = beginning.warnings;
     let own = wave(&beginning.draft.json()?).unwrap_or(0);
     let late = directory.not_before(own, &changes.keys().cloned().collect::<BTreeSet<_>>());
@@ -111,6 +113,32 @@ pub(super) fn compose(files: &dyn Files, request: &Request, suffix: &str) -> Res
         warnings,
         spec: beginning.spec,
     })))
+}
+
+/// Names the files that come, and not those that go, where a kustomization lists what is applied.
+fn list(
+    files: &dyn Files,
+    beginning: &Beginning,
+    directory: &RepoPath,
+    changes: &mut BTreeMap<RepoPath, Option<Vec<u8>>>,
+) -> Result<(), StartError> {
+    if beginning.spec.layout != Layout::Kustomize {
+        return Ok(());
+    }
+    let entries = files.list(Some(directory))?;
+    let Some(entry) = entries.iter().find(|entry| KUSTOMIZATIONS.contains(&entry.name.as_str())) else { return Ok(()) };
+    let path = directory.join(&entry.name)?;
+    let below = format!("{directory}/");
+    let named = |gone: bool| {
+        let some = changes.iter().filter(|(_, content)| content.is_none() == gone);
+        some.filter_map(|(path, _)| path.as_str().strip_prefix(&below)).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let bytes = files.content(&entry.id)?;
+    let text = listed(&bytes, &named(false), &named(true)).map_err(|source| of(path.as_str(), source))?;
+    if text.as_bytes() != bytes {
+        changes.insert(path, Some(text.into_bytes()));
+    }
+    Ok(())
 }
 
 impl Composed {
@@ -187,6 +215,11 @@ fn beginning(files: &dyn Files, request: &Request, suffix: &str) -> Result<Begin
     }
     let mut warnings = Vec::new();
     let spec = spec(&path, &experiment, &mut warnings)?;
+    if spec.layout == Layout::HelmValues {
+        let problem = "spec.gitops.layout: a chart makes the candidate and the Experiment from its values; commit the blocks \
+                       `candidate` and `experiment` instead of calling `start`";
+        return Err(manifest(&path, problem.into()));
+    }
     Ok(Beginning { draft, experiment, gitops, spec, warnings })
 }
 

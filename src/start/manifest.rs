@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::StartError;
 use super::template::documents;
-use crate::gitops::edit::{EditError, File, Path, Segment, Selector, Value, copy_subtree, set_scalar};
+use crate::gitops::edit::{EditError, File, Path, Segment, Selector, Value, put};
 use crate::gitops::promote::Workload;
 
 /// How long a candidate may take to become ready, in seconds: as long as it does, the sync of the whole application waits for it.
@@ -91,7 +91,9 @@ impl Draft {
 
     /// Sets what is at `path`, with the mappings on the way to it.
     pub(super) fn put(&mut self, path: &Path, value: &Json) -> Result<(), StartError> {
-        self.text = put(&self.text, (&self.kind, &self.name), path, value).map_err(|source| of(&self.path, source))?;
+        let at = Selector::named(&self.kind, &self.name, path.clone());
+        let edited = File::parse(self.text.as_bytes()).and_then(|file| put(&file, &at, &Value::from_json(value)));
+        self.text = edited.map_err(|source| of(&self.path, source))?.text;
         if *path == name_path() {
             value.as_str().unwrap_or_default().clone_into(&mut self.name);
         }
@@ -221,62 +223,11 @@ fn repository_of(reference: &str) -> &str {
     }
 }
 
-/// The text with `value` at `path` of one document.
-fn put(text: &str, (kind, name): (&str, &str), path: &Path, value: &Json) -> Result<String, EditError> {
-    let file = File::parse(text.as_bytes())?;
-    let document = file.document(kind, name)?;
-    let at = |path: Path| Selector { kind: kind.to_owned(), name: name.to_owned(), path };
-    if matches!(document.at(path), Some(Value::Scalar { .. })) && !value.is_array() && !value.is_object() {
-        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        return set_scalar(&file, &at(path.clone()), &Value::Scalar { text, string: value.is_string() })
-            .map(|e| e.text);
-    }
-    // The document as it shall be, in one line: JSON is YAML. What is copied from it is as small as the text's style allows.
-    let mut wanted = document.to_json();
-    insert(&mut wanted, path.segments(), value).ok_or_else(|| EditError::PathNotFound { path: path.to_string() })?;
-    if *path == name_path() {
-        return Err(EditError::PathNotFound { path: path.to_string() });
-    }
-    let wanted = wanted.to_string();
-    let source = File::parse(wanted.as_bytes())?;
-    let mut prefix = Path::default();
-    let mut parent = Path::default();
-    for segment in path.segments() {
-        parent = prefix.clone();
-        prefix = prefix.join(segment.clone());
-        if document.at(&prefix).is_none() {
-            break;
-        }
-    }
-    let copied = |path: Path| copy_subtree(&source, &at(path.clone()), &file, &at(path)).map(|edited| edited.text);
-    // A mapping on one line takes no line of its own: it is written anew.
-    copied(prefix)
-        .or_else(|error| if parent.segments().is_empty() { Err(error) } else { copied(parent).map_err(|_| error) })
-}
-
-fn insert(node: &mut Json, path: &[Segment], value: &Json) -> Option<()> {
-    let Some((first, rest)) = path.split_first() else {
-        *node = value.clone();
-        return Some(());
-    };
-    match first {
-        Segment::Key(key) => {
-            if node.is_null() {
-                *node = json!({});
-            }
-            insert(node.as_object_mut()?.entry(key.clone()).or_insert(Json::Null), rest, value)
-        }
-        Segment::Index(index) => insert(node.as_array_mut()?.get_mut(*index)?, rest, value),
-        Segment::Named { key, value: wanted } => {
-            let is = |item: &&mut Json| item.get(key).and_then(Json::as_str) == Some(wanted);
-            insert(node.as_array_mut()?.iter_mut().find(is)?, rest, value)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn draft(text: &str) -> Draft {

@@ -5,7 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Duration};
 
-use crate::api::{InvalidField, Span, schema};
+use super::Edits;
+use crate::api::{InvalidField, Span};
 
 /// How long a pull request may wait for its review.
 const STALE_AFTER: Duration = Duration::from_hours(7 * 24);
@@ -27,8 +28,8 @@ macro_rules! path_rule {
 
 /// Where and how the outcome is written to Git.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("!has(self.edits)")
-    .message("not yet supported: remove `spec.gitops.edits`; write `promote` with `from`, `to` and `fields`"))]
+#[x_kube(validation = Rule::new("!(has(self.edits) && has(self.layout))")
+    .message("`layout` and `edits` both say what is edited: remove one of them"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitOps {
     /// The Repository, `name` or `namespace/name`; it must allow the experiment's namespace. Required.
@@ -38,7 +39,8 @@ pub struct GitOps {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a directory such as `apps/productpage`"))]
     pub path: String,
-    /// What the directory looks like: Flat (plain manifests), Kustomize (a kustomization lists them), or HelmValues. Default: Flat.
+    /// What the directory looks like: Flat (plain manifests), Kustomize (a kustomization lists them), or HelmValues (the values of a chart,
+    /// with the blocks `candidate` and `experiment`). Default: Flat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Layout")]
     pub layout: Option<Layout>,
@@ -64,10 +66,9 @@ pub struct GitOps {
     /// How pull requests are opened and how long they wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
-    /// Edits in other layouts. Not supported: refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::opaque_list")]
-    pub edits: Option<serde_json::Value>,
+    /// What each outcome edits, in place of a layout. `promote` still names the files of the two versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edits: Option<Edits>,
 }
 
 impl GitOps {
@@ -102,9 +103,9 @@ pub enum Layout {
     /// Plain manifests, one workload in each of the two files.
     #[default]
     Flat,
-    /// A kustomization that lists its resources.
+    /// A kustomization lists the manifests, and may set their images.
     Kustomize,
-    /// Values of a Helm chart.
+    /// Values of a Helm chart, with the blocks `candidate` and `experiment`.
     HelmValues,
 }
 
@@ -136,16 +137,17 @@ pub enum WeightsWhileWaiting {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Promote {
-    /// File of the candidate's manifest, below `path`. Required.
+    /// File of the candidate's manifest or, with HelmValues, of the values that hold the block `candidate`; below `path`. Required.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a file such as `productpage-candidate.yaml`"))]
     pub from: String,
-    /// File of the baseline's manifest, below `path`. Required.
+    /// File of the baseline's manifest, below `path`; of its values with HelmValues; or, for `Images` alone, a kustomization. Required.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a file such as `productpage.yaml`"))]
     pub to: String,
     /// What is copied: `Template` (the pod template but the labels that tell the versions apart), `Images` (of all containers), or a list
-    /// of paths such as `spec.template.spec.containers[name=app].image`. Default: Template.
+    /// of paths such as `spec.template.spec.containers[name=app].image`; with HelmValues all values of the block, those of images, or paths
+    /// in it. Default: Template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<PromoteFields>,
 }

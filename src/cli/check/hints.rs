@@ -1,6 +1,6 @@
 //! What is allowed and probably not meant: warnings that the controller does not give, or gives late.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kube::ResourceExt as _;
 
@@ -85,14 +85,16 @@ fn wave(given: &Given, document: &Document, experiment: &Experiment) -> Option<F
     ))
 }
 
+/// The application's folder, if a folder is it or is in it. Elsewhere, in a template's folder say, nothing is known about the repository.
+pub(super) fn application(folder: &Path, path: &str) -> Option<PathBuf> {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    absolute.ancestors().find(|folder| folder.ends_with(Path::new(path))).map(ToOwned::to_owned)
+}
+
 /// In the environment repository the files of the write-back are beside the experiment.
 fn files(document: &Document, experiment: &Experiment) -> Vec<Finding> {
     let (Some(gitops), Some(folder)) = (&experiment.spec.gitops, &document.folder) else { return vec![] };
-    // Elsewhere, in a template's folder say, nothing is known about the repository.
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-    if !absolute.ends_with(Path::new(&gitops.path)) {
-        return vec![];
-    }
+    let Some(folder) = application(folder, &gitops.path) else { return vec![] };
     let named = [("promote.from", &gitops.promote.from), ("promote.to", &gitops.promote.to)];
     let removed = gitops.remove.iter().map(|file| ("remove[]", file));
     named

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
+use super::hints::application;
 use super::source::Document;
 use super::{Finding, Severity, cluster};
 use crate::api::experiment::DeploymentPattern;
@@ -15,6 +16,8 @@ use crate::api::{Experiment, GROUP, Quantity, VERSION};
 use crate::controller::resolve::{Referred, Resolved, resolve};
 use crate::controller::{Refusal, references};
 use crate::engine::{Observation, Questions, Unavailable};
+use crate::gitops::plan::Spec;
+use crate::gitops::preview::{Folder, Outcomes, outcomes};
 use crate::live::{Live, Prometheus};
 use crate::turn::World as _;
 
@@ -76,7 +79,31 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
         }
         Some(_) | None => {}
     }
+    findings.extend(resolved.write.as_ref().and_then(|write| rehearsal(document, &write.spec)));
     findings
+}
+
+/// Both outcomes are planned on the checkout that the experiment is in, as the controller does before it moves any traffic. Files that
+/// are not there are told by name elsewhere.
+fn rehearsal(document: &Document, spec: &Spec) -> Option<Finding> {
+    let folder = application(document.folder.as_ref()?, &spec.path)?;
+    let named = [&spec.from, &spec.to].into_iter().chain(&spec.remove);
+    if named.into_iter().any(|file| !folder.join(file).exists()) {
+        return None;
+    }
+    let root = folder.ancestors().nth(spec.path.split('/').count())?;
+    let (field, problem) = match outcomes(&Folder::new(root), spec) {
+        Err(error) => ("spec.gitops", error.to_string()),
+        Ok(Outcomes { unpromoted, missing, .. }) => match (unpromoted.first(), missing.first()) {
+            (Some(path), _) => (
+                "spec.gitops.promote.fields",
+                format!("the candidate differs from the baseline at `{path}`, which would be left behind; write `Template`, or remove the difference"),
+            ),
+            (None, Some(what)) => ("spec.gitops", format!("a clean-up would not find {what}; correct the name")),
+            (None, None) => return None,
+        },
+    };
+    Some(Finding::new(document, Severity::Error, field, &problem))
 }
 
 fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace: &str, name: &str) -> Finding {

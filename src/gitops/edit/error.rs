@@ -15,6 +15,12 @@ pub enum EditError {
     /// More nodes than [`super::MAX_NODES`].
     #[error("failed to edit: the file has more than {} nodes", super::MAX_NODES)]
     TooManyNodes,
+    /// A mapping or sequence has more than [`super::MAX_WIDTH`] children.
+    #[error("failed to edit: the collection at line {line} has more than {} entries", super::MAX_WIDTH)]
+    TooWide {
+        /// Where it begins, from 1.
+        line: usize,
+    },
     /// Not UTF-8.
     #[error("failed to edit: the file is not UTF-8 text")]
     NotText,
@@ -36,6 +42,12 @@ pub enum EditError {
     /// A tab in the indentation.
     #[error("failed to edit: line {line} is indented with a tab")]
     Tab {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A line ends with a lone carriage return, or with a character that only some parsers take for a line's end.
+    #[error("failed to edit: line {line} has a line break that is neither LF nor CRLF")]
+    LineBreak {
         /// The line, from 1.
         line: usize,
     },
@@ -81,6 +93,12 @@ pub enum EditError {
         /// The wanted name.
         name: String,
     },
+    /// A document was to be the only one, or there are fewer than the wanted one's position.
+    #[error("failed to choose a document: the file holds {found}; name the document by its kind and name")]
+    DocumentCount {
+        /// How many have content.
+        found: usize,
+    },
     /// Not a path of the grammar.
     #[error("failed to parse the path {path:?}")]
     BadPath {
@@ -111,9 +129,15 @@ pub enum EditError {
         /// The place.
         path: String,
     },
-    /// The sequence is written `[a, b]`.
-    #[error("failed to edit {path}: its list is not in block style")]
-    FlowList {
+    /// The neighbours in `[a, b]` or `{a: b}` are separated by more than a comma.
+    #[error("failed to remove {path}: comments or anchors stand between it and its neighbours")]
+    FlowGap {
+        /// The place.
+        path: String,
+    },
+    /// The only entry of a document, or of a collection that cannot become an empty one where it stands.
+    #[error("failed to remove {path}: nothing would be left of what holds it")]
+    LastEntry {
         /// The place.
         path: String,
     },
@@ -143,7 +167,7 @@ impl EditError {
         match self {
             Self::TooLarge { .. } => "FileTooLarge",
             Self::TooDeep => "FileTooDeep",
-            Self::TooManyNodes => "FileTooComplex",
+            Self::TooManyNodes | Self::TooWide { .. } => "FileTooComplex",
             Self::NotText => "NotText",
             Self::LfsPointer => "LfsPointer",
             Self::Encrypted => "Encrypted",
@@ -155,10 +179,12 @@ impl EditError {
             | Self::Tagged { .. }
             | Self::NotScalar { .. }
             | Self::SharedLine { .. }
-            | Self::FlowList { .. } => "UnsupportedYaml",
+            | Self::FlowGap { .. }
+            | Self::LastEntry { .. }
+            | Self::LineBreak { .. } => "UnsupportedYaml",
             Self::AliasInvolved { .. } => "AliasInvolved",
             Self::DocumentMissing { .. } => "DocumentMissing",
-            Self::DocumentAmbiguous { .. } | Self::Ambiguous { .. } => "Ambiguous",
+            Self::DocumentAmbiguous { .. } | Self::DocumentCount { .. } | Self::Ambiguous { .. } => "Ambiguous",
             Self::BadPath { .. } => "InvalidPath",
             Self::PathNotFound { .. } => "PathNotFound",
             Self::IdentityLost { .. } => "SelectorWouldChange",

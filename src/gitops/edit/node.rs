@@ -11,7 +11,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
 use super::path::{Path, Segment};
 use super::value::Value;
-use super::{EditError, MAX_DEPTH, MAX_NODES};
+use super::{EditError, MAX_DEPTH, MAX_NODES, MAX_WIDTH};
 
 /// A node and the bytes it covers.
 #[derive(Debug, Clone)]
@@ -257,6 +257,9 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
                 return Err(EditError::ComplexKey { line });
             };
             let colon = self.colon(range.end).ok_or(EditError::ComplexKey { line })?;
+            if entries.len() >= MAX_WIDTH {
+                return Err(EditError::TooWide { line });
+            }
             if entries.iter().any(|entry| entry.key == key) {
                 return Err(EditError::DuplicateKey { key: key.into_owned(), line });
             }
@@ -274,6 +277,9 @@ impl<'t, P: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             let (event, span) = self.inside()?;
             if matches!(event, Event::SequenceEnd) {
                 break span.byte_range().map_or(start, |range| range.end);
+            }
+            if items.len() >= MAX_WIDTH {
+                return Err(EditError::TooWide { line: line(&span) });
             }
             let at = span.byte_range().map_or(0, |range| range.start);
             let empty = matches!(event, Event::Scalar(..)) && span.byte_range().is_some_and(|range| range.is_empty());

@@ -53,7 +53,7 @@ impl Path {
     }
 
     /// The parent and the last step; `None` at the root.
-    pub(super) fn split_last(&self) -> Option<(Self, Segment)> {
+    pub(crate) fn split_last(&self) -> Option<(Self, Segment)> {
         self.0.split_last().map(|(last, parents)| (Self(parents.to_vec()), last.clone()))
     }
 

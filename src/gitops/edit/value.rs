@@ -40,6 +40,20 @@ impl Value {
         Self::Scalar { text: text.to_owned(), string: !is_bool(text) && !is_number(text) }
     }
 
+    /// What a JSON value means.
+    pub fn from_json(json: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match json {
+            Json::String(text) => Self::string(text),
+            Json::Null => Self::plain(""),
+            Json::Bool(_) | Json::Number(_) => Self::Scalar { text: json.to_string(), string: false },
+            Json::Array(items) => Self::List(items.iter().map(Self::from_json).collect()),
+            Json::Object(entries) => {
+                Self::Map(entries.iter().map(|(key, value)| (key.clone(), Self::from_json(value))).collect())
+            }
+        }
+    }
+
     /// The text of a leaf.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -75,7 +89,7 @@ impl Value {
     }
 
     /// Puts `new` where `path` points, or removes what is there when `new` is `None`. The parent must exist.
-    pub(super) fn put(&mut self, path: &Path, new: Option<Self>) -> Result<(), EditError> {
+    pub(crate) fn put(&mut self, path: &Path, new: Option<Self>) -> Result<(), EditError> {
         let missing = || EditError::PathNotFound { path: path.to_string() };
         let (last, parents) = path.segments().split_last().ok_or_else(missing)?;
         let mut node = self;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use git2::{Repository, Signature, Time};
+use reiter8::gitops::layout::Layout;
 use reiter8::gitops::plan::Spec;
 use reiter8::gitops::promote::{Fields, Workload};
 use reiter8::gitops::repository::{Author, CommitText};
@@ -73,6 +74,7 @@ pub(crate) fn files(repository: &Repository, branch: &str) -> BTreeMap<String, V
 pub(crate) fn spec() -> Spec {
     Spec {
         path: APP.into(),
+        layout: Layout::Flat,
         from: "productpage-candidate.yaml".into(),
         to: "productpage.yaml".into(),
         fields: Fields::Template,
