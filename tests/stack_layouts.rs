@@ -92,10 +92,9 @@ fn promoted(case: &str) -> Vec<(&'static str, String, String)> {
             let image = |tag: &str| format!("registry.prod.example/acme/reviews:{tag}");
             vec![("image", image("v1.2.0"), image("1.30"))]
         }
-        "helm" => vec![
-            ("env/1/value", "red".into(), "red,gold".into()),
-            ("image", "ghcr.io/acme/reviews:1.20".into(), v3),
-        ],
+        "helm" => {
+            vec![("env/1/value", "red".into(), "red,gold".into()), ("image", "ghcr.io/acme/reviews:1.20".into(), v3)]
+        }
         _ => panic!("{case}"),
     }
 }
@@ -109,7 +108,10 @@ fn only_the_promoted_fields_differ_in_what_kustomize_and_helm_render() {
         let deployment = format!("Deployment/{}", spec.baseline.name);
         let candidate = format!("Deployment/{}", spec.candidate.name);
         let experiment = running.keys().any(|name| name.starts_with("Experiment/"));
-        assert!(experiment && running.contains_key(&candidate) && was.contains_key(&deployment), "{case}: {running:#?}");
+        assert!(
+            experiment && running.contains_key(&candidate) && was.contains_key(&deployment),
+            "{case}: {running:#?}"
+        );
         // The start leaves the baseline as it is; both run what the plan says.
         assert_eq!(running[&deployment], was[&deployment], "{case}");
 
@@ -117,7 +119,9 @@ fn only_the_promoted_fields_differ_in_what_kustomize_and_helm_render() {
         let merged = after(&started, &promote);
         let wanted: BTreeMap<String, (Value, Value)> = promoted(case)
             .into_iter()
-            .map(|(place, old, new)| (format!("/{deployment}/spec/template/spec/containers/0/{place}"), (json!(old), json!(new))))
+            .map(|(place, old, new)| {
+                (format!("/{deployment}/spec/template/spec/containers/0/{place}"), (json!(old), json!(new)))
+            })
             .collect();
         let found = changed(&running, &render(&merged, part, arguments));
         assert_eq!(found, wanted, "{case}: promote");

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use reiter8::gitops::edit::{
-    EditError, Edited, File, Path, Selector, Value, copy_subtree, put, remove, set_scalar,
-};
+use reiter8::gitops::edit::{EditError, Edited, File, Path, Selector, Value, copy_subtree, put, remove, set_scalar};
 use reiter8::gitops::promote::{Fields, Promotion, Side, Workload, promote};
 
 /// The lines that differ, as `-old` and `+new`.
@@ -182,11 +180,26 @@ fn what_is_missing_is_put_with_what_leads_to_it() {
     };
     let cases = [
         ("a: 1\n", "b.c.d", serde_json::json!("x"), "a: 1\nb: {c: {d: x}}\n"),
-        ("s:\n  a: 1 # one\n# next\nz: 1\n", "s.b", serde_json::json!("1.20"), "s:\n  a: 1 # one\n  b: \"1.20\"\n# next\nz: 1\n"),
+        (
+            "s:\n  a: 1 # one\n# next\nz: 1\n",
+            "s.b",
+            serde_json::json!("1.20"),
+            "s:\n  a: 1 # one\n  b: \"1.20\"\n# next\nz: 1\n",
+        ),
         ("s: {a: 0x1F}\n", "s.b", serde_json::json!(true), "s: {a: 0x1F, b: true}\n"),
         ("s:\nz: 1\n", "s.b", serde_json::json!(2), "s: {b: 2}\nz: 1\n"),
-        ("l:\n- name: p # first\n- name: q\n", "l[name=p].v", serde_json::json!("x"), "l:\n- name: p # first\n  v: x\n- name: q\n"),
-        ("r:\n  # all\n  - a # one\n", "r", serde_json::json!(["a", "b.yaml"]), "r:\n  # all\n  - a # one\n  - b.yaml\n"),
+        (
+            "l:\n- name: p # first\n- name: q\n",
+            "l[name=p].v",
+            serde_json::json!("x"),
+            "l:\n- name: p # first\n  v: x\n- name: q\n",
+        ),
+        (
+            "r:\n  # all\n  - a # one\n",
+            "r",
+            serde_json::json!(["a", "b.yaml"]),
+            "r:\n  # all\n  - a # one\n  - b.yaml\n",
+        ),
         ("r: [a] # l\n", "r", serde_json::json!(["a", "b"]), "r: [a, b] # l\n"),
         ("r: 'a' # l\n", "r", serde_json::json!("b"), "r: 'b' # l\n"),
     ];

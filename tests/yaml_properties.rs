@@ -28,7 +28,22 @@ enum Tree {
 }
 
 const LEAVES: [&str; 16] = [
-    "v1", "1.20", "yes", "a: b", "x # y", "it's", "é", "", "- a", "{x}", "100m", "null", "a,b", "&a", "0755", "two\nlines",
+    "v1",
+    "1.20",
+    "yes",
+    "a: b",
+    "x # y",
+    "it's",
+    "é",
+    "",
+    "- a",
+    "{x}",
+    "100m",
+    "null",
+    "a,b",
+    "&a",
+    "0755",
+    "two\nlines",
 ];
 const KEYS: [&str; 10] = ["a", "b", "name", "image", "k.x/y", "on", "1", "*", "a b", "ü"];
 
@@ -136,7 +151,8 @@ fn write(documents: &[Tree], seed: u64) -> String {
     let mut writer = Writer { seed, comments: 0, out: String::new() };
     for (index, document) in documents.iter().enumerate() {
         if index > 0 {
-            writer.out += if writer.choose(2) == 0 { "---\n" } else { "...\n---\n" };
+            let between = if writer.choose(2) == 0 { "---\n" } else { "...\n---\n" };
+            writer.out += between;
         }
         let Tree::Map(entries) = document else { panic!("a root is a mapping") };
         for (key, value) in entries {
@@ -245,7 +261,11 @@ fn only_the_targets_lines_change() {
                         for line in &new {
                             let kept = line.trim().chars().filter(|c| !c.is_whitespace() && !"-[]{}".contains(*c));
                             let old: String = gone.concat();
-                            prop_assert!(is_part(&kept.collect::<String>(), &old), "{} {gone:?} {new:?}", told("remove"));
+                            prop_assert!(
+                                is_part(&kept.collect::<String>(), &old),
+                                "{} {gone:?} {new:?}",
+                                told("remove")
+                            );
                         }
                         seen[1] += 1;
                     }
@@ -289,8 +309,8 @@ fn seeds() -> Vec<Vec<u8>> {
 
 /// Pieces that mean something to a parser.
 const PIECES: [&str; 24] = [
-    "\n", "\r\n", "\r", "\t", " ", "  ", "- ", "? ", ": ", "#", "{", "}", "[", "]", ",", "&a", "*a", "!!str ", "|\n", ">-\n", "'",
-    "\"", "---\n", "\u{feff}",
+    "\n", "\r\n", "\r", "\t", " ", "  ", "- ", "? ", ": ", "#", "{", "}", "[", "]", ",", "&a", "*a", "!!str ", "|\n",
+    ">-\n", "'", "\"", "---\n", "\u{feff}",
 ];
 
 fn mutation() -> impl Strategy<Value = (prop::sample::Index, prop::sample::Index, usize, Vec<u8>)> {
@@ -341,10 +361,15 @@ fn damaged_manifests_are_read_or_refused_and_never_misread() {
 #[test]
 fn hostile_files_cost_no_more_than_their_size() {
     let fill = |piece: &str| piece.repeat(MAX_BYTES / piece.len());
-    let lines = |line: fn(usize) -> String| (0..).map(line).scan(0, |size, line| {
-        *size += line.len();
-        (*size < MAX_BYTES).then_some(line)
-    }).collect::<String>();
+    let lines = |line: fn(usize) -> String| {
+        (0..)
+            .map(line)
+            .scan(0, |size, line| {
+                *size += line.len();
+                (*size < MAX_BYTES).then_some(line)
+            })
+            .collect::<String>()
+    };
     let width = MAX_WIDTH - 1;
     let texts: Vec<(&str, String, &str)> = vec![
         ("open brackets", fill("["), "FileTooDeep"),
@@ -366,9 +391,22 @@ fn hostile_files_cost_no_more_than_their_size() {
         ("folded text", format!("a: >\n{}", fill("  x\n\n").split_at(MAX_BYTES - 100).0), ""),
         ("plain lines", format!("a:\n{}", fill("  x\n").split_at(MAX_BYTES - 100).0), ""),
         ("anchors", lines(|index| format!("k{index}: &a{index} [*a{}]\n", index.saturating_sub(1))), ""),
-        ("laughs", format!("a0: &a0 [x]\n{}", (1..60).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 50].join(", "))).collect::<String>()), ""),
+        (
+            "laughs",
+            format!(
+                "a0: &a0 [x]\n{}",
+                (1..60)
+                    .map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 50].join(", ")))
+                    .collect::<String>()
+            ),
+            "",
+        ),
         ("widest mapping", (0..width).map(|index| format!("k{index}: {{name: {index}}}\n")).collect(), ""),
-        ("widest list", format!("l:\n{}", (0..width).map(|index| format!("- {{name: n{index}}}\n")).collect::<String>()), ""),
+        (
+            "widest list",
+            format!("l:\n{}", (0..width).map(|index| format!("- {{name: n{index}}}\n")).collect::<String>()),
+            "",
+        ),
         ("colons", fill(":"), ""),
         ("quotes", fill("'"), ""),
         ("tabs", fill("\t"), ""),

@@ -44,9 +44,8 @@ pub(super) fn fields(written: PromoteFields, field: &'static str) -> Result<Fiel
         PromoteFields::Named(NamedFields::Template) => Fields::Template,
         PromoteFields::Named(NamedFields::Images) => Fields::Images,
         PromoteFields::Paths(paths) => {
-            let parse = |text: &String| {
-                text.parse().map_err(|e: EditError| Refusal::Invalid { field, problem: e.to_string() })
-            };
+            let parse =
+                |text: &String| text.parse().map_err(|e: EditError| Refusal::Invalid { field, problem: e.to_string() });
             Fields::Paths(paths.iter().map(parse).collect::<Result<_, _>>()?)
         }
     })

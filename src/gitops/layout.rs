@@ -14,8 +14,8 @@ mod run;
 mod verb;
 mod work;
 
-pub use listing::listed;
 pub(crate) use kustomize::NAMES as KUSTOMIZATIONS;
+pub use listing::listed;
 pub use pods::RUNNING;
 pub(super) use pods::{Version, template};
 pub use verb::{Edits, ImageSource, OnMissing, Place, Source, Spot, Verb};
@@ -126,7 +126,11 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
             if experiment.is_none() {
                 work.told.missing.push(name);
             }
-            if spec.layout == Layout::Kustomize { kustomize::cleanup(work, &files)? } else { vec![removal(work, &files)?] }
+            if spec.layout == Layout::Kustomize {
+                kustomize::cleanup(work, &files)?
+            } else {
+                vec![removal(work, &files)?]
+            }
         }
     };
     run(work, &verbs)

@@ -170,7 +170,9 @@ pub enum PlanError {
         image: String,
     },
     /// No entry of a kustomization sets this image, or several do.
-    #[error("failed to find one entry of `images` in {path} for {image}; write one with its `name`, or correct the name")]
+    #[error(
+        "failed to find one entry of `images` in {path} for {image}; write one with its `name`, or correct the name"
+    )]
     NoImageEntry {
         /// The kustomization.
         path: String,
@@ -184,7 +186,9 @@ pub enum PlanError {
         image: String,
     },
     /// No leaf has the marker.
-    #[error("failed to find the marker {marker} in {path}; put `# {{\"$iter8\": \"{marker}:tag\"}}` behind the value to set")]
+    #[error(
+        "failed to find the marker {marker} in {path}; put `# {{\"$iter8\": \"{marker}:tag\"}}` behind the value to set"
+    )]
     NoMarker {
         /// The files.
         path: String,
@@ -302,7 +306,7 @@ fn cleanup<'f>(files: &'f dyn Files, spec: &'f Spec) -> Result<Work<'f>, PlanErr
     layout::check(files, spec, &directory)?;
     let listed = std::iter::once(&spec.from).chain(&spec.remove);
     let listed = listed.map(|file| directory.join(file)).collect::<Result<BTreeSet<_>, _>>()?;
-    let found = find_experiment(files, &directory, &layout::folders(&work)?, &layout::written(&work)?, spec)?;
+    let found = find_experiment(files, &directory, &layout::folders(&work)?, &layout::written(&work)?)?;
     if let Some((path, false)) = found.as_ref().filter(|(path, _)| !listed.contains(path)) {
         return Err(PlanError::SharedFile { path: path.to_string() });
     }
@@ -364,12 +368,7 @@ pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> 
 }
 
 /// A file that others changed as well since the promotion: only the promoted places go back.
-fn taken_back(
-    path: &str,
-    now: &[u8],
-    (was, promoted): (&[u8], &[u8]),
-    marks: &[&Mark],
-) -> Result<Vec<u8>, PlanError> {
+fn taken_back(path: &str, now: &[u8], (was, promoted): (&[u8], &[u8]), marks: &[&Mark]) -> Result<Vec<u8>, PlanError> {
     let of = |source| PlanError::Edit { path: path.to_owned(), source };
     let (was, promoted) = (File::parse(was).map_err(of)?, File::parse(promoted).map_err(of)?);
     let mut text = String::from_utf8_lossy(now).into_owned();
@@ -495,7 +494,6 @@ fn find_experiment(
     directory: &RepoPath,
     folders: &[RepoPath],
     written: &Written,
-    spec: &Spec,
 ) -> Result<Option<(RepoPath, bool)>, PlanError> {
     let mut entries = Vec::new();
     for folder in std::iter::once(directory).chain(folders) {

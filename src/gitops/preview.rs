@@ -64,7 +64,10 @@ impl Files for Folder {
                 (EntryKind::Directory, BlobId::of(b"")?)
             } else if kind.is_file() {
                 // One that is too large is refused when it is asked for.
-                let id = BlobId::of(&Self::content_at(&entry.path()).unwrap_or_else(|_| entry.path().display().to_string().into_bytes()))?;
+                let id = BlobId::of(
+                    &Self::content_at(&entry.path())
+                        .unwrap_or_else(|_| entry.path().display().to_string().into_bytes()),
+                )?;
                 self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), entry.path());
                 (EntryKind::File, id)
             } else {
@@ -78,7 +81,10 @@ impl Files for Folder {
 
     fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
         let path = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        path.map_or_else(|| Err(TreeError::Store { message: format!("{id} is not in the folder") }), |path| Self::content_at(&path))
+        path.map_or_else(
+            || Err(TreeError::Store { message: format!("{id} is not in the folder") }),
+            |path| Self::content_at(&path),
+        )
     }
 }
 

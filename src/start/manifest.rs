@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn fields_are_set_and_added_in_every_style() {
         let cases = [
-            ("kind: X\nmetadata: {name: a}  # c\n", "kind: X\nmetadata: {annotations: {k: \"10\"}, name: a}  # c\n"),
+            ("kind: X\nmetadata: {name: a}  # c\n", "kind: X\nmetadata: {name: a, annotations: {k: \"10\"}}  # c\n"),
             (
                 "kind: X\nmetadata:\n  name: a # c\n  labels: {}\nspec: 1\n",
                 "kind: X\nmetadata:\n  name: a # c\n  labels: {}\n  annotations: {k: \"10\"}\nspec: 1\n",
@@ -252,7 +252,7 @@ mod tests {
             ),
             (
                 "kind: X\nmetadata:\n  annotations: {other: x} # c\n  name: a\n",
-                "kind: X\nmetadata:\n  annotations: {k: \"10\", other: x} # c\n  name: a\n",
+                "kind: X\nmetadata:\n  annotations: {other: x, k: \"10\"} # c\n  name: a\n",
             ),
             (
                 "kind: X\nmetadata:\n  annotations: {k: 'no'} # c\n  name: a\n",

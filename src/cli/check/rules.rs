@@ -57,6 +57,7 @@ impl Given {
 pub(super) async fn check(given: &Given, document: &Document, experiment: &Experiment) -> Vec<Finding> {
     let mut findings = vec![];
     let Some(resolved) = resolved(given, document, experiment, &mut findings).await else { return findings };
+    findings.extend(resolved.write.as_ref().and_then(|write| rehearsal(document, &write.spec)));
     let namespace = resolved.plan.identity.namespace.clone();
     let versions = [
         ("spec.versionInfo.baseline", resolved.plan.baseline.workload.clone()),
@@ -79,7 +80,6 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
         }
         Some(_) | None => {}
     }
-    findings.extend(resolved.write.as_ref().and_then(|write| rehearsal(document, &write.spec)));
     findings
 }
 
@@ -97,7 +97,9 @@ fn rehearsal(document: &Document, spec: &Spec) -> Option<Finding> {
         Ok(Outcomes { unpromoted, missing, .. }) => match (unpromoted.first(), missing.first()) {
             (Some(path), _) => (
                 "spec.gitops.promote.fields",
-                format!("the candidate differs from the baseline at `{path}`, which would be left behind; write `Template`, or remove the difference"),
+                format!(
+                    "the candidate differs from the baseline at `{path}`, which would be left behind; write `Template`, or remove the difference"
+                ),
             ),
             (None, Some(what)) => ("spec.gitops", format!("a clean-up would not find {what}; correct the name")),
             (None, None) => return None,

@@ -77,19 +77,44 @@ impl<'t> Merge<'t> {
         insert: bool,
     ) -> Result<(), EditError> {
         let shape = || EditError::PathNotFound { path: path.to_string() };
-        let (Kind::Map { entries, flow: false }, Segment::Key(key)) = (&to.node.kind, key) else { return Err(shape()) };
+        let (Kind::Map { entries, flow: in_line }, Segment::Key(key)) = (&to.node.kind, key) else { return Err(shape()) };
         if insert {
             let (Kind::Map { flow, .. }, Segment::Key(from_key)) = (&from.node.kind, from_key) else {
                 return Err(shape());
             };
             let wanted = from.node.entry(from_key).filter(|_| from_key == key).ok_or_else(shape)?;
+            if *in_line {
+                return self.insert_flow(path, to.node, entries.last(), wanted);
+            }
             return self.insert_entry(path, entries.last(), wanted, *flow);
+        }
+        if *in_line {
+            return Err(shape());
         }
         let index = entries.iter().position(|entry| entry.key == *key).ok_or_else(shape)?;
         match entries.get(index) {
             Some(entry) if entries.len() > 1 => self.remove_entry(path, entry, entries.get(index + 1)),
             _ => Err(EditError::SharedLine { path: path.to_string() }),
         }
+    }
+
+    /// Brings an entry into a mapping on one line, behind its last one.
+    fn insert_flow(
+        &mut self,
+        path: &Path,
+        to: &Node,
+        last: Option<&Entry>,
+        wanted: &Entry,
+    ) -> Result<(), EditError> {
+        self.refuse_shared(path, &wanted.value)?;
+        let entry = format!("{}: {}", key_text(&wanted.key), flow(&wanted.value.value())?);
+        let (at, text) = match last {
+            Some(last) => (last.value.range.end, format!(", {entry}")),
+            None => (to.range.start + 1, entry),
+        };
+        self.splices.push(Splice { range: at..at, text });
+        self.record(path, None, Some(&wanted.value.value()));
+        Ok(())
     }
 
     fn leaf(

@@ -26,13 +26,8 @@ pub fn put(file: &File<'_>, at: &Selector, new: &Value) -> Result<Edited, EditEr
     let value = value.ok_or_else(missing)?;
     let copied = |path: Path, value: Value| {
         let text = flow(&skeleton(&path, value))?;
-        let at = |document| Selector { document, path: path.clone() };
-        copy_subtree(
-            &File::parse(text.as_bytes())?,
-            &at(super::Document::Only),
-            file,
-            &Selector { document: at.document.clone(), path: path.clone() },
-        )
+        let (source, target) = (Selector::only(path.clone()), Selector { path, ..at.clone() });
+        copy_subtree(&File::parse(text.as_bytes())?, &source, file, &target)
     };
     copied(prefix(first), value.clone()).or_else(|error| {
         // A mapping on one line, or none at all, takes no line of its own: it is written anew.

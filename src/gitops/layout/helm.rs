@@ -15,8 +15,16 @@ const CANDIDATE: &str = "candidate";
 const EXPERIMENT: &str = "experiment";
 /// Values that make the candidate a second instance, not another version; they stay behind.
 const INSTANCE: [&str; 10] = [
-    "enabled", "name", "nameOverride", "fullnameOverride", "replicas", "replicaCount", "autoscaling", "labels",
-    "podLabels", "selectorLabels",
+    "enabled",
+    "name",
+    "nameOverride",
+    "fullnameOverride",
+    "replicas",
+    "replicaCount",
+    "autoscaling",
+    "labels",
+    "podLabels",
+    "selectorLabels",
 ];
 
 /// The candidate's values, and their places.
@@ -46,7 +54,10 @@ pub(super) fn promotion(work: &Work<'_>) -> Result<Vec<Verb>, PlanError> {
     };
     let set = |path: Path| Verb::Set {
         to: Spot::only(&work.spec.to, path.clone()),
-        value: Source::Spot(Spot { path: path.segments().iter().fold(spot.path.clone(), |all, step| all.join(step.clone())), ..spot.clone() }),
+        value: Source::Spot(Spot {
+            path: path.segments().iter().fold(spot.path.clone(), |all, step| all.join(step.clone())),
+            ..spot.clone()
+        }),
         missing,
     };
     Ok(paths.into_iter().map(set).collect())
@@ -73,7 +84,10 @@ pub(super) fn cleanup(work: &Work<'_>) -> Result<Vec<Verb>, PlanError> {
     if let Some(name) = work.value(&path, &Selector::only(experiment.key("name")))? {
         let found = name.text().unwrap_or_default();
         if found != work.spec.name {
-            return Err(PlanError::OtherExperiment { path: path.to_string(), found: found.chars().take(253).collect() });
+            return Err(PlanError::OtherExperiment {
+                path: path.to_string(),
+                found: found.chars().take(253).collect(),
+            });
         }
     }
     Ok([CANDIDATE, EXPERIMENT].map(|key| Verb::RemoveKey(Spot::only(file, Path::default().key(key)))).into())
@@ -92,7 +106,8 @@ fn leaves(block: &Value) -> Vec<Path> {
     while let Some((path, value)) = open.pop() {
         match value {
             Value::Map(entries) if !entries.is_empty() => {
-                let own = entries.iter().filter(|(key, _)| !path.segments().is_empty() || !INSTANCE.contains(&key.as_str()));
+                let own =
+                    entries.iter().filter(|(key, _)| !path.segments().is_empty() || !INSTANCE.contains(&key.as_str()));
                 open.extend(own.map(|(key, value)| (path.key(key), value)));
             }
             _ if path.segments().is_empty() => {}

@@ -25,8 +25,18 @@ const MAX_OWN: usize = 100;
 const MAX_SEARCHED: usize = 500;
 /// What leaves the pod template as it is written but for images, labels and annotations.
 const PLAIN: [&str; 12] = [
-    "apiVersion", "kind", "metadata", "resources", "components", "images", "namespace", "labels", "commonLabels",
-    "commonAnnotations", "sortOptions", "buildMetadata",
+    "apiVersion",
+    "kind",
+    "metadata",
+    "resources",
+    "components",
+    "images",
+    "namespace",
+    "labels",
+    "commonLabels",
+    "commonAnnotations",
+    "sortOptions",
+    "buildMetadata",
 ];
 
 /// A kustomization that was read.
@@ -126,7 +136,8 @@ fn chain(work: &Work<'_>, file: &RepoPath) -> Result<Vec<Kustomization>, PlanErr
     while folder.len() >= work.directory.as_str().len() {
         if let Some(own) = load(work, &folder.parse()?)? {
             for item in own.list("components").into_iter().filter_map(Value::text) {
-                let Some(component) = own.leads(item).filter(|path| !chain.iter().any(|one| one.folder == *path)) else {
+                let Some(component) = own.leads(item).filter(|path| !chain.iter().any(|one| one.folder == *path))
+                else {
                     continue;
                 };
                 chain.extend(load(work, &component)?);
@@ -251,7 +262,9 @@ pub(super) fn promotion(work: &Work<'_>) -> Result<Vec<Verb>, PlanError> {
             continue;
         };
         let (now, used) = effective(&baseline.chain, old);
-        if let Some(((path, image), _)) = used.iter().find(|(entry, build)| *build && mine.contains(&(entry.clone(), true))) {
+        if let Some(((path, image), _)) =
+            used.iter().find(|(entry, build)| *build && mine.contains(&(entry.clone(), true)))
+        {
             return Err(PlanError::SharedImage { path: path.to_string(), image: image.clone() });
         }
         let asked = match &spec.fields {
@@ -267,7 +280,9 @@ pub(super) fn promotion(work: &Work<'_>) -> Result<Vec<Verb>, PlanError> {
                 let build = rename(&wanted, &now, &baseline.chain, file, name);
                 entry(&mut entries, relative(work, file)?, name, &build)?;
             }
-            None if now.name == wanted.name => images.push((path.clone(), wanted.named(&Image::parse(old).name).to_string())),
+            None if now.name == wanted.name => {
+                images.push((path.clone(), wanted.named(&Image::parse(old).name).to_string()))
+            }
             None => images.push((path.clone(), wanted.to_string())),
         }
     }
@@ -296,7 +311,8 @@ fn rename(wanted: &Image, now: &Image, chain: &[Kustomization], file: &RepoPath,
         return wanted.clone();
     }
     let own = chain.iter().find(|one| one.path == *file).and_then(|one| {
-        let entry = one.list("images").into_iter().find(|entry| entry.get("name").and_then(Value::text) == Some(name))?;
+        let entry =
+            one.list("images").into_iter().find(|entry| entry.get("name").and_then(Value::text) == Some(name))?;
         entry.get("newName").and_then(Value::text).map(ToOwned::to_owned)
     });
     wanted.named(&own.unwrap_or_else(|| name.to_owned()))
@@ -306,7 +322,8 @@ fn rename(wanted: &Image, now: &Image, chain: &[Kustomization], file: &RepoPath,
 fn into_entries(work: &Work<'_>, candidate: &Side) -> Result<Vec<Verb>, PlanError> {
     let path = work.path(&work.spec.to)?;
     if work.spec.fields != Fields::Images {
-        let problem = "it takes images and nothing else; write `promote.fields: Images`, or name the baseline's manifest";
+        let problem =
+            "it takes images and nothing else; write `promote.fields: Images`, or name the baseline's manifest";
         return Err(PlanError::LayoutMismatch { path: path.to_string(), problem: problem.into() });
     }
     let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder).parse()?;
@@ -321,12 +338,16 @@ fn into_entries(work: &Work<'_>, candidate: &Side) -> Result<Vec<Verb>, PlanErro
         };
         let name = |entry: &Value| entry.get("name").and_then(Value::text).unwrap_or_default().to_owned();
         let entries: Vec<String> = target.list("images").into_iter().filter(gives).map(name).collect();
-        let shared = entries.iter().find(|name| mine.contains(&((path.clone(), (*name).clone()), true)) && Image::parse(raw).name == wanted.name);
+        let shared = entries.iter().find(|name| {
+            mine.contains(&((path.clone(), (*name).clone()), true)) && Image::parse(raw).name == wanted.name
+        });
         if let Some(image) = shared {
             return Err(PlanError::SharedImage { path: path.to_string(), image: image.clone() });
         }
-        let others: Vec<&String> =
-            entries.iter().filter(|name| !mine.iter().any(|((file, used), _)| *file == path && used == *name)).collect();
+        let others: Vec<&String> = entries
+            .iter()
+            .filter(|name| !mine.iter().any(|((file, used), _)| *file == path && used == *name))
+            .collect();
         let [name] = others.as_slice() else {
             return Err(PlanError::NoImageEntry { path: path.to_string(), image: wanted.name });
         };
@@ -355,7 +376,8 @@ fn relative(work: &Work<'_>, path: &RepoPath) -> Result<String, PlanError> {
 /// The directories below the experiment's that its kustomization lists: where the Experiment may be.
 pub(super) fn folders(work: &Work<'_>) -> Result<Vec<RepoPath>, PlanError> {
     let own = own(work)?;
-    let listed = LISTS.iter().flat_map(|list| own.list(list)).filter_map(Value::text).filter_map(|item| own.leads(item));
+    let listed =
+        LISTS.iter().flat_map(|list| own.list(list)).filter_map(Value::text).filter_map(|item| own.leads(item));
     let mut folders = BTreeSet::new();
     for path in listed {
         if load(work, &path).is_ok_and(|found| found.is_some()) {
@@ -374,7 +396,8 @@ pub(super) fn cleanup(work: &Work<'_>, files: &BTreeSet<RepoPath>) -> Result<Vec
         if files.iter().any(|file| within(file, &folder)) {
             let all = contents(work, &folder, MAX_OWN)?;
             // What came into the directory since the start is somebody else's.
-            let known = |path: &&RepoPath| work.spec.expected.is_empty() || work.spec.expected.contains_key(path.as_str());
+            let known =
+                |path: &&RepoPath| work.spec.expected.is_empty() || work.spec.expected.contains_key(path.as_str());
             if let Some(new) = all.iter().find(|path| !known(path)) {
                 return Err(PlanError::RemovalChanged { path: new.to_string() });
             }
@@ -386,7 +409,8 @@ pub(super) fn cleanup(work: &Work<'_>, files: &BTreeSet<RepoPath>) -> Result<Vec
     let file = relative(work, &own.path)?;
     let goes = |item: &str| own.leads(item).is_some_and(|path| gone.contains(&path) || removed.contains(&path));
     for (list, key) in LISTS.iter().map(|list| (*list, None)).chain([("patches", Some("path"))]) {
-        let text = |item: &Value| key.map_or(Some(item), |key| item.get(key)).and_then(Value::text).map(ToOwned::to_owned);
+        let text =
+            |item: &Value| key.map_or(Some(item), |key| item.get(key)).and_then(Value::text).map(ToOwned::to_owned);
         let all = own.list(list);
         let items: Vec<String> = all.iter().filter_map(|item| text(item)).filter(|item| goes(item)).collect();
         verbs.extend(shorten(&file, list, &items, all.len(), key));
@@ -425,7 +449,10 @@ fn candidate_entries(
         let maps = |entry: &&Value| {
             entry.get("name").and_then(Value::text) == Some(name.as_str()) && entry.get("newName").is_some()
         };
-        if own.list("images").iter().any(|entry| maps(&entry)) && !found.contains(&name) && !used_elsewhere(work, own, removed, &name)? {
+        if own.list("images").iter().any(|entry| maps(&entry))
+            && !found.contains(&name)
+            && !used_elsewhere(work, own, removed, &name)?
+        {
             found.push(name);
         }
     }

@@ -20,8 +20,7 @@ pub fn listed(bytes: &[u8], come: &[String], go: &[String]) -> Result<String, Ed
         Some(Value::List(items)) => items.clone(),
         Some(_) | None => Vec::new(),
     };
-    let new: Vec<Value> =
-        come.iter().map(|name| Value::string(name)).filter(|name| !items.contains(name)).collect();
+    let new: Vec<Value> = come.iter().map(|name| Value::string(name)).filter(|name| !items.contains(name)).collect();
     if new.is_empty() {
         return Ok(text);
     }

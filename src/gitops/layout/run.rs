@@ -125,9 +125,7 @@ impl Work<'_> {
 
     fn kustomize_image(&mut self, file: &str, name: &str, image: &Image) -> Result<(), PlanError> {
         let path = self.path(file)?;
-        let entry = Path::default()
-            .key("images")
-            .join(Segment::Named { key: "name".into(), value: name.to_owned() });
+        let entry = Path::default().key("images").join(Segment::Named { key: "name".into(), value: name.to_owned() });
         let at = |path: Path| Selector::only(path);
         let Some(now) = self.value(&path, &at(entry.clone()))? else {
             return Err(PlanError::NoImageEntry { path: path.to_string(), image: name.to_owned() });
@@ -150,7 +148,9 @@ impl Work<'_> {
         if !self.same_part(&path, &at(entry.clone()), &now)? {
             return Err(PlanError::BaselineChanged { path: format!("{path} ({entry})") });
         }
-        self.marks.push(Mark { file: path.to_string(), at: at(entry.clone()) });
+        for key in ["newName", other, own] {
+            self.marks.push(Mark { file: path.to_string(), at: at(entry.key(key)) });
+        }
         self.edit(&path, |file| put(file, &at(entry.key(own)), &Value::string(build)))?;
         if text(other).is_some() {
             self.edit(&path, |file| remove(file, &at(entry.key(other))))?;
@@ -194,9 +194,8 @@ impl Work<'_> {
             None => (self.directory.clone(), pattern),
         };
         let Some((before, after)) = name.split_once('*') else { return Ok(vec![self.path(pattern)?]) };
-        let matches = |own: &str| {
-            own.len() >= before.len() + after.len() && own.starts_with(before) && own.ends_with(after)
-        };
+        let matches =
+            |own: &str| own.len() >= before.len() + after.len() && own.starts_with(before) && own.ends_with(after);
         let entries = self.files().list(Some(&folder))?;
         let names = entries.into_iter().filter(|entry| entry.kind == EntryKind::File && matches(&entry.name));
         // A name that is not accepted cannot be addressed.

@@ -38,6 +38,9 @@ pub(crate) fn places(value: &Value, path: &Path, found: &mut Vec<Path>) {
 /// Puts or removes, as anybody would in JSON.
 pub(crate) fn replace(root: &mut Json, path: &[Segment], new: Option<Json>) {
     let (first, rest) = path.split_first().unwrap();
+    if root.is_null() && matches!(first, Segment::Key(_)) {
+        *root = Json::Object(serde_json::Map::new());
+    }
     match (first, rest.is_empty()) {
         (Segment::Key(key), true) => {
             let entries = root.as_object_mut().unwrap();
@@ -51,9 +54,6 @@ pub(crate) fn replace(root: &mut Json, path: &[Segment], new: Option<Json>) {
             None => drop(root.as_array_mut().unwrap().remove(*index)),
         },
         (Segment::Key(key), false) => {
-            if root.is_null() {
-                *root = Json::Object(serde_json::Map::new());
-            }
             let entries = root.as_object_mut().unwrap();
             replace(entries.entry(key.clone()).or_insert(Json::Null), rest, new);
         }
