@@ -360,7 +360,7 @@ fn damaged_manifests_are_read_or_refused_and_never_misread() {
 /// A file that is made to be expensive is refused, or edited, in little time.
 #[test]
 fn hostile_files_cost_no_more_than_their_size() {
-    let fill = |piece: &str| piece.repeat(MAX_BYTES / piece.len());
+    let fill = |piece: &str| piece.repeat((MAX_BYTES - 100) / piece.len());
     let lines = |line: fn(usize) -> String| {
         (0..)
             .map(line)
@@ -372,9 +372,9 @@ fn hostile_files_cost_no_more_than_their_size() {
     };
     let width = MAX_WIDTH - 1;
     let texts: Vec<(&str, String, &str)> = vec![
-        ("open brackets", fill("["), "FileTooDeep"),
-        ("open braces", fill("{"), "FileTooDeep"),
-        ("open mappings", fill("{a: "), "FileTooDeep"),
+        ("open brackets", fill("["), "FileTooDeep|InvalidYaml"),
+        ("open braces", fill("{ "), "FileTooDeep|InvalidYaml"),
+        ("open mappings", fill("{a: "), "FileTooDeep|InvalidYaml"),
         ("dashes", fill("- "), "FileTooDeep"),
         ("question marks", fill("? "), ""),
         ("deeper lines", (0..1400).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(), "FileTooDeep"),
@@ -387,9 +387,9 @@ fn hostile_files_cost_no_more_than_their_size() {
         ("one line", format!("a: {}", "x".repeat(MAX_BYTES - 10)), ""),
         ("one text", format!("a: \"{}\"", "x".repeat(MAX_BYTES - 10)), ""),
         ("escapes", format!("a: \"{}\"", "\\n".repeat(MAX_BYTES / 2 - 10)), ""),
-        ("block text", format!("a: |\n{}", fill("  x\n").split_at(MAX_BYTES - 100).0), ""),
-        ("folded text", format!("a: >\n{}", fill("  x\n\n").split_at(MAX_BYTES - 100).0), ""),
-        ("plain lines", format!("a:\n{}", fill("  x\n").split_at(MAX_BYTES - 100).0), ""),
+        ("block text", format!("a: |\n{}", fill("  x\n")), ""),
+        ("folded text", format!("a: >\n{}", fill("  x\n\n")), ""),
+        ("plain lines", format!("a:\n{}", fill("  x\n")), ""),
         ("anchors", lines(|index| format!("k{index}: &a{index} [*a{}]\n", index.saturating_sub(1))), ""),
         (
             "laughs",
@@ -419,7 +419,7 @@ fn hostile_files_cost_no_more_than_their_size() {
         let read = File::parse(text.as_bytes());
         match (&read, reason) {
             (Err(error), "") => assert!(!error.reason().is_empty()),
-            (Err(error), wanted) => assert_eq!(error.reason(), wanted, "{what}: {error}"),
+            (Err(error), wanted) => assert!(wanted.split('|').any(|one| one == error.reason()), "{what}: {error}"),
             (Ok(_), wanted) => assert_eq!(wanted, "", "{what} was read"),
         }
         if let Ok(file) = read {
@@ -434,6 +434,7 @@ fn hostile_files_cost_no_more_than_their_size() {
             }
         }
         let took = began.elapsed();
+        assert!(text.len() <= MAX_BYTES, "{what} is refused for its size alone");
         println!("{what}: {} bytes, {} ms", text.len(), took.as_millis());
         assert!(took < BOUND, "{what} took {took:?}");
     }
