@@ -77,7 +77,9 @@ impl<'t> Merge<'t> {
         insert: bool,
     ) -> Result<(), EditError> {
         let shape = || EditError::PathNotFound { path: path.to_string() };
-        let (Kind::Map { entries, flow: in_line }, Segment::Key(key)) = (&to.node.kind, key) else { return Err(shape()) };
+        let (Kind::Map { entries, flow: in_line }, Segment::Key(key)) = (&to.node.kind, key) else {
+            return Err(shape());
+        };
         if insert {
             let (Kind::Map { flow, .. }, Segment::Key(from_key)) = (&from.node.kind, from_key) else {
                 return Err(shape());
@@ -99,13 +101,7 @@ impl<'t> Merge<'t> {
     }
 
     /// Brings an entry into a mapping on one line, behind its last one.
-    fn insert_flow(
-        &mut self,
-        path: &Path,
-        to: &Node,
-        last: Option<&Entry>,
-        wanted: &Entry,
-    ) -> Result<(), EditError> {
+    fn insert_flow(&mut self, path: &Path, to: &Node, last: Option<&Entry>, wanted: &Entry) -> Result<(), EditError> {
         self.refuse_shared(path, &wanted.value)?;
         let entry = format!("{}: {}", key_text(&wanted.key), flow(&wanted.value.value())?);
         let (at, text) = match last {
