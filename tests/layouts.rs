@@ -21,6 +21,9 @@ use reiter8::gitops::tree::{BlobId, Files};
 use serde_json::{Value, json};
 use support::{CASES, Snapshot, Tree, after, assert_same, parse, spec, tree};
 
+/// One of the plans.
+type Plan = fn(&dyn Files, &Spec) -> Result<Change, PlanError>;
+
 /// The spec with what the change of a preflight relied on.
 fn recorded(case: &str, started: &Tree) -> Spec {
     let mut spec = spec(case);
@@ -126,7 +129,6 @@ fn neighbours_in_a_shared_file_may_change_meanwhile() {
 
 #[test]
 fn what_changed_since_the_start_is_neither_promoted_nor_removed() {
-    type Plan = fn(&dyn Files, &Spec) -> Result<Change, PlanError>;
     let table: [(&str, &str, &str, &str, Plan, &str); 11] = [
         ("kustomize", "apps/reviews/kustomization.yaml", "v1.2.0", "v1.2.1", plan_promote, "BaselineChanged"),
         ("kustomize", "apps/reviews/reviews.yaml", "replicas: 3", "replicas: 4", plan_promote, "BaselineChanged"),
@@ -369,12 +371,9 @@ async fn environments_as_branches_each_get_their_own_requests() {
     let spec = recorded("kustomize", &started);
     let forge = LocalForge::new(folder.path());
     let mut session = Session::open(&Remote::Local(folder.path().to_owned()), "env/prod", Limits::default()).unwrap();
-    for (branch, plan) in [("iter8/promote", plan_promote as fn(_, _) -> _), ("iter8/cleanup", plan_cleanup)] {
-        let change: Change = {
-            let files = session.files().unwrap();
-            let files: &dyn Files = &files;
-            plan(files, &spec).unwrap()
-        };
+    let stages: [(&str, Plan); 2] = [("iter8/promote", plan_promote), ("iter8/cleanup", plan_cleanup)];
+    for (branch, plan) in stages {
+        let change = plan(&session.files().unwrap(), &spec).unwrap();
         let author = git::author();
         let commit = session.commit(session.head(), &change, git::text("Message", &author)).unwrap();
         session.push(&commit, branch, &Lease::Absent).unwrap();
