@@ -8,6 +8,7 @@ mod events;
 mod experiments;
 mod ledger;
 pub(crate) mod references;
+mod objectives;
 mod refusal;
 pub mod resolve;
 mod routes;
