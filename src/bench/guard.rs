@@ -39,11 +39,11 @@ pub struct Delay {
 fn watched(hours: f64, seed: u64) -> Option<f64> {
     let scenario = Scenario::new(Objective::Absolute, RPS, HEALTHY, HEALTHY);
     let plan = waiting(&plan(&scenario)?);
-    let mut traffic = Traffic::new(&scenario, seed, true);
+    let mut traffic = Traffic::new(&scenario, seed);
     let mut driver = Driver::new(&plan);
     let mut harm = None;
     loop {
-        driver.turns(&traffic);
+        driver.turns(&mut traffic);
         let progress = driver.progress();
         match (progress.phase, progress.decision.as_ref().map(|d| d.outcome)) {
             (Phase::Promoting, _) => {

@@ -126,7 +126,7 @@ impl<'a> Driver<'a> {
     }
 
     /// All turns that are due by now.
-    pub(super) fn turns(&mut self, traffic: &Traffic) {
+    pub(super) fn turns(&mut self, traffic: &mut Traffic) {
         let now = at(traffic.now());
         let mut turns = 0;
         while self.wake.is_some_and(|wake| wake <= now) && turns < MOST_TURNS {
@@ -135,7 +135,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn turn(&mut self, traffic: &Traffic, now: Timestamp) {
+    fn turn(&mut self, traffic: &mut Traffic, now: Timestamp) {
         self.observe(traffic, now);
         let step = engine::step(self.plan, &self.progress, &self.seen, now);
         for effect in &step.effects {
@@ -152,7 +152,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Answers what is asked.
-    fn observe(&mut self, traffic: &Traffic, now: Timestamp) {
+    fn observe(&mut self, traffic: &mut Traffic, now: Timestamp) {
         let asked = engine::ask(self.plan, &self.progress, now);
         let criteria = &self.plan.criteria;
         self.seen.reading = asked.window.map(|window| {
@@ -181,10 +181,10 @@ impl<'a> Driver<'a> {
 
 /// One experiment until its verdict.
 pub(super) fn run(plan: &Plan, scenario: &Scenario, seed: u64) -> Run {
-    let mut traffic = Traffic::new(scenario, seed, true);
+    let mut traffic = Traffic::new(scenario, seed);
     let mut driver = Driver::new(plan);
     loop {
-        driver.turns(&traffic);
+        driver.turns(&mut traffic);
         if let Some(decision) = &driver.progress().decision {
             let end = match (decision.outcome, decision.reason) {
                 (Outcome::Promote, _) => End::Promote,

@@ -9,7 +9,7 @@ use super::ours::CAP;
 use super::run::{CLEAR, Done, Results, Rule};
 use super::scenario::{LAG, OUTAGE, OUTAGE_BEGINS, OUTAGE_SHARE, Objective, RATIO, SLACK, SLOW, Truth};
 use super::theirs::Peer;
-use super::traffic::{SCRAPE, TICK};
+use super::traffic::{PROXIES, SCRAPE, TICK};
 
 /// What was run, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,8 +127,8 @@ impl Report<'_> {
         let runs: u64 = results.cells.iter().map(|done| u64::from(done.summary.runs)).sum();
         let mut text = format!(
             "`{command}`: seed {seed}, {} cells, {runs} runs, {seconds:.0} s on {jobs} threads.\n\n\
-            * Data are visible {lag} s late (usually {LAG}), scraped every {SCRAPE} s; traffic is Poisson in ticks of {TICK} s and \
-            follows the rule's own weights.\n\
+            * Every query looks {lag} s back (usually {LAG} s), at {PROXIES} proxies that are scraped every {SCRAPE} s, in turn; traffic \
+            is Poisson in ticks of {TICK} s and follows the rule's own weights.\n\
             * Reiter8 runs with its defaults: intervals of {INTERVAL} s, final weight {CAP} %, first weight as the ramp chooses \
             (2 % at 50 rps, 1 % from 125 rps on, {CAP} % up to 2.5 rps), error budgets 5 %, deadline 1 h, hard deadline 2 h, an hour \
             of the baseline's history.\n\

@@ -57,7 +57,7 @@ impl Peer {
 
 /// One run of a peer until its verdict.
 pub(super) fn run(peer: Peer, scenario: &Scenario, seed: u64) -> Run {
-    let mut traffic = Traffic::new(scenario, seed, false);
+    let mut traffic = Traffic::new(scenario, seed);
     let mut rule = peer.start(scenario.objective.limit(scenario.baseline));
     let (mut due, mut weight) = (0.0, 0);
     loop {
