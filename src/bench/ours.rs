@@ -22,6 +22,8 @@ use crate::engine::{
 pub const NAME: &str = "reiter8";
 /// The product's default for the most that a candidate gets, percent.
 pub const CAP: u8 = 50;
+/// The product's default for the excess bad requests that the ramp tolerates within a reaction time.
+pub const BUDGET: f64 = 50.0;
 /// Turns at one time beyond which the engine does not come to rest.
 const MOST_TURNS: u32 = 100;
 
@@ -31,7 +33,6 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
     let criteria = evidence::criteria(scenario.objective);
     let version = |name: &str| Version { name: name.into(), workload: name.into() };
     let analysis = analysis(scenario.lag)?;
-    let budget = f64::from(experiment::Strategy::default().bad_request_budget());
     (!criteria.is_empty()).then(|| Plan {
         identity: Identity {
             namespace: "benchmark".into(),
@@ -42,7 +43,7 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
         deleting: None,
         baseline: version("baseline"),
         candidate: version("candidate"),
-        ramp: Ramp::Gated { budget },
+        ramp: Ramp::Gated { budget: BUDGET },
         cap: CAP,
         capacity: None,
         wishes: vec![],

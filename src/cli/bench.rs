@@ -14,7 +14,7 @@ use crate::bench::bars::State;
 use crate::bench::grid::{Size, Wanted};
 use crate::bench::report::{About, Report};
 use crate::bench::run::Results;
-use crate::bench::{guard, plot, run, scenario, traffic};
+use crate::bench::{guard, plot, run, traffic};
 
 /// Exit code of a benchmark whose bars were not all met.
 const MISSED: u8 = 3;
@@ -185,6 +185,7 @@ fn progress(done: usize, all: usize, began: Instant) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 100
         let percent = (100.0 * done as f64 / all.max(1) as f64) as u8;
         let left = began.elapsed().as_secs_f64() * (all - done) as f64 / done.max(1) as f64;
+        #[allow(clippy::cast_possible_truncation)] // the cast saturates
         let left = super::output::span(left.round() as i64);
         // Progress that cannot be shown is no reason to stop.
         let _ = write!(err, "\r\x1b[K{} {done} of {all} cells, about {left} left", super::style::bar(percent));
@@ -211,6 +212,6 @@ mod tests {
         assert!(lag("7s").is_err() && lag("11m").is_err());
         assert_eq!(lag("30s"), Ok(30.0));
         assert_eq!(quoted("a b"), "'a b'");
-        assert!((scenario::LAG - 15.0).abs() < 1e-9, "the default of --lag");
+        assert!((crate::bench::scenario::LAG - 15.0).abs() < 1e-9, "the default of --lag");
     }
 }
