@@ -3,6 +3,7 @@
 //! Owns arguments, help and exit codes; each command is a module of its own that does the work.
 
 mod assert;
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -54,6 +55,7 @@ enum Command {
     /// Print the definitions of Experiment, Metric and Repository
     Crds(crds::Crds),
     Completions(completions::Completions),
+    Bench(bench::BenchArgs),
 }
 
 /// Name of the binary as a kubectl plugin.
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Abort(args) => on_runtime(verbs::abort(args)),
         Command::Promote(args) => on_runtime(verbs::promote(args)),
         Command::Retry(args) => on_runtime(verbs::retry(args)),
+        Command::Bench(args) => on_runtime(bench::bench(args)),
         Command::Crds(args) => args.run().map_err(Into::into).map(success),
         Command::Completions(args) => args.run(Cli::command()).map(success),
     };
