@@ -1,25 +1,25 @@
 //! From the simulated counts to the engine's criteria and observations, and nothing else: what changes when the engine
 //! learns another kind of evidence.
 
-use super::scenario::{ABSOLUTE, Objective, SLOW};
+use super::scenario::{ABSOLUTE, Objective, RATIO, SLACK, SLOW};
 use crate::engine::judge::Tally;
-use crate::engine::{Criterion, Pair, Seen};
+use crate::engine::{Criterion, Pair, Rule, Seen};
 
-/// The criteria of an objective; none if the engine has no test of its kind.
+/// The criteria of an objective, as the product makes them of one: a limit comes with its companion.
 pub(super) fn criteria(objective: Objective) -> Vec<Criterion> {
-    match objective {
-        Objective::Absolute => vec![Criterion { metric: "istio/error-rate".into(), limit: ABSOLUTE }],
-        Objective::Quantile => vec![Criterion { metric: "istio/latency-p95".into(), limit: SLOW }],
-        Objective::Relative => vec![],
-    }
+    let (metric, rules) = match objective {
+        Objective::Absolute => ("istio/error-rate", limited(ABSOLUTE)),
+        Objective::Quantile => ("istio/latency-p95", limited(SLOW)),
+        Objective::Relative => ("istio/error-rate", vec![Rule::RelativeShare { factor: RATIO, slack: SLACK }]),
+    };
+    rules.into_iter().map(|rule| Criterion { metric: metric.into(), source: 0, rule }).collect()
 }
 
-/// What each criterion sees of an interval.
-pub(super) fn pairs(criteria: &[Criterion], (baseline, candidate): (Tally, Tally)) -> Vec<Seen<Option<Pair>>> {
-    criteria.iter().map(|_| Ok(Some(Pair { baseline, candidate }))).collect()
+fn limited(limit: f64) -> Vec<Rule> {
+    vec![Rule::Share { limit }, Rule::Companion { limit }]
 }
 
-/// What each criterion sees of the baseline's past.
-pub(super) fn history(criteria: &[Criterion], past: &[Tally]) -> Vec<Seen<Vec<Tally>>> {
-    criteria.iter().map(|_| Ok(past.to_vec())).collect()
+/// What the one metric says of an interval.
+pub(super) fn pairs((baseline, candidate): (Tally, Tally)) -> Vec<Seen<Option<Pair>>> {
+    vec![Ok(Some(Pair::requests(baseline, candidate)))]
 }

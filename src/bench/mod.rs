@@ -6,12 +6,14 @@
 //!
 //! * [`grid`] says which cells there are: a rule in a [`scenario`].
 //! * [`run`] runs them on all cores: [`ours`] and [`theirs`] in the same [`traffic`].
+//! * [`forecast`] does the same with a user's own experiment, for `reiter8 plan`.
 //! * [`guard`] runs what comes after a verdict.
 //! * [`bars`] holds the results against what is promised; [`report`] and [`plot`] show them.
 
 pub mod bars;
 mod chance;
 mod evidence;
+pub mod forecast;
 pub mod grid;
 pub mod guard;
 pub mod ours;

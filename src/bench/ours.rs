@@ -12,9 +12,10 @@ use super::run::{End, Run};
 use super::scenario::Scenario;
 use super::traffic::Traffic;
 use crate::api::experiment;
+use crate::engine::judge::Tally;
 use crate::engine::{
     self, Analysis, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Phase, Plan, Planned,
-    Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, StageSeen, StageWork, Synced, Version, Wake,
+    Pair, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen, StageWork, Synced, Version, Wake,
     Workload, Workloads,
 };
 
@@ -82,6 +83,30 @@ pub(super) fn waiting(plan: &Plan) -> Plan {
     Plan { gitops: Some(gitops), ..plan.clone() }
 }
 
+/// What a metrics source says in a simulated world; times are seconds.
+pub(super) trait Meter {
+    /// Now.
+    fn now(&self) -> f64;
+    /// What each metric says of an interval.
+    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Option<Pair>>>;
+    /// What each says of the baseline's past, per step.
+    fn past(&mut self, from: f64, to: f64, step: f64) -> Vec<Seen<Vec<Tally>>>;
+}
+
+impl Meter for Traffic {
+    fn now(&self) -> f64 {
+        Self::now(self)
+    }
+
+    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Option<Pair>>> {
+        evidence::pairs(self.pair(from, to))
+    }
+
+    fn past(&mut self, from: f64, to: f64, step: f64) -> Vec<Seen<Vec<Tally>>> {
+        vec![Ok(self.history(from, to, step))]
+    }
+}
+
 /// The engine in its world.
 pub(super) struct Driver<'a> {
     plan: &'a Plan,
@@ -121,13 +146,18 @@ impl<'a> Driver<'a> {
         self.weight
     }
 
+    /// Whether nothing more will happen by itself.
+    pub(super) fn asleep(&self) -> bool {
+        self.wake.is_none()
+    }
+
     /// The engine's memory.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
 
     /// All turns that are due by now.
-    pub(super) fn turns(&mut self, traffic: &mut Traffic) {
+    pub(super) fn turns(&mut self, traffic: &mut impl Meter) {
         let now = at(traffic.now());
         let mut turns = 0;
         while self.wake.is_some_and(|wake| wake <= now) && turns < MOST_TURNS {
@@ -136,7 +166,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn turn(&mut self, traffic: &mut Traffic, now: Timestamp) {
+    fn turn(&mut self, traffic: &mut impl Meter, now: Timestamp) {
         self.observe(traffic, now);
         let step = engine::step(self.plan, &self.progress, &self.seen, now);
         for effect in &step.effects {
@@ -153,17 +183,15 @@ impl<'a> Driver<'a> {
     }
 
     /// Answers what is asked.
-    fn observe(&mut self, traffic: &mut Traffic, now: Timestamp) {
+    fn observe(&mut self, traffic: &mut impl Meter, now: Timestamp) {
         let asked = engine::ask(self.plan, &self.progress, now);
-        let criteria = &self.plan.criteria;
         self.seen.reading = asked.window.map(|window| {
-            let counts = traffic.pair(seconds(window.from), seconds(window.to));
-            Reading { window, pairs: evidence::pairs(criteria, counts) }
+            let pairs = traffic.pairs(seconds(window.from), seconds(window.to));
+            Reading { window, pairs }
         });
-        self.seen.history = asked.history.map(|window| {
-            let past = traffic.history(seconds(window.from), seconds(window.to), asked.history_step);
-            evidence::history(criteria, &past)
-        });
+        self.seen.history = asked
+            .history
+            .map(|window| traffic.past(seconds(window.from), seconds(window.to), asked.history_step));
         self.seen.subsets = asked.subsets.then_some(Ok(()));
         let commit = || CommitId("0".repeat(40));
         self.seen.preflight = asked.preflight.then(|| Ok(Preflight { base: commit(), blobs: BTreeMap::new() }));
@@ -194,7 +222,7 @@ pub(super) fn run(plan: &Plan, scenario: &Scenario, seed: u64) -> Run {
             };
             return Run::ended(end, &traffic);
         }
-        if driver.wake.is_none() || driver.progress().phase == Phase::Completed {
+        if driver.asleep() || driver.progress().phase == Phase::Completed {
             return Run::ended(End::Undecided, &traffic);
         }
         traffic.tick(driver.weight(), false);

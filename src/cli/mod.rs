@@ -11,6 +11,7 @@ pub mod crds;
 mod demo;
 mod describe;
 mod output;
+mod plan;
 pub mod simulate;
 mod start;
 mod style;
@@ -43,6 +44,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
     Start(Box<start::StartArgs>),
+    Plan(plan::PlanArgs),
     Check(check::CheckArgs),
     Describe(describe::DescribeArgs),
     Watch(watch::WatchArgs),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => on_runtime(run(args)).map(success),
         Command::Demo(args) => on_runtime(demo::demo(args)).map(success),
         Command::Simulate(args) => on_runtime(simulate::simulate(args)).map(success),
+        Command::Plan(args) => on_runtime(plan::plan(args)),
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Describe(args) => on_runtime(describe::describe(args)).map(success),
         Command::Watch(args) => on_runtime(watch::watch(args)),

@@ -183,6 +183,15 @@ impl Rule {
         }
     }
 
+    /// The limit, unless it follows the baseline.
+    pub fn absolute(&self) -> Option<f64> {
+        match *self {
+            Self::Share { limit } => Some(limit),
+            Self::Mean { factor, slack, .. } if factor <= 0.0 => Some(slack),
+            Self::RelativeShare { .. } | Self::Companion { .. } | Self::Mean { .. } => None,
+        }
+    }
+
     /// A value of the metric, as it reads.
     pub fn shown(&self, value: f64) -> String {
         match self {
