@@ -59,10 +59,7 @@ impl World {
             let bad = self.owed.floor();
             self.owed -= bad;
             let rest = 50.0 * seconds - requests;
-            let pair = Pair::requests(
-                Tally { requests: rest, bad: (rest * 0.001).round() },
-                Tally { requests, bad },
-            };
+            let pair = Pair::requests(Tally { requests: rest, bad: (rest * 0.001).round() }, Tally { requests, bad });
             Reading { window, pairs: vec![Ok(Some(pair))] }
         });
         Observation {

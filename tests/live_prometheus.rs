@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{Pair, Unavailable, Window};
 use reiter8::live::{
-    Binding, Counts, Destination, MetricQuery, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, WeightsAt, builtin,
+    Binding, Counts, Destination, MetricQuery, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions,
+    WeightsAt, builtin,
 };
 use serde_json::json;
 

@@ -56,8 +56,7 @@ impl Forecast {
     /// Takes a plan apart. `None` if no criterion is left.
     pub fn new(plan: &Plan, known: Known) -> Option<Self> {
         let share = |c: &&Criterion| !matches!(c.rule, Rule::Mean { .. });
-        let mut left_out: Vec<String> =
-            plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.clone()).collect();
+        let mut left_out: Vec<String> = plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.clone()).collect();
         left_out.dedup();
         let criteria: Vec<Criterion> = plan.criteria.iter().filter(share).cloned().collect();
         let ramp = match &plan.ramp {

@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    self, Analysis, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Phase, Plan, Planned,
-    Pair, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen, StageWork, Synced, Version, Wake,
-    Workload, Workloads,
+    self, Analysis, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair, Phase, Plan,
+    Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen, StageWork, Synced,
+    Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.
@@ -189,9 +189,8 @@ impl<'a> Driver<'a> {
             let pairs = traffic.pairs(seconds(window.from), seconds(window.to));
             Reading { window, pairs }
         });
-        self.seen.history = asked
-            .history
-            .map(|window| traffic.past(seconds(window.from), seconds(window.to), asked.history_step));
+        self.seen.history =
+            asked.history.map(|window| traffic.past(seconds(window.from), seconds(window.to), asked.history_step));
         self.seen.subsets = asked.subsets.then_some(Ok(()));
         let commit = || CommitId("0".repeat(40));
         self.seen.preflight = asked.preflight.then(|| Ok(Preflight { base: commit(), blobs: BTreeMap::new() }));

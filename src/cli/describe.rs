@@ -207,7 +207,9 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
     let title = format!("{}, limit {}: ", criterion.metric, criterion.limit);
     let mut lines = vec![format!("{}{}", row("Criterion", &title), paint(&clean(verdict), colour, colours))];
     if let Some(requests) = criterion.requests {
-        let what = criterion.bad.map_or_else(|| format!("{requests} values"), |bad| format!("{bad} bad of {requests} requests"));
+        let what = criterion
+            .bad
+            .map_or_else(|| format!("{requests} values"), |bad| format!("{bad} bad of {requests} requests"));
         // A share is told in percent, as its limit is.
         let value =
             |x: f64| if criterion.limit.contains('%') { format!("{:.3} %", x * 100.0) } else { format!("{x:.3}") };

@@ -144,7 +144,9 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
     };
     let rps = args.rps.or(observed.as_ref().map(|o| o.0)).filter(|rps| *rps > 0.0);
     let Some(rps) = rps else {
-        bail!("the traffic is not known: write `--rps N`, or `--prometheus-url URL` of a server that has the baseline's last hour");
+        bail!(
+            "the traffic is not known: write `--rps N`, or `--prometheus-url URL` of a server that has the baseline's last hour"
+        );
     };
     let told = args.bad.iter().map(|text| told(text)).collect::<anyhow::Result<Vec<_>>>()?;
     for (metric, _) in told.iter().filter_map(|(m, s)| m.as_ref().map(|m| (m, s))) {
@@ -214,7 +216,10 @@ fn report(
 ) -> anyhow::Result<Report> {
     let rps = known.rps;
     let Some(forecast) = Forecast::new(&planned.plan, known) else {
-        bail!("nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known", planned.name);
+        bail!(
+            "nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known",
+            planned.name
+        );
     };
     let metrics = forecast.metrics();
     for a in &mut baseline {
@@ -237,7 +242,9 @@ fn report(
         }
         add("every request bad".into(), Some((*source, 1.0)), Some(metric), Outcome::Discard);
     }
-    let smallest = metrics.iter().map(|(source, metric, _)| Smallest { metric: metric.clone(), share: forecast.smallest(*source) });
+    let smallest = metrics
+        .iter()
+        .map(|(source, metric, _)| Smallest { metric: metric.clone(), share: forecast.smallest(*source) });
     let good = cases.first().is_some_and(|healthy| healthy.promoted_in_time >= GOOD);
     Ok(Report {
         experiment: planned.name.clone(),
@@ -290,7 +297,11 @@ fn text(report: &Report) -> String {
     for metric in &report.not_planned {
         let _ = writeln!(out, "  {}: not planned; how its values spread is not known", clean(metric));
     }
-    let _ = writeln!(out, "\n{:44} {:>9} {:>9} {:>10} {:>10} {:>8}", "candidate", "promoted", "rolled", "half by", "90 % by", "bad");
+    let _ = writeln!(
+        out,
+        "\n{:44} {:>9} {:>9} {:>10} {:>10} {:>8}",
+        "candidate", "promoted", "rolled", "half by", "90 % by", "bad"
+    );
     for c in &report.cases {
         let metric = c.metric.as_ref().map_or_else(String::new, |m| format!("{}: ", clean(m)));
         let _ = writeln!(
@@ -322,7 +333,13 @@ fn text(report: &Report) -> String {
 
 fn percent(share: f64) -> String {
     let value = share * 100.0;
-    let digits = if value >= 10.0 { 0 } else if value >= 0.1 { 2 } else { 4 };
+    let digits = if value >= 10.0 {
+        0
+    } else if value >= 0.1 {
+        2
+    } else {
+        4
+    };
     let text = format!("{value:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
     format!("{text} %")

@@ -7,8 +7,8 @@
 mod events;
 mod experiments;
 mod ledger;
-pub(crate) mod references;
 mod objectives;
+pub(crate) mod references;
 mod refusal;
 pub mod resolve;
 mod routes;

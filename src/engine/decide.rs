@@ -3,10 +3,10 @@
 //! Bounds: P(Discard | every limit is kept) ≤ false rollback budget; P(Promote as proven | some limit is broken at the
 //! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks.
 
+use super::evidence::Evidence;
 use super::judge;
 use super::observation::Workload;
 use super::phases::Turn;
-use super::evidence::Evidence;
 use super::plan::{OnUndecided, Rule};
 use super::progress::{Decision, Outcome, Phase, Reason, Stage};
 use super::report::{self, Row};

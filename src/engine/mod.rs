@@ -34,8 +34,8 @@ pub use plan::{
     Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting, Wish,
 };
 pub use progress::{
-    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState,
-    StageWork, Start, Waiting, Watch,
+    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState, StageWork,
+    Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;

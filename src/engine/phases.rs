@@ -7,8 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::effects::{Effect, Notice, Step, Wake};
-use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
 use super::evidence::Evidence;
+use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
 use super::plan::{Criterion, Plan, Ramp, Version};
 use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
 use super::shift;
@@ -241,8 +241,7 @@ impl<'a> Turn<'a> {
         let empty = vec![];
         let history = self.seen.history.as_ref().unwrap_or(&empty);
         let known = |c: &Criterion| history.get(c.source).and_then(|h| h.as_ref().ok()).map_or(&[][..], Vec::as_slice);
-        self.progress.evidence =
-            self.plan.criteria.iter().map(|c| Evidence::start(c, known(c), a.horizon())).collect();
+        self.progress.evidence = self.plan.criteria.iter().map(|c| Evidence::start(c, known(c), a.horizon())).collect();
         self.progress.budgets = Some(self.plan.analysis.budgets());
         self.progress.start = Some(Start {
             baseline_desired: workloads.baseline.desired,

@@ -18,7 +18,8 @@ pub fn count(metric: &str) -> Option<String> {
 }
 
 /// Every built-in metric that an objective can be about, for messages.
-pub const OBJECTIVES: &str = "`istio/error-rate`, `istio/mean-latency`, `istio/latency-p50`, `p75`, `p90`, `p95`, `p99`";
+pub const OBJECTIVES: &str =
+    "`istio/error-rate`, `istio/mean-latency`, `istio/latency-p50`, `p75`, `p90`, `p95`, `p99`";
 
 /// The quantile of a built-in latency metric, in (0, 1).
 pub fn quantile(metric: &str) -> Option<f64> {

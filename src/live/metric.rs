@@ -51,13 +51,19 @@ impl ShareQuery {
 impl MetricQuery {
     /// Whether every selector is a plain one, and every placeholder one that the version has.
     pub(super) fn check(&self, values: &Values) -> Result<(), SelectorError> {
+        self.texts().into_iter().try_for_each(|text| match self {
+            Self::Gauge { .. } => values.fill_query(text, 0).map(|_| ()),
+            Self::Share(_) | Self::Histogram { .. } | Self::Mean { .. } => values.fill(text).map(|_| ()),
+        })
+    }
+
+    /// Every text in it that may hold placeholders.
+    pub fn texts(&self) -> Vec<&str> {
         match self {
-            Self::Share(q) => {
-                q.bad.iter().chain([&q.total]).chain(&q.unreached).try_for_each(|s| values.fill(s).map(|_| ()))
-            }
-            Self::Histogram { buckets, .. } => values.fill(buckets).map(|_| ()),
-            Self::Mean { sum, count } => [sum, count].into_iter().try_for_each(|s| values.fill(s).map(|_| ())),
-            Self::Gauge { query } => values.fill_query(query, 0).map(|_| ()),
+            Self::Share(q) => q.bad.iter().chain([&q.total]).chain(&q.unreached).map(String::as_str).collect(),
+            Self::Histogram { buckets, .. } => vec![buckets],
+            Self::Mean { sum, count } => vec![sum, count],
+            Self::Gauge { query } => vec![query],
         }
     }
 

@@ -213,7 +213,7 @@ impl Prometheus {
             for (at, more) in self.steps(&selector, window, step).await?.into_iter().flat_map(|(_, grown)| grown) {
                 *all.entry(at).or_default() += more;
             }
-            Ok(all)
+            Ok::<_, Unavailable>(all)
         };
         let total = per_step(&query.total).await?;
         let mut bad: BTreeMap<i64, f64> = BTreeMap::new();

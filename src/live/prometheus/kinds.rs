@@ -109,7 +109,7 @@ impl Prometheus {
             let (sum, count) =
                 futures::future::try_join(self.grown(&sum, window, began), self.grown(&count, window, began)).await?;
             let total = |grown: Growth| grown.into_iter().map(|(_, more)| more).sum::<f64>();
-            Ok(sum.zip(count).map(|(sum, count)| Sample { count: total(count), sum: total(sum) }))
+            Ok::<_, Unavailable>(sum.zip(count).map(|(sum, count)| Sample { count: total(count), sum: total(sum) }))
         };
         let (baseline, candidate) =
             futures::future::try_join(sample(&versions.baseline), sample(&versions.candidate)).await?;
