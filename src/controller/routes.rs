@@ -255,10 +255,10 @@ mod tests {
             routes: resolve(&spec).unwrap(),
             baseline: crate::live::VersionBinding::default(),
             candidate: crate::live::VersionBinding::default(),
-            metrics: vec![crate::live::ShareQuery::share("bad", "all")],
+            metrics: vec![MetricQuery::Share(crate::live::ShareQuery::share("bad", "all"))],
         };
         assert!(check_hosts(&binding).is_ok());
-        binding.metrics.extend(crate::live::builtin::share("istio/error-rate"));
+        binding.metrics.extend(crate::live::builtin::share("istio/error-rate").map(MetricQuery::Share));
         let refused = check_hosts(&binding).unwrap_err().to_string();
         assert!(refused.contains("baseline.variables") && refused.contains("name: host"), "{refused}");
         binding.routes.baseline.host = Some("app".into());

@@ -109,12 +109,12 @@ mod tests {
         let timeline = Scenario::default().timeline().unwrap();
         let mut traffic = Traffic::new(50.0, 1, &timeline);
         traffic.advance(30, 50, &timeline);
-        let early = traffic.pair(0, 30);
-        assert_eq!(early, traffic.pair(0, 30 - DELAY), "the last seconds are not known yet");
+        let early = traffic.both(0, 30);
+        assert_eq!(early, traffic.both(0, 30 - DELAY), "the last seconds are not known yet");
         traffic.advance(30 + DELAY, 50, &timeline);
-        let late = traffic.pair(0, 30);
-        assert!(late.candidate.requests > early.candidate.requests, "{early:?} {late:?}");
-        let (a, b) = (traffic.pair(0, 10).candidate, traffic.pair(10, 30).candidate);
-        assert!((a.requests + b.requests - late.candidate.requests).abs() < 0.5, "windows add up");
+        let late = traffic.both(0, 30);
+        assert!(late.1.requests > early.1.requests, "{early:?} {late:?}");
+        let (a, b) = (traffic.both(0, 10).1, traffic.both(10, 30).1);
+        assert!((a.requests + b.requests - late.1.requests).abs() < 0.5, "windows add up");
     }
 }
