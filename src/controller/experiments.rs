@@ -167,8 +167,10 @@ fn slim(guard: &mut DeserializeGuard<Experiment>) {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
     let Some(status) = &mut experiment.status else { return };
-    // Only what the metrics show, and what tells whether a target is free.
+    // Only what the metrics show, what tells whether a target is free, and whether there is anything to do.
     let before = mem::take(status);
+    status.observed_generation = before.observed_generation;
+    status.handled = before.handled;
     status.phase = before.phase;
     status.waiting_for = before.waiting_for;
     status.weights = before.weights;
@@ -201,11 +203,11 @@ fn concerned(
 /// A turn that could not be finished.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to finish a turn")]
-struct Unfinished(#[source] Unavailable);
+pub(super) struct Unfinished(#[source] Unavailable);
 
 /// Attempts in a row that failed, by experiment.
 #[derive(Default)]
-struct Backoff(Mutex<HashMap<String, u32>>);
+pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
@@ -219,7 +221,11 @@ impl Backoff {
         (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1)
     }
 
-    fn worked(&self, name: &str) {
+    fn fails(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    pub(super) fn worked(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
@@ -240,13 +246,19 @@ impl Watches {
     }
 }
 
-async fn reconcile(
+pub(super) async fn reconcile(
     object: Arc<DeserializeGuard<Experiment>>,
     context: Arc<Context>,
     experiments: Experiments,
     backoff: Arc<Backoff>,
 ) -> Result<Action, Unfinished> {
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let rest = object.0.as_ref().ok().and_then(|e| context.resting.rests(e, &experiments, Timestamp::now()));
+    // What an effect left undone is tried again.
+    if let Some(action) = rest.filter(|_| !backoff.fails(&key(&object))) {
+        return Ok(action);
+    }
+    context.resting.forget(&object.uid().unwrap_or_default());
     let began = Instant::now();
     let result = Box::pin(one(&context, &experiments, &namespace, &name)).await;
     context.metrics.reconciled(began.elapsed().as_secs_f64());
@@ -337,6 +349,10 @@ async fn turns(
     let uid = &plan.identity.uid;
     progress.watch = context.watches.take(uid);
     let result = take_turns(context, live, ledger, plan, &mut progress).await;
+    let queued = progress.waiting.as_ref().is_some_and(|w| w.reason == "TargetTaken");
+    if let Some(version) = ledger.version().filter(|_| queued && result.is_ok() && plan.deleting.is_none()) {
+        context.resting.keep(uid, version);
+    }
     // One that leaves is watched no more, and nobody would take its watch away.
     context.watches.keep(uid, progress.watch.filter(|_| plan.deleting.is_none()));
     result
