@@ -4,7 +4,6 @@
 //! it, and takes turns until the engine wants to wait. It makes no choices about the experiment.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
+use super::slim::slim;
 use super::{Context, references, resolve, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
@@ -32,6 +32,8 @@ use crate::turn::{self, Ledger as _};
 const TURNS: usize = 16;
 /// Experiments that take turns at the same time. A turn waits for others most of its time.
 const CONCURRENCY: u16 = 16;
+/// Objects of one page of a list. A page is in memory at once, as text and whole objects, before the cache takes its part.
+const PAGE: u32 = 50;
 /// Bounds of the time before a failed turn is repeated.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
 
@@ -52,13 +54,18 @@ pub(super) async fn run(
     let waiting = experiments.clone();
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
-    let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), watcher::Config::default())
+    let pages = watcher::Config::default().page_size(PAGE);
+    let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), pages)
         .default_backoff()
         .modify(slim)
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(event) = event {
                 call_the_queue(&waiting, event, &calls);
+            }
+            // Not the store's own `wait_until_ready`: it wakes one waiter only, and that has to be the controller.
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                readiness.done("experiments");
             }
         })
         .applied_objects()
@@ -74,12 +81,6 @@ pub(super) async fn run(
         for experiment in shown.state().iter().filter_map(|guard| guard.0.as_ref().ok()) {
             show(experiment);
         }
-    });
-    let known = experiments.clone();
-    tokio::spawn(async move {
-        // The store wakes one waiter only, and the controller is one already: ask again instead.
-        while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
-        readiness.done("experiments");
     });
     let virtual_services: Api<PartialObjectMeta<DynamicObject>> = match namespace {
         None => Api::all_with(client.clone(), &virtual_service()),
@@ -154,32 +155,6 @@ fn phase_of(experiment: &Experiment) -> Option<&str> {
 /// Whether changes around it matter to an experiment: not while it waits in the queue, nor after its end.
 fn is_active(experiment: &Experiment) -> bool {
     ![Some(Phase::Queued.as_str()), Some(Phase::Completed.as_str())].contains(&phase_of(experiment))
-}
-
-/// Takes away what nobody reads from the cache: every turn reads its experiment fresh.
-fn slim(guard: &mut DeserializeGuard<Experiment>) {
-    let Ok(experiment) = &mut guard.0 else { return };
-    let metadata = &mut experiment.metadata;
-    metadata.managed_fields = None;
-    metadata.labels = None;
-    // Written by every `kubectl apply`, as large as the object.
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    let Some(status) = &mut experiment.status else { return };
-    // Only what the metrics show, what tells whether a target is free, and whether there is anything to do.
-    let before = mem::take(status);
-    status.observed_generation = before.observed_generation;
-    status.handled = before.handled;
-    status.phase = before.phase;
-    status.waiting_for = before.waiting_for;
-    status.weights = before.weights;
-    status.criteria = before.criteria;
-    status.gitops = before.gitops;
-    status.conditions = before.conditions;
-    if let Some(gitops) = &mut status.gitops {
-        gitops.preflight = None;
-    }
 }
 
 /// Namespace and name.

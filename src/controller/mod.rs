@@ -13,6 +13,7 @@ pub mod resolve;
 mod rest;
 mod routes;
 pub mod run;
+mod slim;
 pub mod status;
 mod support;
 mod wishes;

@@ -179,7 +179,7 @@ mod tests {
             let context = Arc::new(Context::new(client, &args, Arc::new(Metrics::default())).unwrap());
             let (known, mut writer) = reflector::store();
             for experiment in experiments {
-                writer.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(experiment.clone()))));
+                writer.apply_watcher_event(&watcher::Event::Apply(cached(experiment)));
             }
             Self { context, asked, known, backoff: Arc::default() }
         }
@@ -187,11 +187,17 @@ mod tests {
         /// Reconciles; the answer and the requests that it took.
         async fn reconcile(&self, experiment: &Experiment) -> (Result<Action, Unfinished>, usize) {
             let before = self.asked.load(Ordering::SeqCst);
-            let object = Arc::new(DeserializeGuard(Ok(experiment.clone())));
+            let object = Arc::new(cached(experiment));
             let answer =
                 reconcile(object, Arc::clone(&self.context), self.known.clone(), Arc::clone(&self.backoff)).await;
             (answer, self.asked.load(Ordering::SeqCst) - before)
         }
+    }
+
+    fn cached(experiment: &Experiment) -> DeserializeGuard<Experiment> {
+        let mut guard = DeserializeGuard(Ok(experiment.clone()));
+        super::super::slim::slim(&mut guard);
+        guard
     }
 
     fn changed(experiment: &Experiment, over: &Value) -> Experiment {
@@ -253,8 +259,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_end_of_patience_is_not_slept_through() {
+    #[tokio::test]
+    async fn the_end_of_patience_is_not_slept_through() {
         let (holder, queued) = (experiment("holder", 10, &in_phase(Phase::Shifting)), queued());
         let controller = Controller::knowing(&[holder]);
         let resting = &controller.context.resting;
