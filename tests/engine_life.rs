@@ -355,6 +355,27 @@ fn waiting_for_a_review_writes_no_status() {
 }
 
 #[test]
+fn nobody_wakes_an_idle_experiment() {
+    let mut now: Timestamp = T0.parse().unwrap();
+    for (lock, phase) in [(Lock::Free, Completed), (Lock::Taken("other".into()), Queued)] {
+        let (plan, mut world, mut progress) = (plan(), World::new(0.05), Progress::default());
+        world.lock = lock;
+        // The second step in the queue is the first one that has nothing new to say.
+        run(&plan, &mut world, &mut progress, &mut now, if phase == Queued { 1 } else { 1000 });
+        let done = step(&plan, &progress, &world.see(&ask(&plan, &progress, now)), now);
+        assert_eq!(progress.phase, phase);
+        assert!(done.progress.same_record(&progress) && done.effects.is_empty() && done.notices.is_empty());
+        let later = now + SignedDuration::from_mins(10);
+        assert!(
+            matches!(done.wake, Wake::OnChange) || matches!(done.wake, Wake::At(t) if t >= later),
+            "{:?}",
+            done.wake
+        );
+        assert_eq!(done.wake == Wake::OnChange, phase == Completed);
+    }
+}
+
+#[test]
 fn nobody_waits_for_ever() {
     let week = SignedDuration::from_hours(24 * 7);
     // In the queue.
