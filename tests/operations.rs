@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, CommandFactory as _};
 use regex::Regex;
-use reiter8::simulate::{Scenario, Story, play};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -28,7 +27,8 @@ fn the_flags_of_run_are_those_of_its_help() {
     cli.build();
     let run = cli.find_subcommand("run").unwrap();
     let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
-    let flags = run.get_arguments().filter(|a| !matches!(a.get_action(), ArgAction::Help | ArgAction::Version | ArgAction::HelpLong | ArgAction::HelpShort));
+    let own = |a: &&clap::Arg| !matches!(a.get_action(), ArgAction::Help | ArgAction::Version);
+    let flags = run.get_arguments().filter(own);
     let wanted: Vec<Vec<String>> = flags
         .map(|flag| {
             let default: Vec<_> = flag.get_default_values().iter().map(|v| v.to_string_lossy().into_owned()).collect();
@@ -77,19 +77,8 @@ fn what_is_said_of_trouble_is_tried_by_a_test() {
             let text = std::fs::read_to_string(root().join("tests").join(file).with_extension("rs")).unwrap();
             let (before, _) = text.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("no {test}"));
             assert!(!before.lines().rev().take(3).any(|l| l.contains("#[ignore")), "{test} is ignored");
-            assert_ne!(text.matches(name).count(), 1 - usize::from(before.trim_end().ends_with("#[test]")), "{test} is never called");
+            let called = text.matches(&format!("{name}(")).count() > 1;
+            assert!(called || before.trim_end().ends_with("#[test]"), "{test} is never run");
         }
     }
-}
-
-async fn story(scenario: &str) -> Story {
-    let folder = tempfile::tempdir().unwrap();
-    play(&Scenario::read(scenario).unwrap(), &folder.path().join("environment.git"), |_| {}).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_sync_that_does_not_come_leaves_the_candidate_serving() {
-    let story = story("rollout: 2h\nuntil: 90m").await;
-    for event in &story.events { println!("{event:?}"); }
-    assert_eq!((story.candidate_weight, story.removed, story.requests.len()), (50, false, 1));
 }

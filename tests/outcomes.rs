@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use reiter8::api::{Experiment, ExperimentStatus};
 use reiter8::cli::assert::Expected;
-use reiter8::engine::{Phase, Reason};
+use reiter8::engine::Reason;
 use reiter8::simulate::{Request, Scenario, Story, play};
 
 /// Every reason: one that is added has to be added here, and then to the table.
@@ -140,8 +140,40 @@ async fn every_outcome_is_in_the_table_as_it_happens() {
         let (scenario, wanted) = row.split_last().unwrap();
         let happened = ending(&story(scenario).await);
         if happened != wanted {
-            wrong.push(format!("{scenario}: the table has {wanted:?}, it is\n| `{}` | `{scenario}` |", happened.join(" | ")));
+            wrong.push(format!(
+                "{scenario}: the table has {wanted:?}, it is\n| `{}` | `{scenario}` |",
+                happened.join(" | ")
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The rows of an experiment's phases, each as it looked when it began.
+#[tokio::test]
+async fn every_phase_is_in_the_table_as_it_looks() {
+    let (head, rows) = table("phase");
+    let columns =
+        "phase, Iter8's stage, outcome, conditions that hold, recommended version, assert Promote, assert Discard";
+    assert_eq!(head.join(", "), columns);
+    let mut happened: Vec<Vec<String>> = vec![];
+    for scenario in ["good", "bad"] {
+        for seen in story(scenario).await.life {
+            let s = status(&seen);
+            let row = vec![
+                s.phase.clone().unwrap(),
+                serde_json::to_value(s.stage).unwrap().as_str().unwrap().to_owned(),
+                s.outcome.clone().unwrap_or_else(|| "none yet".to_owned()),
+                holding(&seen),
+                s.version_recommended_for_promotion.clone().unwrap(),
+                code(&seen, "Promote"),
+                code(&seen, "Discard"),
+            ];
+            if !happened.contains(&row) {
+                happened.push(row);
+            }
+        }
+    }
+    let wanted: Vec<String> = happened.iter().map(|row| format!("| `{}` |", row.join(" | "))).collect();
+    assert_eq!(rows, happened, "the rows are\n{}", wanted.join("\n"));
 }

@@ -256,7 +256,11 @@ impl Turn<'_> {
         match &self.seen.routes {
             // Another experiment's weights are not ours to wait for.
             _ if !self.progress.held => self.enter(Phase::Completed),
-            Some(Ok(routes)) if routes.candidate == 0 => self.enter(Phase::Completed),
+            Some(Ok(routes)) if routes.candidate == 0 => {
+                // Nobody looks at the weights of a completed experiment again: what is told of them is what was seen.
+                self.progress.carried = Some(0);
+                self.enter(Phase::Completed);
+            }
             _ => self.again(SOON),
         }
     }

@@ -162,11 +162,8 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
 fn note(life: &mut Vec<Experiment>, mut live: Experiment, plan: &Plan, progress: &Progress, now: Timestamp) {
     let before = life.last().and_then(|before| before.status.as_ref());
     let decision = progress.decision.as_ref();
-    let told = (
-        Some(progress.phase.as_str()),
-        decision.map(|d| d.outcome.as_str()),
-        decision.map(|d| d.reason.as_str()),
-    );
+    let told =
+        (Some(progress.phase.as_str()), decision.map(|d| d.outcome.as_str()), decision.map(|d| d.reason.as_str()));
     if before.is_some_and(|s| (s.phase.as_deref(), s.outcome.as_deref(), s.reason.as_deref()) == told) {
         return;
     }
