@@ -76,7 +76,12 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
-        capacity: None,
+        capacity: spec
+            .traffic
+            .as_ref()
+            .and_then(|t| t.capacity)
+            .map(|percentage| percent(percentage, "spec.traffic.capacity"))
+            .transpose()?,
         wishes: wishes(experiment),
         criteria,
         analysis,
