@@ -88,6 +88,7 @@ async fn every_scenario_ends_as_it_should() {
         ("baseline-waiting", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("changed", Some(Outcome::Discard), Some("CandidateChanged"), 0, true, 1),
         ("changed-review", Some(Outcome::Discard), Some("CandidateChanged"), 0, true, 2),
+        ("capacity-stated", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("capacity", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("scaled-down", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("retreat", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
