@@ -336,6 +336,37 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
 }
 
 #[test]
+fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (mut progress, start) = in_review(&mut plan, &mut world);
+    let (weight, base, commit) = (world.weight, CommitId("b".into()), CommitId("c".into()));
+    assert!(weight > 0);
+    // The merge is seen in the first minute.
+    for (minutes, applied, reason) in [
+        (0, false, "WaitingForSync"),
+        (29, false, "WaitingForSync"),
+        (31, false, "SyncOverdue"),
+        (32, true, "BaselineRolloutFailed"),
+    ] {
+        let now = start + SignedDuration::from_mins(minutes);
+        for _ in 0..3 {
+            let questions = ask(&plan, &progress, now);
+            let mut seen = world.see(&questions);
+            seen.stage = questions.stage.map(|q| {
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()) };
+                Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
+            });
+            seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
+            let done = step(&plan, &progress, &seen, now);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+        }
+        assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
+        assert_eq!((progress.phase, world.weight), (Promoting, weight));
+    }
+}
+
+#[test]
 fn waiting_for_a_review_writes_no_status() {
     let (mut plan, mut world) = (plan(), World::new(0.001));
     let (mut progress, mut now) = in_review(&mut plan, &mut world);
