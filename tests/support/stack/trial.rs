@@ -389,6 +389,7 @@ spec:
   criteria:
     objectives:
     - {{metric: istio/error-rate, upperLimit: 1%}}
+    - {{metric: istio/latency-p95, upperLimit: 5s}}
   analysis: {{interval: 2s, lag: 3s, warmUp: 5s, soak: 15s, deadline: 10m}}
   gitops:
     repository: platform/{ns}
