@@ -32,7 +32,7 @@ fn the_engine_names_nothing_impure() {
 }
 
 /// What must be caught in a module right below the engine's.
-const IMPURE: [&str; 52] = [
+const IMPURE: [&str; 54] = [
     // Imports.
     "use tokio::time;",
     "use kube::Api;",
@@ -89,10 +89,12 @@ const IMPURE: [&str; 52] = [
     // Behind what is left out.
     "/* \" */ use tokio::time; // \"",
     "#[cfg(test)]\nmod tests { use std::fs; }\nfn f() { std::fs::read(\"x\"); }",
+    "#[cfg(feature = \"other\")]\nfn f() { std::fs::read(\"x\"); }",
+    "const T: &str = \"#[cfg(test)]\"; fn f() { std::fs::read(\"x\"); }",
 ];
 
 /// What must pass there.
-const PURE: [&str; 23] = [
+const PURE: [&str; 24] = [
     "use std::collections::BTreeMap;",
     "use std::{collections::{BTreeMap, BTreeSet}, fmt, mem};",
     "use jiff::{SignedDuration, Timestamp};",
@@ -116,6 +118,7 @@ const PURE: [&str; 23] = [
     "fn f() -> bool { a != b && !matches!(x, Some(_)) }",
     "#[cfg(test)]\nmod tests { use std::fs; fn f() { tokio::spawn(g()); println!(); } }\nfn f() {}",
     "#[cfg(test)]\nuse std::fs;\nfn f() {}",
+    "#[cfg(feature = \"mutants\")]\nthread_local! { static C: std::cell::Cell<u8> = const { std::cell::Cell::new(0) }; }",
 ];
 
 #[test]

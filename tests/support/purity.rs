@@ -78,7 +78,7 @@ const WORDS: [&str; 20] = [
 
 /// Everything in a module's text that is not pure. `depth`: how many modules it is below the pure one.
 pub fn violations(text: &str, depth: usize) -> Vec<String> {
-    let code = without_tests(&blanked(text));
+    let code = released(text, &blanked(text));
     let mut found = words(&code);
     let paths = paths(&code);
     let own = own_names(&code, &paths);
@@ -317,22 +317,31 @@ fn quoted(inner: &str, quote: char) -> usize {
     inner.len()
 }
 
-/// Blanked code without the items that are for tests alone.
-fn without_tests(code: &str) -> String {
+/// Items that are in no release: tests, and defects on purpose.
+const UNRELEASED: [&str; 2] = ["#[cfg(test)]", "#[cfg(feature = \"mutants\")]"];
+
+/// Blanked code without the items that are in no release. `text` is the same with its literals.
+fn released(text: &str, code: &str) -> String {
     let mut out = String::new();
-    let mut rest = code;
-    while let Some(at) = rest.find("#[cfg(test)]") {
-        let (kept, left) = rest.split_at(at);
-        out.push_str(kept);
+    let mut from = 0;
+    let here = |at: usize| code.get(at..).is_some_and(|code| code.starts_with("#[cfg("));
+    let next = |from: usize| {
+        let rest = text.get(from..)?;
+        let found = UNRELEASED.iter().flat_map(|mark| rest.match_indices(mark)).map(|(at, _)| from + at);
+        found.filter(|at| here(*at)).min()
+    };
+    while let Some(at) = next(from) {
+        out.push_str(code.get(from..at).unwrap_or_default());
+        let left = code.get(at..).unwrap_or_default();
         let mut depth = 0_i32;
         let end = left.char_indices().find_map(|(i, c)| {
             depth += i32::from(c == '{') - i32::from(c == '}');
             (depth == 0 && (c == '}' || c == ';')).then_some(i + 1)
         });
-        let (gone, left) = left.split_at(end.unwrap_or(left.len()));
-        out.extend(gone.bytes().map(|_| ' '));
-        rest = left;
+        let end = end.unwrap_or(left.len());
+        out.extend(left.bytes().take(end).map(|_| ' '));
+        from = at + end;
     }
-    out.push_str(rest);
+    out.push_str(code.get(from..).unwrap_or_default());
     out
 }
