@@ -114,13 +114,10 @@ fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
     })
 }
 
-/// The weights that the routes were last seen to have as wanted; before, those that the ramp wants.
+/// The weights that the routes were last seen to have as wanted. Before the first write all traffic is the baseline's;
+/// what others write in between is being put right, and said by the Event and the reason.
 fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
-    let refused = progress.refused.as_ref().is_some_and(|r| r.home);
-    let away = refused || progress.lost || progress.overridden.is_some() || progress.retreated.is_some();
-    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && !away;
-    let wanted = if running { progress.weight } else { 0 };
-    let candidate = i32::from(progress.carried.unwrap_or(wanted));
+    let candidate = i32::from(progress.carried.unwrap_or(0));
     vec![
         VersionWeight { name: plan.baseline.name.clone(), value: 100 - candidate },
         VersionWeight { name: plan.candidate.name.clone(), value: candidate },
@@ -140,12 +137,13 @@ fn criterion(row: &Row) -> CriterionStatus {
     let whole = |x: f64| Some(x.round() as i64);
     CriterionStatus {
         metric: row.metric.clone(),
-        limit: format!("{} %", (row.limit * 1e6).round() / 1e4),
+        limit: row.rule.text(),
         requests: whole(row.requests),
-        bad: whole(row.bad),
-        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
-        interval: (row.requests > 0.0).then_some(Interval { low: row.low, high: row.high }),
+        bad: whole(row.bad).filter(|_| row.rule.is_share()),
+        estimate: row.estimate,
+        interval: row.interval.filter(|_| row.requests > 0.0).map(|(low, high)| Interval { low, high }),
         fail_evidence: Some(row.fail),
+        fail_needed: Some(row.needed_fail),
         pass_evidence: Some(row.pass),
         needed: Some(row.needed_pass),
         verdict: Some(row.verdict.as_str().into()),

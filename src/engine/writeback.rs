@@ -21,6 +21,9 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
 /// some minutes, large images, many replicas.
 const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
+/// How long a promotion without a repository waits to see the split that was proven: twice as long as it takes to put
+/// contested weights right.
+const FINAL_SPLIT: SignedDuration = SignedDuration::from_mins(2);
 /// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
 /// hand-over begin at once, and one who merges next week costs a request every five minutes.
 const POLL: (f64, f64) = (2.0, 300.0);
@@ -249,10 +252,15 @@ impl Turn<'_> {
 
     /// No repository: a discard ends when traffic is home; a promotion stays with the split that was proven.
     fn without_git(&mut self) {
-        if self.progress.phase == Phase::Promoting {
+        if self.progress.phase == Phase::Discarding {
+            return self.complete();
+        }
+        // Nobody puts the weights right afterwards, so they are seen first; somebody who contests them ends nothing.
+        let late = self.progress.since.is_some_and(|s| self.now >= s + FINAL_SPLIT);
+        if self.traffic_is_final() || late {
             self.enter(Phase::Completed);
         } else {
-            self.complete();
+            self.again(SOON);
         }
     }
 
@@ -261,7 +269,10 @@ impl Turn<'_> {
         match &self.seen.routes {
             // Another experiment's weights are not ours to wait for.
             _ if !self.progress.held => self.enter(Phase::Completed),
-            Some(Ok(routes)) if routes.candidate == 0 => self.enter(Phase::Completed),
+            Some(Ok(routes)) if routes.candidate == 0 => {
+                self.traffic_is_final();
+                self.enter(Phase::Completed);
+            }
             _ => self.again(SOON),
         }
     }
