@@ -512,6 +512,7 @@ fn plan() -> reiter8::engine::Plan {
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
         ramp: Ramp::Gated { budget: 50.0 },

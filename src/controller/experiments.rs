@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
 use super::slim::slim;
-use super::{Context, references, resolve, watched};
+use super::{Context, accepted, references, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
 use crate::gitops::WriteBack;
@@ -269,9 +269,9 @@ async fn one(
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let referred = references::fetch(&context.client, &experiment).await?;
-    let resolved = match resolve::resolve(&experiment, &referred) {
-        Ok(resolved) => resolved,
+    let progress = remembered(&experiment)?;
+    let carried = match accepted::carried(&context.client, &experiment, &progress).await? {
+        Ok(carried) => carried,
         Err(refusal) if leaving => {
             tracing::warn!(
                 namespace,
@@ -292,25 +292,26 @@ async fn one(
         }
     };
     let experiment = hold(&api, experiment, leaving).await?;
-    let progress = remembered(&experiment)?;
     // A remote that cannot be reached is a fact for the engine: it delays no rollback.
-    let write_back = match (resolved.write, &referred.repository) {
-        (Some(target), Some(repository)) => Some(match references::token(&context.client, repository).await {
+    let write_back = match carried.write {
+        None => None,
+        Some(Err(u)) => Some(Err(u)),
+        Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
             Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
             Err(u) => Err(u),
         }),
-        _ => None,
     };
     let live = Live::new(
         context.client.clone(),
         context.prometheus.clone(),
         &context.namespace,
-        resolved.binding,
+        carried.binding,
         write_back,
         contenders(experiments),
     );
-    let ledger = StatusLedger::new(api, context, &resolved.plan, experiment, progress.clone());
-    turns(context, &live, &ledger, &resolved.plan, progress).await
+    let plan = &carried.plan;
+    let ledger = StatusLedger::new(api, context, plan, carried.accepted, experiment, progress.clone());
+    turns(context, &live, &ledger, plan, progress).await
 }
 
 /// Takes turns until the engine wants to wait.

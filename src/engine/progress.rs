@@ -42,6 +42,9 @@ pub struct Progress {
     /// Since when a person keeps all traffic at the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Timestamp>,
+    /// The resource cannot be carried out as it is written now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Since when the ramp is held for a person, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -186,6 +189,19 @@ pub enum HeldBy {
     Pause,
     /// A step asks for approval.
     Approval,
+}
+
+/// The resource cannot be carried out as it is written now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Since when.
+    pub since: Timestamp,
+    /// `CamelCase` reason.
+    pub reason: String,
+    /// For people: the field, the value and the remedy.
+    pub message: String,
+    /// Whether traffic came home because of it: until the resource can be carried out again.
+    pub home: bool,
 }
 
 /// What was found at the start: what later turns compare with.

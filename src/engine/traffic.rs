@@ -26,7 +26,8 @@ impl Turn<'_> {
     /// The weight the candidate is to have now; `None` while the routes are none of our business.
     pub(super) fn weight(&self) -> Option<u8> {
         let p = &self.progress;
-        let absent = p.lost || p.overridden.is_some() || p.retreated.is_some();
+        let refused = p.refused.as_ref().is_some_and(|r| r.home);
+        let absent = refused || p.lost || p.overridden.is_some() || p.retreated.is_some();
         match p.phase {
             // Before and after, the routes may be another experiment's.
             Phase::Queued | Phase::Preparing | Phase::Completed => None,

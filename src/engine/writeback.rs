@@ -169,7 +169,11 @@ impl Turn<'_> {
                 | StageState::Checking
                 | StageState::Withdrawing
         );
-        stuck.then(|| stage.since + patience)
+        // A promote request that is to be closed, since there was reason to.
+        let decided = self.progress.decision.as_ref().map(|d| d.at);
+        let unwanted = stage.stage == Stage::Promote && stage.state == StageState::Waiting;
+        let unwanted = decided.filter(|_| unwanted && self.progress.phase == Phase::Discarding);
+        stuck.then_some(stage.since).or(unwanted).map(|since| since + patience)
     }
 
     /// A stage could not be carried out for as long as a request may wait.
@@ -179,7 +183,8 @@ impl Turn<'_> {
             self.overturn(Reason::Stale, format!("the promote request could not be made{why}"));
             return self.change(StageState::Done, |_| {});
         }
-        let what = format!("the {} request could not be made{why}; `retry` tries again", stage.word());
+        let done = if stage == Stage::Promote { "closed" } else { "made" };
+        let what = format!("the {} request could not be {done}{why}; `retry` tries again", stage.word());
         self.warn("WriteBackGivenUp", &what);
         self.change(StageState::Done, |_| {});
         self.complete();
@@ -406,7 +411,14 @@ impl Turn<'_> {
     }
 
     fn review(&mut self, gitops: &Gitops, since: Timestamp) {
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(seen) = self.stage_seen() else {
+            // Nobody can say what became of it: it waits no longer for that than for its review.
+            if self.stale() {
+                let why = self.progress.waiting.as_ref().map_or_else(String::new, |w| format!(": {}", w.what));
+                self.overturn(Reason::Stale, format!("the promote request could not be looked at in time{why}"));
+            }
+            return;
+        };
         match &seen.pull {
             Some(pull) if pull.state != PullState::Open => self.found(pull),
             Some(pull) if self.stale() => {
