@@ -284,7 +284,7 @@ async fn told(input: Input) -> Unavailable {
             let versions = Versions::of(&binding);
             let window = Window { from: time(-60), to: time(0) };
             let history = prometheus.history(&binding.metrics[0], &versions.baseline, window, 10.0).await.unwrap_err();
-            let counts = prometheus.counts(&binding.metrics[0], &versions, window, time(-3600)).await.unwrap_err();
+            let counts = prometheus.read(&binding.metrics[0], &versions, window, time(-3600)).await.unwrap_err();
             assert_eq!(history.reason, counts.reason);
             counts
         }
