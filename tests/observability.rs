@@ -27,7 +27,7 @@ const HOSTILE: &str = "x\"} 1\nreiter8_forged{a=\"\\";
 
 fn experiment(i: usize, phase: &str, criteria: usize, reason: &str) -> Experiment {
     let criterion = json!({"metric": HOSTILE, "limit": "1 %", "requests": 100, "bad": 1, "estimate": 0.01,
-        "interval": {"low": 0.001, "high": 0.02}, "failEvidence": 2.0, "passEvidence": 20.0, "needed": 20.0});
+        "interval": {"low": 0.001, "high": 0.02}, "failEvidence": 2.0, "failNeeded": 40.0, "passEvidence": 20.0, "needed": 20.0});
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     serde_json::from_value(json!({
         "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment",
@@ -266,6 +266,36 @@ fn the_dashboard_can_be_imported() {
         for cell in (at("x")..at("x") + at("w")).flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y))) {
             assert!(cell.0 < 24 && cells.insert(cell), "{} overlaps", panel["title"]);
         }
+    }
+}
+
+/// The names of the metrics, as Prometheus stores them.
+fn names(text: &str) -> BTreeSet<String> {
+    let parts = ["_bucket", "_sum", "_count"];
+    let series = samples(text).into_iter().filter_map(|line| line.split(['{', ' ']).next());
+    series.map(|name| parts.iter().find_map(|p| name.strip_suffix(p)).unwrap_or(name).to_owned()).collect()
+}
+
+#[test]
+fn the_documentation_has_every_metric_and_its_alerts_work() {
+    let (metrics, known) = registry();
+    *known.lock().unwrap() = vec![experiment(1, "Deciding", 2, "WaitingForReview")];
+    metrics.reconciled(0.1);
+    let text = include_str!("../docs/operations.md").split("\n## Metrics and alerts\n").nth(1).unwrap();
+    let text = text.split("\n## ").next().unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `reiter8_")?.split('`').next());
+    let told: BTreeSet<String> = rows.map(|name| format!("reiter8_{name}")).collect();
+    assert_eq!(told, names(&metrics.encode()));
+
+    let rules = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let asked = metrics_of(rules);
+    assert!(asked.len() >= 3 && asked.is_subset(&told), "{asked:?}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
+    std::fs::write(dir.path().join("test.yaml"), include_str!("fixtures/alerts.yaml")).unwrap();
+    for args in [["check", "rules", "rules.yaml"], ["test", "rules", "test.yaml"]] {
+        let said = Command::new("promtool").args(args).current_dir(dir.path()).output().expect("promtool is installed");
+        assert!(said.status.success(), "{args:?}: {said:?}");
     }
 }
 

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod plan;
 pub mod preview;
 pub mod promote;
+pub mod remedy;
 pub mod render;
 pub mod repository;
 pub mod transport;
