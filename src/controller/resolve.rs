@@ -11,9 +11,11 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, Objective, PromoteFields};
+use crate::api::experiment::{
+    self as spec, Handover, Layout, NamedFields, Objective, PromoteFields, WeightsWhileWaiting,
+};
 use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
-use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::engine::{self, Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::forge::Extras;
@@ -266,8 +268,10 @@ fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
 
 /// Where the outcome is written, if the repository's owner allows it.
 fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) -> Result<WriteTarget, Refusal> {
-    if gitops.handover() != Handover::TwoPullRequests {
-        return Err(unsupported("spec.gitops.handover", "write `TwoPullRequests`"));
+    let away = matches!(gitops.weights_while_waiting, Some(WeightsWhileWaiting::Hold | WeightsWhileWaiting::Candidate));
+    if gitops.handover() == Handover::SinglePullRequest && away {
+        let problem = "with `SinglePullRequest` all traffic is at the baseline before the request is opened, which removes the candidate; write `Baseline` or remove it, or write `handover: TwoPullRequests`";
+        return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting", problem: problem.into() });
     }
     if gitops.layout() != Layout::Flat {
         return Err(unsupported("spec.gitops.layout", "write `Flat`"));
@@ -290,6 +294,13 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         let problem =
             format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
         return Err(Refusal::NotAllowed { field: "path", problem });
+    }
+    if gitops.handover() == Handover::CommitToBase && !repository.spec.allow_commit_to_base {
+        let problem = format!(
+            "Repository {} does not allow `CommitToBase` (its spec.allowCommitToBase is not true); write `TwoPullRequests`, or ask its owner",
+            gitops.repository
+        );
+        return Err(Refusal::NotAllowed { field: "handover", problem });
     }
     let info = &experiment.spec.version_info;
     let workload = |v: Option<&spec::Version>| Workload {
@@ -335,9 +346,14 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
         waiting: match gitops.weights_while_waiting() {
-            spec::WeightsWhileWaiting::Hold => WhileWaiting::Hold,
-            spec::WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
-            spec::WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+            WeightsWhileWaiting::Hold => WhileWaiting::Hold,
+            WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
+            WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+        },
+        handover: match gitops.handover() {
+            Handover::TwoPullRequests => engine::Handover::TwoPullRequests,
+            Handover::SinglePullRequest => engine::Handover::SinglePullRequest,
+            Handover::CommitToBase => engine::Handover::CommitToBase,
         },
     })
 }

@@ -10,6 +10,7 @@
 mod decide;
 mod effects;
 pub mod judge;
+pub mod mutants;
 mod observation;
 mod phases;
 mod plan;
@@ -29,7 +30,7 @@ pub use observation::{
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Verb, Version, WhileWaiting, Wish,
+    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rung, Verb, Version, WhileWaiting, Wish,
 };
 pub use progress::{
     Decision, Evidence, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState,

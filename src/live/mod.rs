@@ -29,7 +29,7 @@ pub use prometheus::{Counts, Prometheus};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
-pub use workloads::content;
+pub use workloads::{content, failed};
 
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
@@ -260,6 +260,7 @@ impl World for Live {
             Effect::Route(candidate) => self.routes.write(*candidate).await,
             Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
             Effect::Open { request, base } => self.writer()?.open(request, base).await,
+            Effect::Commit { request, base, commit } => self.writer()?.commit(request, base, commit).await,
             Effect::Close(number) => self.writer()?.close(*number).await,
             Effect::Forget => self.forget().await,
         }
