@@ -25,10 +25,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use reiter8::api::Experiment;
-use reiter8::engine::judge::{ShareTest, Tally};
+use reiter8::engine::judge::Tally;
 use reiter8::engine::{
-    CommitId, Decision, Evidence, Outcome, Phase, Preflight, Progress, Reason, Row, Stage, StageProgress, StageState,
-    StageWork, Verdict,
+    CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Stage,
+    StageProgress, StageState, StageWork, Verdict,
 };
 use serde_json::{Value, json};
 use stack::parts::{self, Kube};
@@ -495,7 +495,7 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
+    use reiter8::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
@@ -506,7 +506,7 @@ fn plan() -> reiter8::engine::Plan {
         cap: 50,
         capacity: None,
         wishes: vec![],
-        criteria: [0.01, 0.02].map(|limit| Criterion { metric: "istio/error-rate".into(), limit }).into(),
+        criteria: [0.01, 0.02].map(criterion).into(),
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,
@@ -528,22 +528,27 @@ fn plan() -> reiter8::engine::Plan {
     }
 }
 
+fn criterion(limit: f64) -> Criterion {
+    Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit } }
+}
+
 /// What an experiment remembers after an hour of two criteria, with its requests.
 fn progress(phase: Phase) -> Progress {
     let now = Timestamp::now();
     let ago = |seconds: i64| now - SignedDuration::from_secs(seconds);
-    let test = ShareTest { limit: 0.01, phi: 1.5, mixed: true, horizon: 720 };
-    let mut seen = test.start();
+    let mut evidence: Vec<_> = [0.01, 0.02].map(|limit| Evidence::start(&criterion(limit), &[], 720)).into();
     for _ in 0..100 {
-        test.update(&mut seen, Tally { requests: 517.0, bad: 1.0 }, true);
+        let pair = Pair::requests(Tally { requests: 517.0, bad: 1.0 }, Tally { requests: 517.0, bad: 1.0 });
+        evidence.iter_mut().for_each(|e| e.update(&pair, true));
     }
     let row = |limit: f64| Row {
         metric: "istio/error-rate".into(),
+        rule: Rule::Share { limit },
         limit,
         requests: 51_700.0,
         bad: 100.0,
-        low: 0.001_234_567,
-        high: 0.002_345_678,
+        estimate: Some(0.001_934_236),
+        interval: Some((0.001_234_567, 0.002_345_678)),
         fail: 0.012_345,
         pass: 123.456_789,
         needed_fail: 40.0,
@@ -588,7 +593,7 @@ fn progress(phase: Phase) -> Progress {
         looked: Some(ago(40)),
         intervals: 100,
         rate: 51.7,
-        evidence: vec![Evidence { test, seen: seen.clone() }, Evidence { test, seen }],
+        evidence,
         decision: Some(Decision {
             outcome: Outcome::Promote,
             reason: Reason::Proven,

@@ -22,7 +22,7 @@ fn plan() -> Plan {
         cap: 50,
         capacity: None,
         wishes: vec![],
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), limit: 0.01 }],
+        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,
@@ -61,10 +61,7 @@ impl World {
             let bad = self.owed.floor();
             self.owed -= bad;
             let rest = 50.0 * seconds - requests;
-            let pair = Pair {
-                baseline: Tally { requests: rest, bad: (rest * 0.001).round() },
-                candidate: Tally { requests, bad },
-            };
+            let pair = Pair::requests(Tally { requests: rest, bad: (rest * 0.001).round() }, Tally { requests, bad });
             Reading { window, pairs: vec![Ok(Some(pair))] }
         });
         Observation {

@@ -58,7 +58,7 @@ fn plan(chance: &Chance) -> Plan {
         cap: 40,
         capacity: None,
         wishes: vec![],
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), limit: 0.01 }],
+        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,
@@ -127,7 +127,7 @@ impl World {
         self.owed.set(owed - owed.floor());
         Reading {
             window,
-            pairs: vec![Ok(Some(Pair { baseline: Tally { requests: all - requests, bad: 0.0 }, candidate }))],
+            pairs: vec![Ok(Some(Pair::requests(Tally { requests: all - requests, bad: 0.0 }, candidate)))],
         }
     }
 

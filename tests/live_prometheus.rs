@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{Pair, Unavailable, Window};
 use reiter8::live::{
-    Binding, Counts, Destination, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, WeightsAt, builtin,
+    Binding, Counts, Destination, MetricQuery, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions,
+    WeightsAt, builtin,
 };
 use serde_json::json;
 
@@ -237,7 +238,7 @@ async fn what_was_last_known_before_an_outage_is_no_news() {
     for (baseline, second, current) in table {
         let versions = versions(baseline, "candidate");
         let age = jiff::SignedDuration::from_secs(20);
-        let answer = server.client().current(&error_rate(), &versions, at(second), age).await;
+        let answer = server.client().current(&MetricQuery::Share(error_rate()), &versions, at(second), age).await;
         assert_eq!(
             answer.as_ref().err().map(|u| u.reason),
             (!current).then_some("MetricsUnavailable"),
@@ -293,7 +294,10 @@ async fn requests_without_an_endpoint_are_the_candidates_while_the_baseline_is_a
     let server = samples.served().await;
     let counts = ask(&server.client(), &error_rate(), "unheard-of").await.unwrap().unwrap();
     assert_eq!(counts, Counts { baseline: tally(600.0, 0.0), candidate: tally(0.0, 0.0), unreached: 11.0 });
-    let seen = |counts: Counts, ready| counts.pair(ready).candidate;
+    let seen = |counts: Counts, ready| match counts.pair(ready) {
+        Pair::Requests { candidate, .. } => candidate.most,
+        Pair::Values { .. } => Tally::default(),
+    };
     let (all_bad, silent) =
         (Counts { baseline: tally(9.0, 9.0), ..counts }, Counts { baseline: tally(0.0, 0.0), ..counts });
     let table = [
@@ -308,7 +312,7 @@ async fn requests_without_an_endpoint_are_the_candidates_while_the_baseline_is_a
     ];
     for (counts, ready, lost) in table {
         assert_eq!(seen(counts, ready), tally(lost, lost), "{counts:?} {ready:?}");
-        assert_eq!(counts.pair(ready), Pair { baseline: counts.baseline, candidate: tally(lost, lost) });
+        assert_eq!(counts.pair(ready), Pair::requests(counts.baseline, tally(lost, lost)));
     }
 }
 
@@ -328,16 +332,16 @@ async fn history_is_the_same_differences_step_by_step() {
     let server = samples.served().await;
     let (prometheus, versions) = (server.client(), versions("stable", "x"));
     let span = Window { from: at(0), to: at(480) };
-    let history = prometheus.history(&error_rate(), &versions.baseline, span, 60.0).await.unwrap();
+    let history = prometheus.history(&MetricQuery::Share(error_rate()), &versions.baseline, span, 60.0).await.unwrap();
     let seen: Vec<(f64, f64)> = history.iter().map(|t| (t.requests, t.bad)).collect();
     let minute = (600.0, 0.0);
     assert_eq!(seen, [(603.0, 3.0), minute, (0.0, 0.0), minute, minute, minute, minute, minute]);
     // Far more steps than Prometheus answers: they are made longer, and no request is lost or counted twice.
     let days = Window { from: at(0), to: at(2 * 86_400) };
-    let history = prometheus.history(&error_rate(), &versions.baseline, days, 1.0).await.unwrap();
+    let history = prometheus.history(&MetricQuery::Share(error_rate()), &versions.baseline, days, 1.0).await.unwrap();
     let (requests, bad) = history.iter().fold((0.0, 0.0), |(r, b), t| (r + t.requests, b + t.bad));
     assert!((requests - 4203.0).abs() < 1e-6 && (bad - 3.0).abs() < 1e-6, "{requests} {bad}");
-    let none = prometheus.history(&error_rate(), &versions.candidate, span, 60.0).await.unwrap();
+    let none = prometheus.history(&MetricQuery::Share(error_rate()), &versions.candidate, span, 60.0).await.unwrap();
     assert_eq!(none, []);
 }
 

@@ -206,7 +206,10 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
     };
     let title = format!("{}, limit {}: ", criterion.metric, criterion.limit);
     let mut lines = vec![format!("{}{}", row("Criterion", &title), paint(&clean(verdict), colour, colours))];
-    if let (Some(requests), Some(bad)) = (criterion.requests, criterion.bad) {
+    if let Some(requests) = criterion.requests {
+        let what = criterion
+            .bad
+            .map_or_else(|| format!("{requests} values"), |bad| format!("{bad} bad of {requests} requests"));
         // A share is told in percent, as its limit is.
         let value =
             |x: f64| if criterion.limit.contains('%') { format!("{:.3} %", x * 100.0) } else { format!("{x:.3}") };
@@ -215,7 +218,7 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
             .interval
             .as_ref()
             .map_or_else(String::new, |i| format!(", between {} and {}", value(i.low), value(i.high)));
-        lines.push(row("", &format!("{bad} bad of {requests} requests{estimate}{interval}")));
+        lines.push(row("", &format!("{what}{estimate}{interval}")));
     }
     lines.extend(criterion.why.as_ref().map(|why| row("", why)));
     lines

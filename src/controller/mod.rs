@@ -7,6 +7,7 @@
 mod events;
 mod experiments;
 mod ledger;
+mod objectives;
 pub(crate) mod references;
 mod refusal;
 pub mod resolve;

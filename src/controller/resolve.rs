@@ -11,17 +11,15 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{
-    self as spec, Handover, Layout, NamedFields, Objective, PromoteFields, WeightsWhileWaiting,
-};
-use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
-use crate::engine::{self, Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, PromoteFields, WeightsWhileWaiting};
+use crate::api::{Experiment, Metric, Repository};
+use crate::engine::{self, Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
-use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
+use crate::live::{Binding, VersionBinding};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -64,7 +62,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     })?;
     let baseline = &spec.version_info.baseline;
     let analysis = analysis(&spec.analysis)?;
-    let (criteria, metrics) = criteria(&spec.criteria.objectives, referred)?;
+    let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let plan = Plan {
         identity: Identity {
@@ -209,61 +207,6 @@ fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
         });
     }
     percent(cap, "spec.strategy.weights.maxCandidateWeight")
-}
-
-/// The objectives as tests of a share, and where their requests are read.
-fn criteria(objectives: &[Objective], referred: &Referred) -> Result<(Vec<Criterion>, Vec<ShareQuery>), Refusal> {
-    let mut both = (vec![], vec![]);
-    for objective in objectives {
-        if objective.relative.is_some() {
-            return Err(unsupported("spec.criteria.objectives[].relative", "write `upperLimit`"));
-        }
-        if objective.lower_limit.is_some() {
-            return Err(unsupported(
-                "spec.criteria.objectives[].lowerLimit",
-                "write `upperLimit` on the share of bad requests",
-            ));
-        }
-        let upper = objective.upper_limit.as_ref().ok_or_else(|| Refusal::Invalid {
-            field: "spec.criteria.objectives[].upperLimit",
-            problem: format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric),
-        })?;
-        let limit = upper
-            .value(Unit::Share)
-            .map_err(|e| Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem: e.to_string() })?;
-        if limit <= 0.0 || limit >= 1.0 {
-            let problem =
-                format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
-            return Err(Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem });
-        }
-        both.0.push(Criterion { metric: objective.metric.clone(), limit });
-        both.1.push(query(&objective.metric, referred)?);
-    }
-    Ok(both)
-}
-
-fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
-    if let Some(query) = builtin::share(metric) {
-        return Ok(query);
-    }
-    if metric.starts_with("istio/") {
-        let problem = format!("there is no `{metric}` that is a share of requests; write `istio/error-rate`");
-        return Err(Refusal::Invalid { field: METRIC, problem });
-    }
-    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
-        field: METRIC,
-        kind: "Metric",
-        name: metric.into(),
-    })?;
-    match found.spec.kind() {
-        Some(MetricKind::Share(share)) => Ok(ShareQuery::share(&share.bad.0, &share.total.0)),
-        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => {
-            Err(unsupported(
-                METRIC,
-                &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`"),
-            ))
-        }
-    }
 }
 
 /// Where the outcome is written, if the repository's owner allows it.

@@ -140,12 +140,13 @@ fn criterion(row: &Row) -> CriterionStatus {
     let whole = |x: f64| Some(x.round() as i64);
     CriterionStatus {
         metric: row.metric.clone(),
-        limit: format!("{} %", (row.limit * 1e6).round() / 1e4),
+        limit: row.rule.text(),
         requests: whole(row.requests),
-        bad: whole(row.bad),
-        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
-        interval: (row.requests > 0.0).then_some(Interval { low: row.low, high: row.high }),
+        bad: whole(row.bad).filter(|_| row.rule.is_share()),
+        estimate: row.estimate,
+        interval: row.interval.filter(|_| row.requests > 0.0).map(|(low, high)| Interval { low, high }),
         fail_evidence: Some(row.fail),
+        fail_needed: Some(row.needed_fail),
         pass_evidence: Some(row.pass),
         needed: Some(row.needed_pass),
         verdict: Some(row.verdict.as_str().into()),

@@ -9,6 +9,7 @@
 
 mod decide;
 mod effects;
+mod evidence;
 pub mod judge;
 pub mod mutants;
 mod observation;
@@ -25,16 +26,18 @@ mod writeback;
 use jiff::{SignedDuration, Timestamp};
 
 pub use effects::{Effect, Notice, Step, Wake};
+pub use evidence::{Evidence, Trial};
 pub use observation::{
     CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rung, Verb, Version, WhileWaiting, Wish,
+    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting,
+    Wish,
 };
 pub use progress::{
-    Decision, Evidence, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState,
-    StageWork, Start, Waiting, Watch,
+    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState, StageWork,
+    Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;

@@ -7,10 +7,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::effects::{Effect, Notice, Step, Wake};
+use super::evidence::Evidence;
 use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
-use super::plan::{Plan, Ramp, Version};
-use super::progress::{Evidence, HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
-use super::{judge, shift};
+use super::plan::{Criterion, Plan, Ramp, Version};
+use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
+use super::shift;
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
 const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
@@ -239,19 +240,9 @@ impl<'a> Turn<'a> {
         let a = &self.plan.analysis;
         let empty = vec![];
         let history = self.seen.history.as_ref().unwrap_or(&empty);
-        self.progress.evidence = self
-            .plan
-            .criteria
-            .iter()
-            .enumerate()
-            .map(|(i, criterion)| {
-                let known = history.get(i).and_then(|h| h.as_ref().ok()).map_or(&[][..], Vec::as_slice);
-                let d = judge::dispersion(known);
-                let test =
-                    judge::ShareTest { limit: criterion.limit, phi: d.phi, mixed: d.mixed, horizon: a.horizon() };
-                Evidence { seen: test.start(), test }
-            })
-            .collect();
+        let known = |c: &Criterion| history.get(c.source).and_then(|h| h.as_ref().ok()).map_or(&[][..], Vec::as_slice);
+        self.progress.evidence = self.plan.criteria.iter().map(|c| Evidence::start(c, known(c), a.horizon())).collect();
+        self.progress.budgets = Some(self.plan.analysis.budgets());
         self.progress.start = Some(Start {
             baseline_desired: workloads.baseline.desired,
             baseline_ready: workloads.baseline.ready,
@@ -269,6 +260,7 @@ impl<'a> Turn<'a> {
 
     /// Traffic is shared: people first, then readiness, then the evidence.
     fn running(&mut self) {
+        self.keep_terms();
         let Some(workloads) = self.workloads() else { return self.time_is_up() };
         if self.changed(workloads) {
             return self.decide(Outcome::Discard, Reason::CandidateChanged, self.changed_sentence());

@@ -130,13 +130,58 @@ pub struct Rung {
     pub approval: bool,
 }
 
-/// One test: the share of bad requests stays at or below a limit.
-#[derive(Clone, Debug, PartialEq)]
+/// One test that the candidate has to stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Criterion {
     /// The metric, as the user wrote it.
     pub metric: String,
-    /// The share that is still acceptable, in (0, 1).
-    pub limit: f64,
+    /// Which of the metrics that the world reads it is about: the position in [`super::Reading::pairs`]. Criteria of
+    /// one objective read the same one.
+    pub source: usize,
+    /// What is tested.
+    pub rule: Rule,
+}
+
+/// What is tested. A number is in the metric's unit; a share in (0, 1) is of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rule {
+    /// The share of bad requests is at most `limit`. Intervals in which the baseline breaks it say nothing.
+    Share {
+        /// The share that is still acceptable, in (0, 1).
+        limit: f64,
+    },
+    /// The share of bad requests is at most `factor` times the baseline's plus `slack`.
+    RelativeShare {
+        /// Tolerated multiple, above 0.
+        factor: f64,
+        /// Tolerated share on top, at least 0.
+        slack: f64,
+    },
+    /// What holds for a [`Rule::Share`] in those intervals that say nothing about it: a candidate that fails, or that
+    /// drags a shared dependency down, must not hide behind a baseline that breaks the limit too. It fails, never passes.
+    Companion {
+        /// The limit that the baseline has to break.
+        limit: f64,
+    },
+    /// The mean of values is at most `factor` times the baseline's plus `slack`, or at least that.
+    Mean {
+        /// Multiple of the baseline's mean; 0: the limit is `slack` alone.
+        factor: f64,
+        /// The limit, or what is tolerated on top.
+        slack: f64,
+        /// Whether the limit is a lower one.
+        higher_is_better: bool,
+        /// One value an interval instead of the mean of many.
+        gauge: bool,
+    },
+}
+
+impl Rule {
+    /// Whether the candidate has to pass it. A companion only protects.
+    pub fn has_to_pass(&self) -> bool {
+        !matches!(self, Self::Companion { .. })
+    }
 }
 
 /// Error budgets and times of one experiment.
@@ -163,6 +208,11 @@ pub struct Analysis {
 }
 
 impl Analysis {
+    /// Bounds of a false rollback and a false promotion: what evidence is held against.
+    pub fn budgets(&self) -> [f64; 2] {
+        [self.false_rollback, self.false_promotion]
+    }
+
     /// The horizon of the start-time mixture: evidence intervals until the hard deadline.
     pub fn horizon(&self) -> u32 {
         let intervals = self.hard_deadline.as_secs_f64() / self.interval.as_secs_f64().max(0.001);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::judge::{ShareEvidence, ShareTest};
+use super::evidence::Evidence;
 use super::observation::{CommitId, Preflight};
 use super::plan::Verb;
 use super::report::Row;
@@ -91,6 +91,12 @@ pub struct Progress {
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
+    /// The error budgets that the evidence is held against: bounds of a false rollback and a false promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<[f64; 2]>,
+    /// How often the evidence began anew because the experiment's limits were edited: each time spends a new budget.
+    #[serde(skip_serializing_if = "is_never")]
+    pub restarts: u32,
     /// The verdict and what follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -109,6 +115,12 @@ pub struct Progress {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(seconds: &i64) -> bool {
     *seconds == 0
+}
+
+// Serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_never(times: &u32) -> bool {
+    *times == 0
 }
 
 impl Progress {
@@ -245,15 +257,6 @@ pub struct Waiting {
     /// When the wait ends by itself, if nothing happens before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-}
-
-/// One criterion's test and what it has seen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// The test, fixed when the experiment starts.
-    pub test: ShareTest,
-    /// What it has seen.
-    pub seen: ShareEvidence,
 }
 
 /// What is done with the candidate.

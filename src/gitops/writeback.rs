@@ -411,11 +411,11 @@ fn criterion(row: &engine::Row) -> render::Criterion {
     let whole = |count: f64| count.round().max(0.0) as u64;
     render::Criterion {
         metric: row.metric.clone(),
-        limit: row.limit,
+        rule: row.rule,
         requests: whole(row.requests),
         bad: whole(row.bad),
-        estimate: (row.requests > 0.0).then(|| row.bad / row.requests),
-        interval: (row.requests > 0.0).then_some((row.low, row.high)),
+        estimate: row.estimate,
+        interval: row.interval.filter(|_| row.requests > 0.0),
         evidence: if failed { row.fail } else { row.pass },
         needed: if failed { row.needed_fail } else { row.needed_pass },
         verdict: row.verdict.as_str().to_owned(),

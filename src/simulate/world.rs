@@ -205,7 +205,7 @@ impl Simulated {
         held(&self.state).cluster.synced.is_some()
     }
 
-    fn reading(&self, state: &State, window: crate::engine::Window, criteria: usize) -> Reading {
+    fn reading(&self, state: &State, window: crate::engine::Window, sources: usize) -> Reading {
         let start = self.start.as_second();
         let pair = || -> Seen<Option<crate::engine::Pair>> {
             if Timeline::within(&state.timeline.outages, state.second) {
@@ -213,8 +213,13 @@ impl Simulated {
             }
             Ok(Some(state.traffic.pair(window.from.as_second() - start, window.to.as_second() - start)))
         };
-        Reading { window, pairs: (0..criteria).map(|_| pair()).collect() }
+        Reading { window, pairs: (0..sources).map(|_| pair()).collect() }
     }
+}
+
+/// How many metrics the criteria are about: here every one counts the same requests.
+fn sources(plan: &Plan) -> usize {
+    plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0)
 }
 
 impl World for Simulated {
@@ -232,13 +237,13 @@ impl World for Simulated {
             candidate.content = format!("{}+{changes}", candidate.images.values().cloned().collect::<String>());
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
-                plan.criteria.iter().map(|_| Ok(one.clone())).collect()
+                (0..sources(plan)).map(|_| Ok(one.clone())).collect()
             });
             Observation {
                 lock: Some(Ok(if state.locked { Lock::Mine } else { Lock::Free })),
                 routes: Some(Ok(state.cluster.routes())),
                 workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
-                reading: questions.window.map(|window| self.reading(&state, window, plan.criteria.len())),
+                reading: questions.window.map(|window| self.reading(&state, window, sources(plan))),
                 history,
                 subsets: questions.subsets.then_some(Ok(())),
                 ..Observation::default()

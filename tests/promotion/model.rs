@@ -361,7 +361,7 @@ impl World {
         let candidate = Tally { requests, bad: self.owed.floor() };
         self.owed -= self.owed.floor();
         let baseline = Tally { requests: all - requests, bad: 0.0 };
-        Reading { window, pairs: vec![Ok(Some(Pair { baseline, candidate }))] }
+        Reading { window, pairs: vec![Ok(Some(Pair::requests(baseline, candidate)))] }
     }
 
     fn missing_base() -> Unavailable {
@@ -782,7 +782,7 @@ fn plan(handover: Handover) -> Plan {
         cap: 40,
         capacity: None,
         wishes: vec![],
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), limit: 0.01 }],
+        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,

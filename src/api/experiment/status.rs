@@ -161,13 +161,16 @@ pub struct CriterionStatus {
     /// Where the value is with the confidence that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// Evidence that the limit is broken; Fail at `needed`.
+    /// Evidence that the limit is broken; Fail at `failNeeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_evidence: Option<f64>,
+    /// The Fail evidence at which this criterion alone decides: with K criteria, K / falseRollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_needed: Option<f64>,
     /// Evidence that the limit is kept; Pass at `needed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_evidence: Option<f64>,
-    /// The evidence at which this test decides.
+    /// The Pass evidence at which this criterion is met: 1 / falsePromotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needed: Option<f64>,
     /// Pass, Fail or Undecided.

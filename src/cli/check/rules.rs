@@ -89,7 +89,7 @@ fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace
 }
 
 /// The experiment as the controller resolves it. What is missing is stood in for, so that the rest can be said as well.
-async fn resolved(
+pub(super) async fn resolved(
     given: &Given,
     document: &Document,
     experiment: &Experiment,
