@@ -84,11 +84,7 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. }
-            | Effect::Open { .. }
-            | Effect::Commit { .. }
-            | Effect::Close(_)
-            | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) | Effect::Forget => {}
         }
     }
 }

@@ -181,7 +181,10 @@ impl World {
             Effect::Open { request, .. } => {
                 assert!(!self.pulls.iter().any(|(b, _)| *b == request.branch), "opened a request twice");
                 let number = self.pulls.len() as u64 + 1;
-                self.pulls.push((request.branch.clone(), Pull { number, url: String::new(), state: PullState::Open, head: None }));
+                self.pulls.push((
+                    request.branch.clone(),
+                    Pull { number, url: String::new(), state: PullState::Open, head: None },
+                ));
             }
             Effect::Close(number) => {
                 let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();

@@ -134,7 +134,8 @@ fn blob(content: &[u8]) -> String {
 
 impl Remote {
     fn new() -> Self {
-        let tree: Tree = fixture("before").into_iter().chain(fixture("started")).map(|(p, c)| (p, Rc::new(c))).collect();
+        let tree: Tree =
+            fixture("before").into_iter().chain(fixture("started")).map(|(p, c)| (p, Rc::new(c))).collect();
         let mut remote = Self {
             commits: BTreeMap::new(),
             blobs: BTreeMap::new(),
@@ -406,8 +407,7 @@ impl World {
         Ok(match &question.look {
             Look::Plan => {
                 let base = base()?;
-                let change =
-                    remote.change(&base, request).map_err(|e| Unavailable::new(e.reason(), e.to_string()))?;
+                let change = remote.change(&base, request).map_err(|e| Unavailable::new(e.reason(), e.to_string()))?;
                 let planned = if change.files.is_empty() {
                     Planned::Nothing(base)
                 } else {
@@ -456,10 +456,8 @@ impl World {
     fn perform(&mut self, plan: &Plan, progress: &Progress, effect: &Effect) -> Result<bool, Violation> {
         self.check(plan, progress, effect)?;
         let fault = if self.calm { 100 } else { self.random.below(30) };
-        let git = matches!(
-            effect,
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_)
-        );
+        let git =
+            matches!(effect, Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_));
         if fault == 0 || git && self.git_is_away {
             return Ok(false);
         }
@@ -513,7 +511,10 @@ impl World {
             Effect::Push { request, base, .. } => {
                 let branch = &request.branch;
                 if remote.pulls.iter().any(|p| p.branch == *branch && p.state != PullState::Open) {
-                    return Err(forbidden(Mutant::PushAfterMerge, format!("{branch} was pushed after its request ended")));
+                    return Err(forbidden(
+                        Mutant::PushAfterMerge,
+                        format!("{branch} was pushed after its request ended"),
+                    ));
                 }
                 if remote.branches.contains_key(branch) {
                     return Err(forbidden(Mutant::DoublePush, format!("{branch} was pushed over")));
@@ -562,7 +563,8 @@ impl World {
         let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
         // With one request the candidate goes with its merge: its traffic is home before.
         let first = plan.gitops.as_ref().is_some_and(|g| g.handover == Handover::SinglePullRequest);
-        let excused = first || !self.ready || progress.lost || progress.overridden.is_some() || progress.stages.len() > 1;
+        let excused =
+            first || !self.ready || progress.lost || progress.overridden.is_some() || progress.stages.len() > 1;
         if weight == 0 && promoting && merged && !excused && !self.arrived {
             let what = "traffic left the candidate before the baseline was rolled out";
             return Err(forbidden(Mutant::WeightsBeforeRollout, what));
@@ -832,7 +834,8 @@ fn life(seed: u64, tale: &mut Tale) -> Result<(), Violation> {
         plan.deleting = world.deleting;
         plan.wishes.clone_from(&world.wishes);
         let wake = turn(&plan, &mut world, &mut progress, now, tale)?;
-        if world.gone || progress.phase == Phase::Completed && world.calm && world.deleting.is_none() && settled(&world) {
+        if world.gone || progress.phase == Phase::Completed && world.calm && world.deleting.is_none() && settled(&world)
+        {
             return Ok(());
         }
         let next = match wake {
