@@ -342,6 +342,37 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
 }
 
 #[test]
+fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (mut progress, start) = in_review(&mut plan, &mut world);
+    let (weight, base, commit) = (world.weight, CommitId("b".into()), CommitId("c".into()));
+    assert!(weight > 0);
+    // The merge is seen in the first minute.
+    for (minutes, applied, reason) in [
+        (0, false, "WaitingForSync"),
+        (29, false, "WaitingForSync"),
+        (31, false, "SyncOverdue"),
+        (32, true, "BaselineRolloutFailed"),
+    ] {
+        let now = start + SignedDuration::from_mins(minutes);
+        for _ in 0..3 {
+            let questions = ask(&plan, &progress, now);
+            let mut seen = world.see(&questions);
+            seen.stage = questions.stage.map(|q| {
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()) };
+                Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
+            });
+            seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
+            let done = step(&plan, &progress, &seen, now);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+        }
+        assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
+        assert_eq!((progress.phase, world.weight), (Promoting, weight));
+    }
+}
+
+#[test]
 fn waiting_for_a_review_writes_no_status() {
     let (mut plan, mut world) = (plan(), World::new(0.001));
     let (mut progress, mut now) = in_review(&mut plan, &mut world);
@@ -358,6 +389,27 @@ fn waiting_for_a_review_writes_no_status() {
         now = now.max(time) + SignedDuration::from_millis(1);
     }
     assert!(looks > 10, "the guard looked {looks} times");
+}
+
+#[test]
+fn nobody_wakes_an_idle_experiment() {
+    let mut now: Timestamp = T0.parse().unwrap();
+    for (lock, phase) in [(Lock::Free, Completed), (Lock::Taken("other".into()), Queued)] {
+        let (plan, mut world, mut progress) = (plan(), World::new(0.05), Progress::default());
+        world.lock = lock;
+        // The second step in the queue is the first one that has nothing new to say.
+        run(&plan, &mut world, &mut progress, &mut now, if phase == Queued { 1 } else { 1000 });
+        let done = step(&plan, &progress, &world.see(&ask(&plan, &progress, now)), now);
+        assert_eq!(progress.phase, phase);
+        assert!(done.progress.same_record(&progress) && done.effects.is_empty() && done.notices.is_empty());
+        let later = now + SignedDuration::from_mins(10);
+        assert!(
+            matches!(done.wake, Wake::OnChange) || matches!(done.wake, Wake::At(t) if t >= later),
+            "{:?}",
+            done.wake
+        );
+        assert_eq!(done.wake == Wake::OnChange, phase == Completed);
+    }
 }
 
 #[test]

@@ -142,7 +142,7 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
         Some(url) => Some(observed(url, planned).await?),
         None => None,
     };
-    let rps = args.rps.or(observed.as_ref().map(|o| o.0)).filter(|rps| *rps > 0.0);
+    let rps = args.rps.or_else(|| observed.as_ref().map(|o| o.0)).filter(|rps| *rps > 0.0);
     let Some(rps) = rps else {
         bail!(
             "the traffic is not known: write `--rps N`, or `--prometheus-url URL` of a server that has the baseline's last hour"

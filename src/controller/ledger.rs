@@ -49,6 +49,11 @@ impl<'a> StatusLedger<'a> {
         Self { api, context, plan, newest: Mutex::new(newest) }
     }
 
+    /// The version of the object that was read or written last.
+    pub(super) fn version(&self) -> Option<String> {
+        self.newest().experiment.resource_version()
+    }
+
     fn newest(&self) -> MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }

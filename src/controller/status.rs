@@ -115,12 +115,10 @@ fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
     })
 }
 
-/// The weights that the routes were last seen to have as wanted; before, those that the ramp wants.
+/// The weights that the routes were last seen to have as wanted. Before the first write all traffic is the baseline's;
+/// what others write in between is being put right, and said by the Event and the reason.
 fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
-    let away = progress.lost || progress.overridden.is_some() || progress.retreated.is_some();
-    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && !away;
-    let wanted = if running { progress.weight } else { 0 };
-    let candidate = i32::from(progress.carried.unwrap_or(wanted));
+    let candidate = i32::from(progress.carried.unwrap_or(0));
     vec![
         VersionWeight { name: plan.baseline.name.clone(), value: 100 - candidate },
         VersionWeight { name: plan.candidate.name.clone(), value: candidate },

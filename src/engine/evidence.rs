@@ -91,7 +91,7 @@ impl Evidence {
             Trial::Relative { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, Some(test.history))),
             Trial::Mean { .. } => None,
         });
-        let (dispersion, history) = known.unwrap_or((judge::dispersion(&[]), None));
+        let (dispersion, history) = known.unwrap_or_else(|| (judge::dispersion(&[]), None));
         let trial = Trial::start(criterion.rule, dispersion, history.unwrap_or(0.0), horizon);
         Self { criterion: criterion.clone(), trial }
     }
@@ -108,10 +108,10 @@ impl Evidence {
     /// nothing about the candidate, changes nothing.
     pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) {
         match (&mut self.trial, pair) {
-            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
-                if !environment::masked(baseline.least, test.limit) {
-                    test.update(seen, *candidate, counts_for_pass);
-                }
+            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate })
+                if !environment::masked(baseline.least, test.limit) =>
+            {
+                test.update(seen, *candidate, counts_for_pass);
             }
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {

@@ -357,9 +357,18 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn wait(&mut self, reason: &str, what: &str, until: Option<Timestamp>) {
-        let before = self.progress.waiting.as_ref().filter(|w| w.reason == reason);
-        let since = before.map_or(self.now, |w| w.since);
-        self.progress.waiting = Some(Waiting { reason: reason.into(), what: what.into(), since, until });
+        match &mut self.progress.waiting {
+            // Written at every look: the same words are not copied again.
+            Some(waiting) if waiting.reason == reason => {
+                if waiting.what != what {
+                    what.clone_into(&mut waiting.what);
+                }
+                waiting.until = until;
+            }
+            waiting => {
+                *waiting = Some(Waiting { reason: reason.into(), what: what.into(), since: self.now, until });
+            }
+        }
     }
 
     /// Waits for a person to mend something, and looks again soon.

@@ -30,10 +30,10 @@ pub struct Progress {
     pub preflight: Option<Preflight>,
     /// The weight the candidate is to have while the experiment runs, percent.
     pub weight: u8,
-    /// The weight that the routes were last seen to carry as wanted, percent; none since they were last found otherwise.
+    /// The weight that the routes were last seen to carry as wanted, percent; none before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub carried: Option<u8>,
-    /// Since when the routes were seen with that weight.
+    /// Since when the routes were seen with that weight; none while they are found otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Timestamp>,
     /// Weights that others wrote and that were put right.
@@ -126,6 +126,9 @@ fn is_never(times: &u32) -> bool {
 impl Progress {
     /// Whether both say the same, as far as a status keeps it.
     pub fn same_record(&self, other: &Self) -> bool {
+        if self.watch == other.watch {
+            return self == other;
+        }
         let record = |progress: &Self| Self { watch: None, ..progress.clone() };
         record(self) == record(other)
     }

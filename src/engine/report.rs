@@ -32,7 +32,7 @@ pub struct Row {
     pub fail: f64,
     /// Pass evidence at the final weight, an e-value; `needed_pass` decides.
     pub pass: f64,
-    /// 1 / false rollback budget.
+    /// With which this criterion alone would decide: 1 / false rollback budget / its part of all weights.
     pub needed_fail: f64,
     /// 1 / false promotion budget.
     pub needed_pass: f64,
@@ -132,10 +132,11 @@ fn running(version: &Version, images: &[String]) -> Running {
 
 /// Each criterion as it stands, in the plan's order.
 pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
-    let (needed_fail, needed_pass) = (1.0 / plan.analysis.false_rollback, 1.0 / plan.analysis.false_promotion);
-    // The mean rule of the experiment: with K criteria one of them alone has to reach K times the bar.
-    let needed_fail = needed_fail * progress.evidence.len() as f64;
+    let needed_pass = 1.0 / plan.analysis.false_promotion;
+    let weights: f64 = progress.evidence.iter().map(|e| e.criterion.rule.weight()).sum();
     let row = |e: &Evidence| {
+        // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
+        let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
         let (fail, pass) = (e.log_fail(), e.log_pass());
         let verdict = if fail >= needed_fail.ln() && e.enough() {
             Verdict::Fail
@@ -231,7 +232,8 @@ pub(super) fn blamed(evidence: &[Evidence], needed: f64) -> Option<&Evidence> {
     if log_fail(evidence) < needed {
         return None;
     }
-    evidence.iter().filter(|e| e.enough()).max_by(|a, b| a.log_fail().total_cmp(&b.log_fail()))
+    let weighed = |e: &Evidence| e.log_fail() + e.criterion.rule.weight().ln();
+    evidence.iter().filter(|e| e.enough()).max_by(|a, b| weighed(a).total_cmp(&weighed(b)))
 }
 
 /// What a broken limit looks like, in one sentence.
@@ -261,6 +263,5 @@ const MOST_SHOWN: f64 = 30.0;
 
 /// Natural logarithm of the experiment's Fail evidence: the mean of its criteria's.
 fn log_fail(evidence: &[Evidence]) -> f64 {
-    let weight = 1.0 / (evidence.len().max(1) as f64);
-    judge::combine_fail(evidence.iter().map(|e| (e.log_fail(), weight)))
+    judge::combine_fail(evidence.iter().map(|e| (e.log_fail(), e.criterion.rule.weight())))
 }

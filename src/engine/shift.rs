@@ -156,7 +156,7 @@ impl Turn<'_> {
         let (criteria, budgets) = (&self.plan.criteria, self.plan.analysis.budgets());
         let before = &self.progress.evidence;
         let same = criteria.len() == before.len() && criteria.iter().zip(before).all(|(c, e)| *c == e.criterion);
-        if same && self.progress.budgets.is_none_or(|b| b == budgets) {
+        if same && self.progress.budgets.is_none_or(|b| b.map(f64::to_bits) == budgets.map(f64::to_bits)) {
             return;
         }
         let horizon = self.plan.analysis.horizon();

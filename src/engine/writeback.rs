@@ -23,6 +23,9 @@ use super::report::Report;
 
 /// How often a rollout or a route is looked at when no watch announces it.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
+/// How long a promotion without a repository waits to see the split that was proven: twice as long as it takes to put
+/// contested weights right.
+const FINAL_SPLIT: SignedDuration = SignedDuration::from_mins(2);
 /// A branch name is no longer than this, so that every forge shows it whole.
 const LONGEST_BRANCH: usize = 100;
 
@@ -207,10 +210,15 @@ impl Turn<'_> {
 
     /// No repository: a discard ends when traffic is home; a promotion stays with the split that was proven.
     fn without_git(&mut self) {
-        if self.progress.phase == Phase::Promoting {
+        if self.progress.phase == Phase::Discarding {
+            return self.complete();
+        }
+        // Nobody puts the weights right afterwards, so they are seen first; somebody who contests them ends nothing.
+        let late = self.progress.since.is_some_and(|s| self.now >= s + FINAL_SPLIT);
+        if self.traffic_is_final() || late {
             self.enter(Phase::Completed);
         } else {
-            self.complete();
+            self.again(SOON);
         }
     }
 
@@ -219,7 +227,10 @@ impl Turn<'_> {
         match &self.seen.routes {
             // Another experiment's weights are not ours to wait for.
             _ if !self.progress.held => self.enter(Phase::Completed),
-            Some(Ok(routes)) if routes.candidate == 0 => self.enter(Phase::Completed),
+            Some(Ok(routes)) if routes.candidate == 0 => {
+                self.traffic_is_final();
+                self.enter(Phase::Completed);
+            }
             _ => self.again(SOON),
         }
     }

@@ -19,6 +19,7 @@ pub use run::{Event, Memory, Simulation, Turned, play};
 pub use scenario::{BaseAct, Behaviour, Review, Reviewer, Rework, Scenario, ScenarioError};
 pub use world::Simulated;
 
+use crate::api::Experiment;
 use crate::controller::Refusal;
 use crate::engine::{Outcome, Unavailable};
 use crate::gitops::forge::ForgeError;
@@ -124,4 +125,6 @@ pub struct Story {
     pub after: Vec<(String, String)>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// The resource, with the status that the controller would write, whenever its phase or its outcome changed.
+    pub life: Vec<Experiment>,
 }

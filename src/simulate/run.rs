@@ -13,6 +13,7 @@ use super::world::Simulated;
 use super::{SimulateError, Story};
 use crate::api::{Experiment, Provider, Repository, RepositorySpec, SecretRef};
 use crate::controller::resolve::{self, Referred};
+use crate::controller::status;
 use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake, Watch};
 use crate::turn::{self, Ledger, World};
 
@@ -98,6 +99,8 @@ pub struct Simulation {
     same: usize,
     /// What a process remembers beside its ledger.
     watched: Option<Watch>,
+    /// The resource as people saw it, at each change of its phase or outcome.
+    life: Vec<Experiment>,
 }
 
 /// What a turn of a simulation came to.
@@ -138,6 +141,7 @@ impl Simulation {
             now: start,
             same: 0,
             watched: None,
+            life: vec![],
         })
     }
 
@@ -181,6 +185,7 @@ impl Simulation {
             }
         };
         self.watched.clone_from(&step.progress.watch);
+        note(&mut self.life, live, &plan, &step.progress, self.now);
         let second = self.now.as_second() - self.start.as_second();
         let events = noteworthy(&plan, &progress, &step, &self.ledger.told(), second);
         let next = match step.wake {
@@ -213,6 +218,7 @@ impl Simulation {
             before: self.before.clone(),
             after: environment::files(&self.repository)?,
             events,
+            life: self.life.clone(),
         })
     }
 }
@@ -234,6 +240,20 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
             Turned::Over => return simulation.story(events),
         }
     }
+}
+
+/// Notes the resource as people see it, if its phase or its outcome is another one than before.
+fn note(life: &mut Vec<Experiment>, mut live: Experiment, plan: &Plan, progress: &Progress, now: Timestamp) {
+    let before = life.last().and_then(|before| before.status.as_ref());
+    let decision = progress.decision.as_ref();
+    let told =
+        (Some(progress.phase.as_str()), decision.map(|d| d.outcome.as_str()), decision.map(|d| d.reason.as_str()));
+    if before.is_some_and(|s| (s.phase.as_deref(), s.outcome.as_deref(), s.reason.as_deref()) == told) {
+        return;
+    }
+    live.status = before.cloned();
+    live.status = Some(status::of(&live, plan, progress, now));
+    life.push(live);
 }
 
 /// The sample experiment with the scenario's spec laid over it.

@@ -164,7 +164,7 @@ pub struct CriterionStatus {
     /// Evidence that the limit is broken; Fail at `failNeeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_evidence: Option<f64>,
-    /// The Fail evidence at which this criterion alone decides: with K criteria, K / falseRollback.
+    /// The Fail evidence at which this criterion alone decides: with K criteria of one weight, K / falseRollback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_needed: Option<f64>,
     /// Evidence that the limit is kept; Pass at `needed`.

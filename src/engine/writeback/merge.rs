@@ -141,7 +141,8 @@ impl Turn<'_> {
             || format!("it was not complete within {} minutes", ROLLOUT_DEADLINE.as_mins()),
             ToOwned::to_owned,
         );
-        let sentence = format!("the rollout of {} with the promoted content failed: {why}", self.plan.baseline.workload);
+        let sentence =
+            format!("the rollout of {} with the promoted content failed: {why}", self.plan.baseline.workload);
         self.warn("BaselineRolloutFailed", &format!("{sentence}; the candidate keeps serving"));
         self.overturn(Reason::BaselineRolloutFailed, sentence);
     }
