@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
@@ -83,7 +85,7 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Close(_) | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) | Effect::Forget => {}
         }
     }
 }
@@ -263,12 +265,13 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
         stale_after: day,
         drain: SignedDuration::ZERO,
         waiting: WhileWaiting::Hold,
+        handover: Handover::TwoPullRequests,
     };
     let (mut progress, mut now) = (Progress::default(), T0.parse().unwrap());
     run(plan, world, &mut progress, &mut now, 8);
     plan.gitops = Some(gitops);
     let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
-    progress.preflight = Some(Preflight { base: base.clone(), blobs: std::collections::BTreeMap::new() });
+    progress.preflight = Some(Preflight { base: base.clone(), blobs: BTreeMap::new() });
     for _ in 0..200 {
         let questions = ask(plan, &progress, now);
         let mut seen = world.see(&questions);
@@ -288,13 +291,16 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
 
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
-    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![] };
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open };
+    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
     match question.look {
         Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
         Look::Publish | Look::Review(_) => {
-            StageSeen { head: Some(base.clone()), branch: Some(commit.clone()), pull: Some(pull), planned: None }
+            let (head, branch) = (Some(base.clone()), Some(commit.clone()));
+            StageSeen { head, branch, pull: Some(pull), ..StageSeen::default() }
         }
+        Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+        Look::Base(_) => panic!("nothing is committed to the base branch here"),
     }
 }
 

@@ -261,6 +261,20 @@ pub struct Gitops {
     pub drain: SignedDuration,
     /// Where traffic is while the promote request waits.
     pub waiting: WhileWaiting,
+    /// In how many requests the outcome is written.
+    pub handover: Handover,
+}
+
+/// In how many requests the outcome is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Handover {
+    /// One changes the baseline; when it runs and has the traffic, another removes the experiment.
+    #[default]
+    TwoPullRequests,
+    /// One does both, with all traffic at the baseline before it is opened.
+    SinglePullRequest,
+    /// None: commits on the base branch, in the same two steps.
+    CommitToBase,
 }
 
 /// Where traffic is between the verdict for the candidate and the merge of its request.

@@ -31,7 +31,7 @@ pub use prometheus::{Counts, Prometheus, Read};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
-pub use workloads::content;
+pub use workloads::{content, failed};
 
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
@@ -272,6 +272,9 @@ impl World for Live {
                 self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
             }
             Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Commit { request, base, commit } => {
+                self.writer()?.commit(request, base, commit).await.map_err(|u| self.told(u))
+            }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
