@@ -353,14 +353,15 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
         (0, false, "WaitingForSync"),
         (29, false, "WaitingForSync"),
         (31, false, "SyncOverdue"),
-        (32, true, "BaselineRolloutFailed"),
+        (32, true, "WaitingForRollout"),
+        (61, true, "WaitingForRollout"),
     ] {
         let now = start + SignedDuration::from_mins(minutes);
         for _ in 0..3 {
             let questions = ask(&plan, &progress, now);
             let mut seen = world.see(&questions);
             seen.stage = questions.stage.map(|q| {
-                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()) };
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()), head: None };
                 Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
             });
             seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
@@ -371,6 +372,15 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
         assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
         assert_eq!((progress.phase, world.weight), (Promoting, weight));
     }
+    // A rollout that never ends: the promotion is taken back, and the candidate serves until then.
+    let now = start + SignedDuration::from_mins(63);
+    let mut seen = world.see(&ask(&plan, &progress, now));
+    seen.rollout = Some(Ok(Rollout { applied: true, complete: false, detail: String::new() }));
+    let done = step(&plan, &progress, &seen, now);
+    done.effects.iter().for_each(|e| world.obey(e));
+    let decision = done.progress.decision.unwrap();
+    assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::BaselineRolloutFailed));
+    assert_eq!((done.progress.stages.last().unwrap().stage, world.weight), (Stage::Revert, weight));
 }
 
 #[test]

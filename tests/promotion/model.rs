@@ -950,6 +950,7 @@ fn a_hundred_thousand_steps_break_no_promise() {
     println!("{} steps of {} lives in {:?}", tale.steps, tale.lives, began.elapsed());
     println!("effects {:?}\nleft waiting {:?}\nreasons {:?}", tale.effects, tale.left, tale.reasons);
     assert!(never.is_empty(), "never happened: {never:?}");
+    assert!(tale.left.is_empty(), "some lives had no end: {:?}", tale.left);
 }
 
 /// Each defect is found, and by the promise that it breaks.

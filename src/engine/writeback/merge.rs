@@ -93,7 +93,11 @@ impl Turn<'_> {
                 self.rolled_out();
             }
             Some(Ok(rollout)) => {
-                let until = self.progress.stages.last().map(|s| s.since + ROLLOUT_DEADLINE);
+                let merged = self.progress.stages.last().map(|s| s.since);
+                // A late sync costs the rollout none of its time.
+                let rolling = self.progress.waiting.as_ref().filter(|w| w.reason == "WaitingForRollout");
+                let since = if rollout.applied { Some(rolling.map_or(self.now, |w| w.since)) } else { merged };
+                let until = since.map(|s| s + ROLLOUT_DEADLINE);
                 let late = until.is_some_and(|u| self.now >= u);
                 let given_up = match &self.seen.workloads {
                     Some(Ok(workloads)) => workloads.baseline.failed.clone(),
