@@ -25,10 +25,10 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use reiter8::api::Experiment;
-use reiter8::engine::judge::{ShareTest, Tally};
+use reiter8::engine::judge::Tally;
 use reiter8::engine::{
-    CommitId, Decision, Evidence, Outcome, Phase, Preflight, Progress, Reason, Row, Stage, StageProgress, StageState,
-    StageWork, Verdict,
+    CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Stage,
+    StageProgress, StageState, StageWork, Verdict,
 };
 use serde_json::{Value, json};
 use stack::parts::{self, Kube};
@@ -118,6 +118,16 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
         calls.print(args.idle, controller.requests().await? - asked);
         println!("  memory {:.1} MiB afterwards", mib(controller.memory()?.resident));
     }
+    let before = world.calls().await?;
+    controller.process.stop(PATIENCE);
+    let controller = Controller::start(site, &kube, &binary).await?;
+    tokio::time::sleep(SETTLE).await;
+    let now = controller.memory()?;
+    let number = args.experiments.last().copied().unwrap_or(0);
+    println!("\nstarted again beside {number} experiments");
+    println!("  memory {:.1} MiB; peak {:.1} MiB", mib(now.resident), mib(now.peak));
+    let asked = controller.requests().await?;
+    world.calls().await?.since(&before).print(SETTLE, asked);
     println!("\n3 experiments more, whose requests wait for a review");
     world.review(&forge).await?;
     tokio::time::sleep(SETTLE).await;
@@ -206,13 +216,15 @@ impl Calls {
 
     fn print(&self, window: Duration, own: u64) {
         let is = |call: &str| match call {
+            // The leader renews its own. An experiment's cannot hide among them: each of its turns reads it first.
             call if call.contains(" leases") => "lease",
+            // A watch ends after minutes and is begun anew where it was: one for each kind.
             call if call.starts_with("WATCH") => "watch",
             _ => "call",
         };
         let sum = |kind: &str| self.0.iter().filter(|(call, _)| is(call) == kind).map(|(_, n)| n).sum::<u64>();
         println!(
-            "  in {} s: {} calls; beside them {} of Leases and {} watches begun anew, whatever the number of experiments (the controller itself counted {own} requests)",
+            "  in {} s: {} calls; not among them, and the same for any number of experiments: {} for the replicas' own Lease, {} watches begun anew (the controller itself counted {own} requests)",
             window.as_secs(),
             sum("call"),
             sum("lease"),
@@ -495,18 +507,19 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
+    use reiter8::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
         wishes: vec![],
-        criteria: [0.01, 0.02].map(|limit| Criterion { metric: "istio/error-rate".into(), limit }).into(),
+        criteria: [0.01, 0.02].map(criterion).into(),
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,
@@ -527,22 +540,27 @@ fn plan() -> reiter8::engine::Plan {
     }
 }
 
+fn criterion(limit: f64) -> Criterion {
+    Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit } }
+}
+
 /// What an experiment remembers after an hour of two criteria, with its requests.
 fn progress(phase: Phase) -> Progress {
     let now = Timestamp::now();
     let ago = |seconds: i64| now - SignedDuration::from_secs(seconds);
-    let test = ShareTest { limit: 0.01, phi: 1.5, mixed: true, horizon: 720 };
-    let mut seen = test.start();
+    let mut evidence: Vec<_> = [0.01, 0.02].map(|limit| Evidence::start(&criterion(limit), &[], 720)).into();
     for _ in 0..100 {
-        test.update(&mut seen, Tally { requests: 517.0, bad: 1.0 }, true);
+        let pair = Pair::requests(Tally { requests: 517.0, bad: 1.0 }, Tally { requests: 517.0, bad: 1.0 });
+        evidence.iter_mut().for_each(|e| e.update(&pair, true));
     }
     let row = |limit: f64| Row {
         metric: "istio/error-rate".into(),
+        rule: Rule::Share { limit },
         limit,
         requests: 51_700.0,
         bad: 100.0,
-        low: 0.001_234_567,
-        high: 0.002_345_678,
+        estimate: Some(0.001_934_236),
+        interval: Some((0.001_234_567, 0.002_345_678)),
         fail: 0.012_345,
         pass: 123.456_789,
         needed_fail: 40.0,
@@ -585,7 +603,7 @@ fn progress(phase: Phase) -> Progress {
         looked: Some(ago(40)),
         intervals: 100,
         rate: 51.7,
-        evidence: vec![Evidence { test, seen: seen.clone() }, Evidence { test, seen }],
+        evidence,
         decision: Some(Decision {
             outcome: Outcome::Promote,
             reason: Reason::Proven,

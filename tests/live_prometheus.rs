@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/prometheus.rs"]
+mod served;
+
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -15,101 +17,16 @@ use jiff::Timestamp;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{Pair, Unavailable, Window};
 use reiter8::live::{
-    Binding, Counts, Destination, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions, WeightsAt, builtin,
+    Binding, Counts, Destination, MetricQuery, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions,
+    WeightsAt, builtin,
 };
 use serde_json::json;
+use served::{BEGIN, Samples};
 
-/// When the written samples begin, seconds; a round number long ago.
-const BEGIN: i64 = 1_700_000_000;
-/// Seconds between two samples.
-const SCRAPE: i64 = 15;
 /// The interval that is looked at begins here, seconds after the begin, and takes a minute.
 const LOOK: i64 = 7200;
 /// When the experiments began, seconds after the begin.
 const BEGAN: i64 = 6900;
-/// Patience with the start of a process.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Samples of counters, in the format that promtool reads.
-#[derive(Default)]
-struct Samples(String);
-
-impl Samples {
-    /// A series from one second to another; its value is a function of the second.
-    fn series(&mut self, labels: &str, seconds: std::ops::RangeInclusive<i64>, value: impl Fn(i64) -> f64) {
-        for second in seconds.clone().filter(|s| (s - seconds.start()) % SCRAPE == 0) {
-            writeln!(self.0, "istio_requests_total{{{labels}}} {} {}", value(second), BEGIN + second).unwrap();
-        }
-    }
-
-    /// Requests to a workload, as the proxy before it reports them.
-    fn workload(&mut self, name: &str, more: &str, seconds: std::ops::RangeInclusive<i64>, value: impl Fn(i64) -> f64) {
-        let labels = format!(
-            r#"reporter="source",destination_workload="{name}",destination_workload_namespace="shop",destination_service_namespace="shop",{more}"#
-        );
-        self.series(&labels, seconds, value);
-    }
-
-    /// A Prometheus that holds them.
-    async fn served(self) -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        let text = dir.path().join("samples");
-        std::fs::write(&text, format!("# TYPE istio_requests counter\n{}# EOF\n", self.0)).unwrap();
-        let data = dir.path().join("data");
-        let made = Command::new("promtool")
-            .args(["tsdb", "create-blocks-from", "openmetrics"])
-            .args([&text, &data])
-            .output()
-            .expect("promtool is installed");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let config = dir.path().join("prometheus.yml");
-        std::fs::write(&config, "{}").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", data.display()))
-            .arg("--storage.tsdb.retention.time=100y")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("prometheus is installed");
-        let mut server = Server { child, url: format!("http://127.0.0.1:{port}"), _dir: dir };
-        server.ready().await;
-        server
-    }
-}
-
-/// A Prometheus process; it ends with the test.
-struct Server {
-    child: Child,
-    url: String,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    async fn ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        let url = format!("{}/-/ready", self.url);
-        while !reqwest::get(&url).await.is_ok_and(|r| r.status().is_success()) {
-            assert!(self.child.try_wait().unwrap().is_none(), "prometheus ended before it was ready");
-            assert!(Instant::now() < deadline, "prometheus is not ready after {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn client(&self) -> Prometheus {
-        Prometheus::new(&self.url).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(BEGIN + second).unwrap()
 }
@@ -237,7 +154,7 @@ async fn what_was_last_known_before_an_outage_is_no_news() {
     for (baseline, second, current) in table {
         let versions = versions(baseline, "candidate");
         let age = jiff::SignedDuration::from_secs(20);
-        let answer = server.client().current(&error_rate(), &versions, at(second), age).await;
+        let answer = server.client().current(&MetricQuery::Share(error_rate()), &versions, at(second), age).await;
         assert_eq!(
             answer.as_ref().err().map(|u| u.reason),
             (!current).then_some("MetricsUnavailable"),
@@ -280,20 +197,23 @@ async fn own_selectors_have_the_versions_placeholders_and_their_mistakes_are_the
 #[tokio::test]
 async fn requests_without_an_endpoint_are_the_candidates_while_the_baseline_is_available() {
     let mut samples = lives();
-    let lost = |workload: &str, service: &str, namespace: &str| {
+    let unreached = |workload: &str, service: &str, namespace: &str| {
         format!(
-            r#"reporter="source",destination_workload="{workload}",destination_service="{service}",destination_service_namespace="{namespace}",response_code="503",response_flags="UH""#
+            r#"istio_requests_total{{reporter="source",destination_workload="{workload}",destination_service="{service}",destination_service_namespace="{namespace}",response_code="503",response_flags="UH"}}"#
         )
     };
-    samples.series(&lost("", "app.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 7.0);
-    samples.series(&lost("unknown", "app", "shop"), 0..=LOOK + 300, |t| t as f64 / 15.0);
+    samples.series(&unreached("", "app.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 7.0);
+    samples.series(&unreached("unknown", "app", "shop"), 0..=LOOK + 300, |t| t as f64 / 15.0);
     // Another service's, and another namespace's.
-    samples.series(&lost("", "other.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 100.0);
-    samples.series(&lost("", "app.bank.svc.cluster.local", "bank"), LOOK + 15..=LOOK + 300, |_| 100.0);
+    samples.series(&unreached("", "other.shop.svc.cluster.local", "shop"), LOOK + 15..=LOOK + 300, |_| 100.0);
+    samples.series(&unreached("", "app.bank.svc.cluster.local", "bank"), LOOK + 15..=LOOK + 300, |_| 100.0);
     let server = samples.served().await;
     let counts = ask(&server.client(), &error_rate(), "unheard-of").await.unwrap().unwrap();
     assert_eq!(counts, Counts { baseline: tally(600.0, 0.0), candidate: tally(0.0, 0.0), unreached: 11.0 });
-    let seen = |counts: Counts, ready| counts.pair(ready).candidate;
+    let seen = |counts: Counts, ready| match counts.pair(ready) {
+        Pair::Requests { candidate, .. } => candidate.most,
+        Pair::Values { .. } => Tally::default(),
+    };
     let (all_bad, silent) =
         (Counts { baseline: tally(9.0, 9.0), ..counts }, Counts { baseline: tally(0.0, 0.0), ..counts });
     let table = [
@@ -308,7 +228,7 @@ async fn requests_without_an_endpoint_are_the_candidates_while_the_baseline_is_a
     ];
     for (counts, ready, lost) in table {
         assert_eq!(seen(counts, ready), tally(lost, lost), "{counts:?} {ready:?}");
-        assert_eq!(counts.pair(ready), Pair { baseline: counts.baseline, candidate: tally(lost, lost) });
+        assert_eq!(counts.pair(ready), Pair::requests(counts.baseline, tally(lost, lost)));
     }
 }
 
@@ -328,16 +248,16 @@ async fn history_is_the_same_differences_step_by_step() {
     let server = samples.served().await;
     let (prometheus, versions) = (server.client(), versions("stable", "x"));
     let span = Window { from: at(0), to: at(480) };
-    let history = prometheus.history(&error_rate(), &versions.baseline, span, 60.0).await.unwrap();
+    let history = prometheus.history(&MetricQuery::Share(error_rate()), &versions.baseline, span, 60.0).await.unwrap();
     let seen: Vec<(f64, f64)> = history.iter().map(|t| (t.requests, t.bad)).collect();
     let minute = (600.0, 0.0);
     assert_eq!(seen, [(603.0, 3.0), minute, (0.0, 0.0), minute, minute, minute, minute, minute]);
     // Far more steps than Prometheus answers: they are made longer, and no request is lost or counted twice.
     let days = Window { from: at(0), to: at(2 * 86_400) };
-    let history = prometheus.history(&error_rate(), &versions.baseline, days, 1.0).await.unwrap();
+    let history = prometheus.history(&MetricQuery::Share(error_rate()), &versions.baseline, days, 1.0).await.unwrap();
     let (requests, bad) = history.iter().fold((0.0, 0.0), |(r, b), t| (r + t.requests, b + t.bad));
     assert!((requests - 4203.0).abs() < 1e-6 && (bad - 3.0).abs() < 1e-6, "{requests} {bad}");
-    let none = prometheus.history(&error_rate(), &versions.candidate, span, 60.0).await.unwrap();
+    let none = prometheus.history(&MetricQuery::Share(error_rate()), &versions.candidate, span, 60.0).await.unwrap();
     assert_eq!(none, []);
 }
 

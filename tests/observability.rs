@@ -27,7 +27,7 @@ const HOSTILE: &str = "x\"} 1\nreiter8_forged{a=\"\\";
 
 fn experiment(i: usize, phase: &str, criteria: usize, reason: &str) -> Experiment {
     let criterion = json!({"metric": HOSTILE, "limit": "1 %", "requests": 100, "bad": 1, "estimate": 0.01,
-        "interval": {"low": 0.001, "high": 0.02}, "failEvidence": 2.0, "passEvidence": 20.0, "needed": 20.0});
+        "interval": {"low": 0.001, "high": 0.02}, "failEvidence": 2.0, "failNeeded": 40.0, "passEvidence": 20.0, "needed": 20.0});
     let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     serde_json::from_value(json!({
         "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment",

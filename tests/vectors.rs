@@ -340,7 +340,7 @@ impl Case<'_> {
 
     fn argo(&self) -> Result<bool, String> {
         let failure_limit = u32::try_from(self.input["failure_limit"].as_u64().unwrap()).unwrap();
-        let template = argo::Template { interval: 60.0, count: None, failure_limit };
+        let template = argo::Template { delay: 0.0, interval: 60.0, count: None, failure_limit };
         let mut run = argo::Analysis::start(template, 0.0);
         let mut measurements = self.input["measurements"].as_array().unwrap().iter();
         let failed = measurements.position(|m| {

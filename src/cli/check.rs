@@ -138,8 +138,6 @@ impl Report {
 
 /// Runs the command.
 pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let absent = args.files.iter().find(|f| f.as_os_str() != source::STDIN && !f.exists());
-    ensure!(absent.is_none(), "{} does not exist", absent.map(|f| f.display().to_string()).unwrap_or_default());
     let report = report(&args).await?;
     if args.output.is_json() {
         output::json(&report)?;
@@ -153,10 +151,43 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn report(args: &CheckArgs) -> anyhow::Result<Report> {
-    let schemas = Schemas::new()?;
+/// An experiment that could be carried out, for `reiter8 plan`.
+pub(super) struct Planned {
+    /// Its namespace and name.
+    pub(super) name: String,
+    /// What the engine decides by.
+    pub(super) plan: crate::engine::Plan,
+    /// What it reads.
+    pub(super) binding: crate::live::Binding,
+}
+
+/// The experiments among some files. Those that would be refused are an error that says why.
+pub(super) async fn planned(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Vec<Planned>> {
+    let (given, findings, _) = read(files, namespace)?;
+    let mut planned = vec![];
+    for document in given.documents().iter().filter(|d| d.kind().2 == "Experiment") {
+        let mut refused: Vec<Finding> =
+            findings.iter().cloned().chain(object(&Schemas::new()?, &given, document).await).collect();
+        refused.retain(|f| f.severity == Severity::Error);
+        if let Some(finding) = refused.first() {
+            anyhow::bail!("{}; `reiter8 check` says more", finding.text(false));
+        }
+        let Ok(experiment) = typed::<Experiment>(document) else { continue };
+        if let Some(resolved) = rules::resolved(&given, document, &experiment, &mut vec![]).await {
+            let identity = &resolved.plan.identity;
+            let name = format!("{}/{}", identity.namespace, identity.name);
+            planned.push(Planned { name, plan: resolved.plan, binding: resolved.binding });
+        }
+    }
+    Ok(planned)
+}
+
+/// Reads files into objects; what cannot be read is a finding.
+fn read(paths: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<(Given, Vec<Finding>, usize)> {
+    let absent = paths.iter().find(|f| f.as_os_str() != source::STDIN && !f.exists());
+    ensure!(absent.is_none(), "{} does not exist", absent.map(|f| f.display().to_string()).unwrap_or_default());
     let (mut documents, mut findings) = (vec![], vec![]);
-    let files = source::files(&args.files).unwrap_or_else(|unreadable| {
+    let files = source::files(paths).unwrap_or_else(|unreadable| {
         findings.push(unreadable.into());
         vec![]
     });
@@ -167,9 +198,14 @@ async fn report(args: &CheckArgs) -> anyhow::Result<Report> {
         }
     }
     for document in &mut documents {
-        settle(document, args.namespace.as_deref());
+        settle(document, namespace);
     }
-    let given = Given::new(documents);
+    Ok((Given::new(documents), findings, files.len()))
+}
+
+async fn report(args: &CheckArgs) -> anyhow::Result<Report> {
+    let schemas = Schemas::new()?;
+    let (given, mut findings, files) = read(&args.files, args.namespace.as_deref())?;
     for document in given.documents() {
         findings.extend(object(&schemas, &given, document).await);
     }
@@ -177,7 +213,7 @@ async fn report(args: &CheckArgs) -> anyhow::Result<Report> {
     findings.dedup();
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     Ok(Report {
-        files: files.len(),
+        files,
         documents: given.documents().len(),
         experiments: given.documents().iter().filter(|d| d.kind().2 == "Experiment").count(),
         errors: count(Severity::Error),

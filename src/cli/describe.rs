@@ -13,9 +13,10 @@ use serde_json::json;
 use super::client::{self, Cluster, Place};
 use super::output::{self, Output, clean, relative};
 use super::style::{bar, coloured, paint};
-use super::verbs::Verb;
 use crate::api::experiment::{CriterionStatus, StageStatus, VersionWeight};
 use crate::api::{Experiment, ExperimentStatus, conditions};
+use crate::controller::annotation;
+use crate::engine::Verb;
 
 /// Most Events that are shown, the last ones.
 const MOST_EVENTS: usize = 10;
@@ -95,7 +96,7 @@ fn happened(event: Event) -> Happened {
 
 /// The document for programs: names, the status without the engine's memory, the Events.
 fn document(experiment: &Experiment, events: &[Happened]) -> serde_json::Value {
-    let status = experiment.status.clone().map(|s| ExperimentStatus { progress: None, ..s });
+    let status = experiment.status.clone().map(|s| ExperimentStatus { accepted: None, progress: None, ..s });
     json!({
         "namespace": experiment.namespace(),
         "name": experiment.name_any(),
@@ -141,7 +142,7 @@ pub(super) fn summary(experiment: &Experiment, now: Timestamp, colours: bool) ->
 /// What people asked for, each verb's last request.
 fn asked(experiment: &Experiment, now: Timestamp) -> Vec<String> {
     let of = |verb: &Verb| {
-        let text = experiment.annotations().get(&verb.annotation())?;
+        let text = experiment.annotations().get(&annotation(*verb))?;
         let (time, why) = text.split_once(' ').unwrap_or((text, ""));
         let told = match time.parse::<Timestamp>() {
             Ok(at) if why.is_empty() => relative(at, now),
@@ -206,7 +207,10 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
     };
     let title = format!("{}, limit {}: ", criterion.metric, criterion.limit);
     let mut lines = vec![format!("{}{}", row("Criterion", &title), paint(&clean(verdict), colour, colours))];
-    if let (Some(requests), Some(bad)) = (criterion.requests, criterion.bad) {
+    if let Some(requests) = criterion.requests {
+        let what = criterion
+            .bad
+            .map_or_else(|| format!("{requests} values"), |bad| format!("{bad} bad of {requests} requests"));
         // A share is told in percent, as its limit is.
         let value =
             |x: f64| if criterion.limit.contains('%') { format!("{:.3} %", x * 100.0) } else { format!("{x:.3}") };
@@ -215,7 +219,7 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
             .interval
             .as_ref()
             .map_or_else(String::new, |i| format!(", between {} and {}", value(i.low), value(i.high)));
-        lines.push(row("", &format!("{bad} bad of {requests} requests{estimate}{interval}")));
+        lines.push(row("", &format!("{what}{estimate}{interval}")));
     }
     lines.extend(criterion.why.as_ref().map(|why| row("", why)));
     lines

@@ -3,6 +3,7 @@
 //! Owns arguments, help and exit codes; each command is a module of its own that does the work.
 
 pub mod assert;
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -10,6 +11,7 @@ pub mod crds;
 mod demo;
 mod describe;
 mod output;
+mod plan;
 pub mod simulate;
 mod start;
 mod style;
@@ -42,6 +44,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Simulate(simulate::SimulateArgs),
     Start(Box<start::StartArgs>),
+    Plan(plan::PlanArgs),
     Check(check::CheckArgs),
     Describe(describe::DescribeArgs),
     Watch(watch::WatchArgs),
@@ -54,6 +57,7 @@ enum Command {
     /// Print the definitions of Experiment, Metric and Repository
     Crds(crds::Crds),
     Completions(completions::Completions),
+    Bench(bench::BenchArgs),
 }
 
 /// Name of the binary as a kubectl plugin.
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => on_runtime(run(args)).map(success),
         Command::Demo(args) => on_runtime(demo::demo(args)).map(success),
         Command::Simulate(args) => on_runtime(simulate::simulate(args)).map(success),
+        Command::Plan(args) => on_runtime(plan::plan(args)),
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Describe(args) => on_runtime(describe::describe(args)).map(success),
         Command::Watch(args) => on_runtime(watch::watch(args)),
@@ -77,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Abort(args) => on_runtime(verbs::abort(args)),
         Command::Promote(args) => on_runtime(verbs::promote(args)),
         Command::Retry(args) => on_runtime(verbs::retry(args)),
+        Command::Bench(args) => on_runtime(bench::bench(args)),
         Command::Crds(args) => args.run().map_err(Into::into).map(success),
         Command::Completions(args) => args.run(Cli::command()).map(success),
     };

@@ -32,6 +32,18 @@ pub(super) fn bar(percent: u8) -> String {
     format!("{}{}", "█".repeat(full), "·".repeat(20 - full))
 }
 
+/// Counts steps of long work on standard error, for a person at a terminal; calling it is one more step.
+pub(super) fn progress(what: &str, steps: usize) -> impl FnMut() {
+    let (what, mut done, watched) = (what.to_owned(), 0, io::stderr().is_terminal());
+    move || {
+        done += 1;
+        if watched {
+            let end = if done >= steps { "\n" } else { "" };
+            eprint!("\r{what}: {done} of {steps}{end}");
+        }
+    }
+}
+
 /// Seconds as `m:ss`.
 pub(super) fn clock(seconds: i64) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)

@@ -11,15 +11,15 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, Objective, PromoteFields};
-use crate::api::{Experiment, Metric, MetricKind, Repository, Unit};
-use crate::engine::{Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, PromoteFields};
+use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
+use crate::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
 use crate::gitops::promote::{Fields, Workload};
-use crate::live::{Binding, ShareQuery, VersionBinding, builtin};
+use crate::live::{Binding, VersionBinding};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -39,6 +39,23 @@ pub struct Referred {
     pub metrics: BTreeMap<String, Metric>,
     /// The repository of `spec.gitops.repository`.
     pub repository: Option<Repository>,
+}
+
+/// A repository that allows everything to a namespace and leads nowhere: it stands for one that cannot be read, so that
+/// the rest of an experiment can be resolved.
+pub(crate) fn any_repository(namespace: &str) -> Repository {
+    let spec = RepositorySpec {
+        url: "https://git.invalid/owner/name.git".into(),
+        provider: Provider::Gitea,
+        branch: None,
+        secret_ref: SecretRef { name: "token".into(), key: None },
+        allowed_namespaces: vec!["*".into()],
+        allowed_paths: vec![],
+        commit: None,
+    };
+    let mut repository = Repository::new("absent", spec);
+    repository.metadata.namespace = Some(namespace.to_owned());
+    repository
 }
 
 /// An experiment that can be carried out.
@@ -62,7 +79,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     })?;
     let baseline = &spec.version_info.baseline;
     let analysis = analysis(&spec.analysis)?;
-    let (criteria, metrics) = criteria(&spec.criteria.objectives, referred)?;
+    let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let plan = Plan {
         identity: Identity {
@@ -72,11 +89,17 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             target: spec.target.clone(),
         },
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+        refused: None,
         baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
-        capacity: None,
+        capacity: spec
+            .traffic
+            .as_ref()
+            .and_then(|t| t.capacity)
+            .map(|percentage| percent(percentage, "spec.traffic.capacity"))
+            .transpose()?,
         wishes: wishes(experiment),
         criteria,
         analysis,
@@ -207,61 +230,6 @@ fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
         });
     }
     percent(cap, "spec.strategy.weights.maxCandidateWeight")
-}
-
-/// The objectives as tests of a share, and where their requests are read.
-fn criteria(objectives: &[Objective], referred: &Referred) -> Result<(Vec<Criterion>, Vec<ShareQuery>), Refusal> {
-    let mut both = (vec![], vec![]);
-    for objective in objectives {
-        if objective.relative.is_some() {
-            return Err(unsupported("spec.criteria.objectives[].relative", "write `upperLimit`"));
-        }
-        if objective.lower_limit.is_some() {
-            return Err(unsupported(
-                "spec.criteria.objectives[].lowerLimit",
-                "write `upperLimit` on the share of bad requests",
-            ));
-        }
-        let upper = objective.upper_limit.as_ref().ok_or_else(|| Refusal::Invalid {
-            field: "spec.criteria.objectives[].upperLimit",
-            problem: format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric),
-        })?;
-        let limit = upper
-            .value(Unit::Share)
-            .map_err(|e| Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem: e.to_string() })?;
-        if limit <= 0.0 || limit >= 1.0 {
-            let problem =
-                format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
-            return Err(Refusal::Invalid { field: "spec.criteria.objectives[].upperLimit", problem });
-        }
-        both.0.push(Criterion { metric: objective.metric.clone(), limit });
-        both.1.push(query(&objective.metric, referred)?);
-    }
-    Ok(both)
-}
-
-fn query(metric: &str, referred: &Referred) -> Result<ShareQuery, Refusal> {
-    if let Some(query) = builtin::share(metric) {
-        return Ok(query);
-    }
-    if metric.starts_with("istio/") {
-        let problem = format!("there is no `{metric}` that is a share of requests; write `istio/error-rate`");
-        return Err(Refusal::Invalid { field: METRIC, problem });
-    }
-    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
-        field: METRIC,
-        kind: "Metric",
-        name: metric.into(),
-    })?;
-    match found.spec.kind() {
-        Some(MetricKind::Share(share)) => Ok(ShareQuery::share(&share.bad.0, &share.total.0)),
-        Some(MetricKind::Histogram(_) | MetricKind::Mean(_) | MetricKind::Gauge(_) | MetricKind::Opaque) | None => {
-            Err(unsupported(
-                METRIC,
-                &format!("give Metric `{metric}` a `share` of two series selectors, `bad` and `total`"),
-            ))
-        }
-    }
 }
 
 /// Where the outcome is written, if the repository's owner allows it.

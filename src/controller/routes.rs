@@ -7,7 +7,7 @@ use kube::core::{GroupVersion, GroupVersionKind};
 use super::refusal::Refusal;
 use super::resolve::object_name;
 use crate::api::experiment::{self as spec, Mode};
-use crate::live::{Binding, Destination, FieldPathError, RouteBinding, WeightField, WeightsAt};
+use crate::live::{Binding, Destination, FieldPathError, MetricQuery, RouteBinding, WeightField, WeightsAt};
 
 /// The API group whose objects no experiment may write.
 const OWN_GROUP: &str = "iter8.tools";
@@ -141,11 +141,7 @@ fn group_version_kind(api_version: &str, kind: &str) -> Result<GroupVersionKind,
 /// Refuses metrics that need a host where nothing says which one it is.
 pub(super) fn check_hosts(binding: &Binding) -> Result<(), Refusal> {
     let WeightsAt::Fields { .. } = binding.routes.weights else { return Ok(()) };
-    let needed = binding
-        .metrics
-        .iter()
-        .flat_map(|q| q.bad.iter().chain([&q.total]).chain(&q.unreached))
-        .any(|selector| selector.contains("$host"));
+    let needed = binding.metrics.iter().flat_map(MetricQuery::texts).any(|selector| selector.contains("$host"));
     let sides = [
         (&binding.routes.baseline, "spec.versionInfo.baseline.variables"),
         (&binding.routes.candidate, "spec.versionInfo.candidates[0].variables"),
@@ -259,10 +255,10 @@ mod tests {
             routes: resolve(&spec).unwrap(),
             baseline: crate::live::VersionBinding::default(),
             candidate: crate::live::VersionBinding::default(),
-            metrics: vec![crate::live::ShareQuery::share("bad", "all")],
+            metrics: vec![MetricQuery::Share(crate::live::ShareQuery::share("bad", "all"))],
         };
         assert!(check_hosts(&binding).is_ok());
-        binding.metrics.extend(crate::live::builtin::share("istio/error-rate"));
+        binding.metrics.extend(crate::live::builtin::share("istio/error-rate").map(MetricQuery::Share));
         let refused = check_hosts(&binding).unwrap_err().to_string();
         assert!(refused.contains("baseline.variables") && refused.contains("name: host"), "{refused}");
         binding.routes.baseline.host = Some("app".into());

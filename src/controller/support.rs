@@ -25,7 +25,11 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
     let gitops = spec.gitops.as_ref();
     let request = gitops.and_then(|g| g.pull_request.as_ref());
     let table = [
-        (strategy.testing_pattern != TestingPattern::Canary, "spec.strategy.testingPattern", "write `Canary`"),
+        (
+            !matches!(strategy.testing_pattern, TestingPattern::Canary | TestingPattern::Ab),
+            "spec.strategy.testingPattern",
+            "write `Canary`, or `A/B` with one reward",
+        ),
         (
             blue_green,
             "spec.strategy.deploymentPattern",

@@ -3,15 +3,18 @@
 //! Bounds: P(Discard | every limit is kept) ≤ false rollback budget; P(Promote as proven | some limit is broken at the
 //! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks.
 
+use super::evidence::Evidence;
 use super::judge;
 use super::observation::Workload;
 use super::phases::Turn;
-use super::plan::OnUndecided;
+use super::plan::{OnUndecided, Rule};
 use super::progress::{Decision, Outcome, Phase, Reason, Stage};
 use super::report::{self, Row};
 
 /// Requests per criterion without which even an unproven promotion is refused: fewer say nothing.
 const LEAST_UNPROVEN: f64 = 100.0;
+/// The same for a gauge, which has one value an interval.
+const LEAST_GAUGED: f64 = 5.0;
 /// Fail evidence from which an unproven promotion is refused: three to one that a limit is broken.
 const SUSPECT: f64 = 3.0;
 
@@ -36,31 +39,14 @@ impl Turn<'_> {
     /// The criterion that broke its limit, in one sentence.
     fn harm(&self) -> Option<String> {
         let needed = -self.plan.analysis.false_rollback.ln();
-        if report::log_fail(&self.progress.evidence) < needed {
-            return None;
-        }
-        let blamed = self
-            .progress
-            .evidence
-            .iter()
-            .zip(&self.plan.criteria)
-            .filter(|(e, _)| e.test.enough_bad(&e.seen))
-            .max_by(|(a, _), (b, _)| a.test.log_fail(&a.seen).total_cmp(&b.test.log_fail(&b.seen)));
-        let (e, criterion) = blamed?;
-        let total = e.test.totals(&e.seen);
-        Some(format!(
-            "{} broke its limit of {} %: {:.0} of {:.0} requests to {} were bad",
-            criterion.metric,
-            percent(criterion.limit),
-            total.bad,
-            total.requests,
-            self.plan.candidate.name
-        ))
+        let blamed = report::blamed(&self.progress.evidence, needed)?;
+        Some(report::harm(blamed, &self.plan.candidate.name))
     }
 
     fn proven(&self) -> bool {
         let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
-        let logs = self.progress.evidence.iter().map(|e| e.test.log_pass(&e.seen));
+        let asked = self.progress.evidence.iter().filter(|e| e.criterion.rule.has_to_pass());
+        let logs = asked.map(Evidence::log_pass);
         self.progress.phase == Phase::Deciding
             && !self.progress.lost
             && self.progress.retreated.is_none()
@@ -92,10 +78,10 @@ impl Turn<'_> {
         self.progress.phase == Phase::Deciding
             && !self.progress.lost
             && self.progress.evidence.iter().all(|e| {
-                let total = e.test.totals(&e.seen);
-                total.requests >= LEAST_UNPROVEN
-                    && total.bad / total.requests <= e.test.limit
-                    && e.test.log_fail(&e.seen) < SUSPECT.ln()
+                let asked = e.criterion.rule.has_to_pass();
+                let gauge = matches!(e.criterion.rule, Rule::Mean { gauge: true, .. });
+                let least = if gauge { LEAST_GAUGED } else { LEAST_UNPROVEN };
+                (!asked || e.samples() >= least && e.within()) && e.log_fail() < SUSPECT.ln()
             })
     }
 
@@ -139,9 +125,4 @@ impl Turn<'_> {
 
 fn images(workload: &Workload) -> Vec<String> {
     workload.images.values().cloned().collect()
-}
-
-/// A share as a percentage with no more digits than it needs.
-fn percent(share: f64) -> f64 {
-    (share * 1e6).round() / 1e4
 }

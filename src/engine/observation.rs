@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::judge::Tally;
+use super::judge::{Counted, Sample, Tally};
 use super::progress::{Stage, StageWork};
 use super::report::Report;
 
@@ -118,7 +118,7 @@ pub struct Observation {
     pub workloads: Option<Seen<Workloads>>,
     /// Requests in the interval that was asked for.
     pub reading: Option<Reading>,
-    /// Per criterion: the baseline's history, oldest first; empty if there is none.
+    /// Per metric: the baseline's history, oldest first; empty if there is none.
     pub history: Option<Vec<Seen<Vec<Tally>>>>,
     /// Result of the rehearsal of both outcomes.
     pub preflight: Option<Seen<Preflight>>,
@@ -192,17 +192,43 @@ pub struct Workload {
 pub struct Reading {
     /// The interval.
     pub window: Window,
-    /// Per criterion, in the plan's order. `Ok(None)`: the interval is void, its counts cannot be known.
+    /// Per metric that the criteria are about (their `source`). `Ok(None)`: the interval is void, its counts cannot be
+    /// known.
     pub pairs: Vec<Seen<Option<Pair>>>,
 }
 
-/// Requests of both versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Pair {
-    /// The baseline's.
-    pub baseline: Tally,
-    /// The candidate's.
-    pub candidate: Tally,
+/// What one metric says of both versions in one interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pair {
+    /// Requests, and the bad ones among them.
+    Requests {
+        /// The baseline's.
+        baseline: Counted,
+        /// The candidate's.
+        candidate: Counted,
+    },
+    /// Values: how many, and their sum. A gauge has one an interval.
+    Values {
+        /// The baseline's.
+        baseline: Sample,
+        /// The candidate's.
+        candidate: Sample,
+    },
+}
+
+impl Pair {
+    /// Requests of which each one is known to be bad or not.
+    pub fn requests(baseline: Tally, candidate: Tally) -> Self {
+        Self::Requests { baseline: baseline.into(), candidate: candidate.into() }
+    }
+
+    /// Requests or values of the baseline and the candidate.
+    pub fn volume(&self) -> (f64, f64) {
+        match self {
+            Self::Requests { baseline, candidate } => (baseline.most.requests, candidate.most.requests),
+            Self::Values { baseline, candidate } => (baseline.count, candidate.count),
+        }
+    }
 }
 
 /// The rehearsal of both outcomes succeeded.

@@ -7,6 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::observation::Unavailable;
+
 /// A resolved experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -14,6 +16,9 @@ pub struct Plan {
     pub identity: Identity,
     /// Set while the resource is being deleted: since when.
     pub deleting: Option<Timestamp>,
+    /// Set while the resource cannot be carried out as it is written now: why. Everything else in the plan is then what
+    /// it said before.
+    pub refused: Option<Unavailable>,
     /// Name of the version that serves users today.
     pub baseline: Version,
     /// Name of the version on trial.
@@ -130,13 +135,64 @@ pub struct Rung {
     pub approval: bool,
 }
 
-/// One test: the share of bad requests stays at or below a limit.
-#[derive(Clone, Debug, PartialEq)]
+/// One test that the candidate has to stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Criterion {
     /// The metric, as the user wrote it.
     pub metric: String,
-    /// The share that is still acceptable, in (0, 1).
-    pub limit: f64,
+    /// Which of the metrics that the world reads it is about: the position in [`super::Reading::pairs`]. Criteria of
+    /// one objective read the same one.
+    pub source: usize,
+    /// What is tested.
+    pub rule: Rule,
+}
+
+/// What is tested. A number is in the metric's unit; a share in (0, 1) is of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rule {
+    /// The share of bad requests is at most `limit`. Intervals in which the baseline breaks it say nothing.
+    Share {
+        /// The share that is still acceptable, in (0, 1).
+        limit: f64,
+    },
+    /// The share of bad requests is at most `factor` times the baseline's plus `slack`.
+    RelativeShare {
+        /// Tolerated multiple, above 0.
+        factor: f64,
+        /// Tolerated share on top, at least 0.
+        slack: f64,
+    },
+    /// What holds for a [`Rule::Share`] in those intervals that say nothing about it: a candidate that fails, or that
+    /// drags a shared dependency down, must not hide behind a baseline that breaks the limit too. It fails, never passes.
+    Companion {
+        /// The limit that the baseline has to break.
+        limit: f64,
+    },
+    /// The mean of values is at most `factor` times the baseline's plus `slack`, or at least that.
+    Mean {
+        /// Multiple of the baseline's mean; 0: the limit is `slack` alone.
+        factor: f64,
+        /// The limit, or what is tolerated on top.
+        slack: f64,
+        /// Whether the limit is a lower one.
+        higher_is_better: bool,
+        /// One value an interval instead of the mean of many.
+        gauge: bool,
+    },
+}
+
+impl Rule {
+    /// What it weighs in the mean that the experiment's Fail evidence is. Whatever the weights are, the mean is an
+    /// e-value; a companion, which rarely speaks, is to cost the others little time: a quarter is 0.22 nats.
+    pub fn weight(&self) -> f64 {
+        if self.has_to_pass() { 1.0 } else { 0.25 }
+    }
+
+    /// Whether the candidate has to pass it. A companion only protects.
+    pub fn has_to_pass(&self) -> bool {
+        !matches!(self, Self::Companion { .. })
+    }
 }
 
 /// Error budgets and times of one experiment.
@@ -163,6 +219,11 @@ pub struct Analysis {
 }
 
 impl Analysis {
+    /// Bounds of a false rollback and a false promotion: what evidence is held against.
+    pub fn budgets(&self) -> [f64; 2] {
+        [self.false_rollback, self.false_promotion]
+    }
+
     /// The horizon of the start-time mixture: evidence intervals until the hard deadline.
     pub fn horizon(&self) -> u32 {
         let intervals = self.hard_deadline.as_secs_f64() / self.interval.as_secs_f64().max(0.001);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::judge::{ShareEvidence, ShareTest};
+use super::evidence::Evidence;
 use super::observation::{CommitId, Preflight};
 use super::plan::Verb;
 use super::report::Row;
@@ -30,10 +30,10 @@ pub struct Progress {
     pub preflight: Option<Preflight>,
     /// The weight the candidate is to have while the experiment runs, percent.
     pub weight: u8,
-    /// The weight that the routes were last seen to carry as wanted, percent; none since they were last found otherwise.
+    /// The weight that the routes were last seen to carry as wanted, percent; none before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub carried: Option<u8>,
-    /// Since when the routes were seen with that weight.
+    /// Since when the routes were seen with that weight; none while they are found otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Timestamp>,
     /// Weights that others wrote and that were put right.
@@ -42,6 +42,9 @@ pub struct Progress {
     /// Since when a person keeps all traffic at the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Timestamp>,
+    /// The resource cannot be carried out as it is written now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Since when the ramp is held for a person, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -91,6 +94,12 @@ pub struct Progress {
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
+    /// The error budgets that the evidence is held against: bounds of a false rollback and a false promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<[f64; 2]>,
+    /// How often the evidence began anew because the experiment's limits were edited: each time spends a new budget.
+    #[serde(skip_serializing_if = "is_never")]
+    pub restarts: u32,
     /// The verdict and what follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -111,9 +120,18 @@ fn is_zero(seconds: &i64) -> bool {
     *seconds == 0
 }
 
+// Serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_never(times: &u32) -> bool {
+    *times == 0
+}
+
 impl Progress {
     /// Whether both say the same, as far as a status keeps it.
     pub fn same_record(&self, other: &Self) -> bool {
+        if self.watch == other.watch {
+            return self == other;
+        }
         let record = |progress: &Self| Self { watch: None, ..progress.clone() };
         record(self) == record(other)
     }
@@ -171,6 +189,19 @@ pub enum HeldBy {
     Pause,
     /// A step asks for approval.
     Approval,
+}
+
+/// The resource cannot be carried out as it is written now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Since when.
+    pub since: Timestamp,
+    /// `CamelCase` reason.
+    pub reason: String,
+    /// For people: the field, the value and the remedy.
+    pub message: String,
+    /// Whether traffic came home because of it: until the resource can be carried out again.
+    pub home: bool,
 }
 
 /// What was found at the start: what later turns compare with.
@@ -245,15 +276,6 @@ pub struct Waiting {
     /// When the wait ends by itself, if nothing happens before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-}
-
-/// One criterion's test and what it has seen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// The test, fixed when the experiment starts.
-    pub test: ShareTest,
-    /// What it has seen.
-    pub seen: ShareEvidence,
 }
 
 /// What is done with the candidate.

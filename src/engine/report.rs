@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::judge;
-use super::plan::{Plan, Version};
-use super::progress::{Decision, Evidence, Outcome, Progress, Reason};
+use super::evidence::Evidence;
+use super::judge::{self, environment};
+use super::plan::{Plan, Rule, Version};
+use super::progress::{Decision, Outcome, Progress, Reason};
 
 /// One criterion as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,21 +15,24 @@ use super::progress::{Decision, Evidence, Outcome, Progress, Reason};
 pub struct Row {
     /// The metric, as the user wrote it.
     pub metric: String,
-    /// The share that is still acceptable.
+    /// What is tested.
+    pub rule: Rule,
+    /// The limit by what is known of the baseline, in the metric's unit.
     pub limit: f64,
-    /// Requests to the candidate that were judged.
+    /// Requests (or values) of the candidate that were judged.
     pub requests: f64,
-    /// Bad ones among them.
+    /// Bad ones among them; 0 for a mean.
     pub bad: f64,
-    /// Interval that holds the true share at every look with the probability 1 - false rollback budget.
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
+    /// The candidate's share or mean, if anything was seen.
+    pub estimate: Option<f64>,
+    /// Interval that holds the true value at every look with the probability 1 - false rollback budget, if it has two
+    /// ends.
+    pub interval: Option<(f64, f64)>,
     /// Fail evidence, an e-value; `needed_fail` decides.
     pub fail: f64,
     /// Pass evidence at the final weight, an e-value; `needed_pass` decides.
     pub pass: f64,
-    /// 1 / false rollback budget.
+    /// With which this criterion alone would decide: 1 / false rollback budget / its part of all weights.
     pub needed_fail: f64,
     /// 1 / false promotion budget.
     pub needed_pass: f64,
@@ -128,38 +132,126 @@ fn running(version: &Version, images: &[String]) -> Running {
 
 /// Each criterion as it stands, in the plan's order.
 pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
-    let (needed_fail, needed_pass) = (1.0 / plan.analysis.false_rollback, 1.0 / plan.analysis.false_promotion);
-    // The mean rule of the experiment: with K criteria one of them alone has to reach K times the bar.
-    let share = plan.criteria.len() as f64;
-    plan.criteria
-        .iter()
-        .zip(&progress.evidence)
-        .map(|(criterion, e)| {
-            let total = e.test.totals(&e.seen);
-            let (low, high) = e.test.interval(&e.seen, plan.analysis.false_rollback);
-            let (fail, pass) = (e.test.log_fail(&e.seen), e.test.log_pass(&e.seen));
-            let verdict = if fail >= (needed_fail * share).ln() && e.test.enough_bad(&e.seen) {
-                Verdict::Fail
-            } else if pass >= needed_pass.ln() {
-                Verdict::Pass
-            } else {
-                Verdict::Undecided
-            };
-            Row {
-                metric: criterion.metric.clone(),
-                limit: criterion.limit,
-                requests: total.requests,
-                bad: total.bad,
-                low,
-                high,
-                fail: shown(fail),
-                pass: shown(pass),
-                needed_fail: needed_fail * share,
-                needed_pass,
-                verdict,
+    let needed_pass = 1.0 / plan.analysis.false_promotion;
+    let weights: f64 = progress.evidence.iter().map(|e| e.criterion.rule.weight()).sum();
+    let row = |e: &Evidence| {
+        // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
+        let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
+        let (fail, pass) = (e.log_fail(), e.log_pass());
+        let verdict = if fail >= needed_fail.ln() && e.enough() {
+            Verdict::Fail
+        } else if pass >= needed_pass.ln() {
+            Verdict::Pass
+        } else {
+            Verdict::Undecided
+        };
+        let (low, high) = e.interval(plan.analysis.false_rollback);
+        Row {
+            metric: e.criterion.metric.clone(),
+            rule: e.criterion.rule,
+            limit: e.limit(),
+            requests: e.samples(),
+            bad: e.bad(),
+            estimate: e.estimate(),
+            interval: (low.is_finite() && high.is_finite()).then_some((low, high)),
+            fail: shown(fail),
+            pass: shown(pass),
+            needed_fail,
+            needed_pass,
+            verdict,
+        }
+    };
+    // A companion that was never asked has nothing to tell.
+    let told = |e: &&Evidence| e.criterion.rule.has_to_pass() || e.samples() > 0.0;
+    progress.evidence.iter().filter(told).map(row).collect()
+}
+
+impl Rule {
+    /// The limit, as it reads.
+    pub fn text(&self) -> String {
+        match *self {
+            Self::Share { limit } => percent(limit),
+            Self::RelativeShare { factor, slack } => following(factor, slack, percent),
+            Self::Companion { limit } => format!(
+                "{} while the baseline itself breaks {}",
+                following(environment::COMPANION_RATIO, environment::COMPANION_SLACK, percent),
+                percent(limit)
+            ),
+            Self::Mean { factor, slack, higher_is_better, .. } => {
+                let limit = if factor > 0.0 { following(factor, slack, number) } else { number(slack) };
+                format!("at {} {limit}", if higher_is_better { "least" } else { "most" })
             }
-        })
-        .collect()
+        }
+    }
+
+    /// The limit, unless it follows the baseline.
+    pub fn absolute(&self) -> Option<f64> {
+        match *self {
+            Self::Share { limit } => Some(limit),
+            Self::Mean { factor, slack, .. } if factor <= 0.0 => Some(slack),
+            Self::RelativeShare { .. } | Self::Companion { .. } | Self::Mean { .. } => None,
+        }
+    }
+
+    /// A value of the metric, as it reads.
+    pub fn shown(&self, value: f64) -> String {
+        match self {
+            Self::Share { .. } | Self::RelativeShare { .. } | Self::Companion { .. } => percent(value),
+            Self::Mean { .. } => number(value),
+        }
+    }
+
+    /// Whether values are shares of requests.
+    pub fn is_share(&self) -> bool {
+        !matches!(self, Self::Mean { .. })
+    }
+}
+
+fn following(factor: f64, slack: f64, show: impl Fn(f64) -> String) -> String {
+    match (factor, slack) {
+        (1.0, 0.0) => "the baseline's".into(),
+        (_, 0.0) => format!("{factor} times the baseline's"),
+        (1.0, _) => format!("the baseline's + {}", show(slack)),
+        _ => format!("{factor} times the baseline's + {}", show(slack)),
+    }
+}
+
+/// A share as a percentage with no more digits than it needs.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+/// A number with no more digits than it needs.
+fn number(value: f64) -> String {
+    format!("{}", (value * 1e4).round() / 1e4)
+}
+
+/// The criterion behind the experiment's Fail evidence, if that reaches `needed` (natural logarithm) and enough was seen
+/// of it.
+pub(super) fn blamed(evidence: &[Evidence], needed: f64) -> Option<&Evidence> {
+    // A mean is at most its largest part: most looks end here.
+    if evidence.iter().all(|e| e.log_fail_at_most() < needed) || log_fail(evidence) < needed {
+        return None;
+    }
+    let weighed = |e: &Evidence| e.log_fail() + e.criterion.rule.weight().ln();
+    evidence.iter().filter(|e| e.enough()).max_by(|a, b| weighed(a).total_cmp(&weighed(b)))
+}
+
+/// What a broken limit looks like, in one sentence.
+pub(super) fn harm(e: &Evidence, candidate: &str) -> String {
+    let (metric, rule) = (&e.criterion.metric, e.criterion.rule);
+    let limit = rule.text();
+    match (rule, e.estimate()) {
+        (Rule::Mean { .. }, Some(mean)) => {
+            format!("{metric} broke its limit of {limit}: {} at {candidate}", number(mean))
+        }
+        (Rule::Mean { .. }, None) => format!("{metric} broke its limit of {limit} at {candidate}"),
+        _ => format!(
+            "{metric} broke its limit of {limit}: {:.0} of {:.0} requests to {candidate} were bad",
+            e.bad(),
+            e.samples()
+        ),
+    }
 }
 
 /// An e-value for people and for JSON: finite, because a number beyond this says no more than "proven".
@@ -171,7 +263,6 @@ fn shown(log: f64) -> f64 {
 const MOST_SHOWN: f64 = 30.0;
 
 /// Natural logarithm of the experiment's Fail evidence: the mean of its criteria's.
-pub(super) fn log_fail(evidence: &[Evidence]) -> f64 {
-    let weight = 1.0 / (evidence.len().max(1) as f64);
-    judge::combine_fail(evidence.iter().map(|e| (e.test.log_fail(&e.seen), weight)))
+fn log_fail(evidence: &[Evidence]) -> f64 {
+    judge::combine_fail(evidence.iter().map(|e| (e.log_fail(), e.criterion.rule.weight())))
 }

@@ -5,10 +5,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::judge::{self, Tally, ramp};
+use super::evidence::{Evidence, Gate};
+use super::judge::{Tally, ramp};
 use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
-use super::plan::{Plan, Ramp, Rung};
+use super::plan::{Plan, Ramp, Rule, Rung};
 use super::progress::{HeldBy, Hold, Phase, Progress, Spell};
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
@@ -30,6 +31,11 @@ pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Wi
     // A source that does not answer is not asked more often than one that does.
     let patient = progress.unanswered.is_none_or(|t| now >= t + plan.analysis.interval);
     (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
+}
+
+/// What a metric says of the interval; none if it could not be read or is void.
+pub(super) fn pair_of(reading: &Reading, source: usize) -> Option<Pair> {
+    reading.pairs.get(source).and_then(|p| p.as_ref().ok().copied().flatten())
 }
 
 /// Requests per second before the experiment, from the baseline's history; 0 if it is unknown.
@@ -106,26 +112,20 @@ impl Turn<'_> {
             self.progress.unanswered = Some(self.now);
             return;
         }
-        let pairs: Vec<Pair> =
-            reading.pairs.iter().map(|p| p.as_ref().ok().copied().flatten().unwrap_or_default()).collect();
         let counts = self.counts_for_pass(reading.window);
         let mut masked = false;
-        for (evidence, pair) in self.progress.evidence.iter_mut().zip(&pairs) {
-            // The baseline's requests alone say whether the environment breaks the limit by itself: then the interval
-            // says nothing about the candidate.
-            if judge::environment::masked(pair.baseline, evidence.test.limit) {
-                masked = true;
-            } else {
-                evidence.test.update(&mut evidence.seen, pair.candidate, counts);
+        for evidence in &mut self.progress.evidence {
+            if let Some(pair) = pair_of(reading, evidence.criterion.source) {
+                masked |= evidence.masked(&pair);
+                evidence.update(&pair, counts);
             }
         }
         self.note_environment(masked, reading.window);
         let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
-        let requests = pairs.iter().map(|p| p.baseline.requests + p.candidate.requests).fold(0.0, f64::max);
+        let (requests, silent) = self.volume(reading);
         if requests > 0.0 {
             self.progress.rate = requests / seconds.max(0.001);
         }
-        let silent = pairs.iter().all(|p| p.candidate.requests <= 0.0);
         self.progress.silent = if silent { self.progress.silent.saturating_add(1) } else { 0 };
         self.progress.blind = 0;
         self.progress.unanswered = None;
@@ -134,6 +134,36 @@ impl Turn<'_> {
         if !silent && !masked {
             self.open_gate();
         }
+    }
+
+    /// Requests of both versions in an interval, and whether there were none to the candidate. A gauge counts no requests:
+    /// alone it tells of no rate, and of no silence while it has a value.
+    fn volume(&self, reading: &Reading) -> (f64, bool) {
+        let mut volume = (0.0_f64, true);
+        for e in &self.progress.evidence {
+            let Some(pair) = pair_of(reading, e.criterion.source) else { continue };
+            let (baseline, candidate) = pair.volume();
+            if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. }) {
+                volume.0 = volume.0.max(baseline + candidate);
+            }
+            volume.1 &= candidate <= 0.0;
+        }
+        volume
+    }
+
+    /// Edited limits or budgets: the evidence begins anew, and a new budget is spent. The weight stays.
+    pub(super) fn keep_terms(&mut self) {
+        let (criteria, budgets) = (&self.plan.criteria, self.plan.analysis.budgets());
+        let before = &self.progress.evidence;
+        let same = criteria.len() == before.len() && criteria.iter().zip(before).all(|(c, e)| *c == e.criterion);
+        if same && self.progress.budgets.is_none_or(|b| b.map(f64::to_bits) == budgets.map(f64::to_bits)) {
+            return;
+        }
+        let horizon = self.plan.analysis.horizon();
+        self.progress.evidence = criteria.iter().map(|c| Evidence::edited(c, before, horizon)).collect();
+        self.progress.budgets = Some(budgets);
+        self.progress.restarts = self.progress.restarts.saturating_add(1);
+        self.warn("EvidenceRestarted", "limits or error budgets were edited; the evidence begins anew");
     }
 
     /// Remembers how long the baseline has broken a limit itself.
@@ -181,9 +211,20 @@ impl Turn<'_> {
         if self.progress.phase != Phase::Shifting || self.settled_since().is_none() {
             return;
         }
-        let gates = self.progress.evidence.iter().map(|e| (e.test.upper(&e.seen, GAMMA), e.test.limit));
-        let reaction = self.plan.analysis.reaction();
-        let next = ramp::next(self.progress.weight, self.progress.rate, budget, reaction, self.cap(), gates);
+        let gates = || self.progress.evidence.iter().filter_map(|e| e.gate(GAMMA));
+        if gates().any(|g| g == Gate::Calm(false)) {
+            return;
+        }
+        let shares = gates().filter_map(|g| match g {
+            Gate::Share { upper, limit } => Some((upper, limit)),
+            Gate::Calm(_) => None,
+        });
+        let (weight, cap) = (self.progress.weight, self.cap());
+        let next = if shares.clone().next().is_some() {
+            ramp::next(weight, self.progress.rate, budget, self.plan.analysis.reaction(), cap, shares)
+        } else {
+            ramp::blind(weight, cap)
+        };
         self.raise(next);
     }
 
@@ -198,9 +239,7 @@ impl Turn<'_> {
             if rung.is_some_and(|r| self.asks(r)) {
                 return;
             }
-            for e in &mut self.progress.evidence {
-                e.test.restart_pass(&mut e.seen);
-            }
+            self.progress.evidence.iter_mut().for_each(Evidence::restart_pass);
             return self.enter(Phase::Deciding);
         }
         let (Ramp::Steps(rungs), Some(rung)) = (&self.plan.ramp, rung) else { return };

@@ -6,12 +6,13 @@
 
 use jiff::Timestamp;
 
-use super::judge::ShareTest;
+use super::evidence::Evidence;
 use super::observation::{Reading, Window};
 use super::phases::Turn;
 use super::plan::Plan;
-use super::progress::{Evidence, Phase, Progress, Reason, Watch};
+use super::progress::{Phase, Progress, Reason, Watch};
 use super::report;
+use super::shift::pair_of;
 
 /// The largest probability that a candidate within its limits trips the guard in one window.
 pub(super) const FALSE_ALARM: f64 = 0.01;
@@ -37,10 +38,8 @@ impl Turn<'_> {
             take(&mut watch, reading, self.now);
         }
         let a = &self.plan.analysis;
-        if report::log_fail(&watch.evidence) >= -FALSE_ALARM.ln()
-            && watch.evidence.iter().any(|e| e.test.enough_bad(&e.seen))
-        {
-            return self.trip(&watch);
+        if let Some(blamed) = report::blamed(&watch.evidence, -FALSE_ALARM.ln()) {
+            return self.trip(blamed, watch.since);
         }
         if self.now >= watch.since + a.deadline {
             watch = Watch { looked: watch.looked, ..self.window(self.now) };
@@ -56,27 +55,13 @@ impl Turn<'_> {
         // As for the experiment itself: a horizon of two intervals is the least that the mixture is defined for.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
-        let fresh = |e: &Evidence| {
-            let test = ShareTest { horizon, ..e.test };
-            Evidence { seen: test.start(), test }
-        };
-        let evidence = self.progress.evidence.iter().map(fresh).collect();
+        let evidence = self.progress.evidence.iter().map(|e| e.afresh(horizon)).collect();
         Watch { since: now, looked: now, unanswered: None, evidence }
     }
 
     /// The candidate broke a limit after its verdict.
-    fn trip(&mut self, watch: &Watch) {
-        let blamed = watch
-            .evidence
-            .iter()
-            .zip(&self.plan.criteria)
-            .max_by(|(a, _), (b, _)| a.test.log_fail(&a.seen).total_cmp(&b.test.log_fail(&b.seen)));
-        let Some((e, criterion)) = blamed else { return };
-        let total = e.test.totals(&e.seen);
-        let sentence = format!(
-            "{} broke its limit after the verdict: {:.0} of {:.0} requests to {} since {} were bad",
-            criterion.metric, total.bad, total.requests, self.plan.candidate.name, watch.since
-        );
+    fn trip(&mut self, blamed: &Evidence, since: Timestamp) {
+        let sentence = format!("after the verdict, since {since}: {}", report::harm(blamed, &self.plan.candidate.name));
         let reason = if self.promoted() { Reason::GuardTrippedAfterMerge } else { Reason::GuardTripped };
         self.warn(reason.as_str(), &sentence);
         self.overturn(reason, sentence);
@@ -89,9 +74,10 @@ fn take(watch: &mut Watch, reading: &Reading, now: Timestamp) {
         watch.unanswered = Some(now);
         return;
     }
-    for (e, pair) in watch.evidence.iter_mut().zip(&reading.pairs) {
-        let pair = pair.as_ref().ok().copied().flatten().unwrap_or_default();
-        e.test.update(&mut e.seen, pair.candidate, false);
+    for e in &mut watch.evidence {
+        if let Some(pair) = pair_of(reading, e.criterion.source) {
+            e.update(&pair, false);
+        }
     }
     (watch.looked, watch.unanswered) = (reading.window.to, None);
 }

@@ -12,7 +12,7 @@ use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
-use crate::engine::{Outcome, Running, Stage};
+use crate::engine::{Outcome, Rule, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
@@ -22,15 +22,15 @@ const MAX_ROWS: usize = 40;
 pub struct Criterion {
     /// The metric's name.
     pub metric: String,
-    /// The limit, as a share of requests.
-    pub limit: f64,
-    /// The candidate's requests that counted.
+    /// What is tested.
+    pub rule: Rule,
+    /// The candidate's requests, or values, that counted.
     pub requests: u64,
     /// Those of them that were bad.
     pub bad: u64,
-    /// The share of bad requests, if there were requests.
+    /// The share of bad requests or the mean, if there was anything.
     pub estimate: Option<f64>,
-    /// Lowest and highest plausible share.
+    /// Lowest and highest plausible value.
     pub interval: Option<(f64, f64)>,
     /// The evidence that was collected for the verdict.
     pub evidence: f64,
@@ -170,22 +170,21 @@ fn versions(report: &Report) -> String {
 
 fn criteria(report: &Report) -> String {
     let mut text =
-        "| metric | limit | requests | bad | share | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
+        "| metric | limit | requests | bad | value | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
     for criterion in report.criteria.iter().take(MAX_ROWS) {
-        let share = match (criterion.estimate, criterion.interval) {
-            (Some(estimate), Some((low, high))) => {
-                format!("{} ({} to {})", percent(estimate), percent(low), percent(high))
-            }
-            (Some(estimate), None) => percent(estimate),
+        let show = |value: f64| if criterion.rule.is_share() { percent(value) } else { criterion.rule.shown(value) };
+        let value = match (criterion.estimate, criterion.interval) {
+            (Some(estimate), Some((low, high))) => format!("{} ({} to {})", show(estimate), show(low), show(high)),
+            (Some(estimate), None) => show(estimate),
             (None, _) => "no data".to_owned(),
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {share} | {:.1} of {:.1} | {} |",
+            "| {} | {} | {} | {} | {value} | {:.1} of {:.1} | {} |",
             cell(&criterion.metric),
-            percent(criterion.limit),
+            criterion.rule.text(),
             criterion.requests,
-            criterion.bad,
+            if criterion.rule.is_share() { criterion.bad.to_string() } else { "-".to_owned() },
             criterion.evidence,
             criterion.needed,
             cell(&criterion.verdict)

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::core::GroupVersionKind;
 
 use super::fields::FieldPath;
+use super::metric::MetricQuery;
 use super::query::{SelectorError, Versions};
 
 /// Addresses of one experiment's parts. Built by `controller::resolve`.
@@ -25,8 +26,8 @@ pub struct Binding {
     pub baseline: VersionBinding,
     /// The version on trial.
     pub candidate: VersionBinding,
-    /// One query for each criterion, in the plan's order.
-    pub metrics: Vec<ShareQuery>,
+    /// What is read in each interval; criteria refer to their metric by its position.
+    pub metrics: Vec<MetricQuery>,
 }
 
 /// One version, as far as its workload and its placeholders go.
@@ -92,34 +93,13 @@ pub struct Destination {
     pub subset: Option<String>,
 }
 
-/// A share of bad requests, as series selectors with placeholders.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShareQuery {
-    /// Series of bad requests; no series is in two of them.
-    pub bad: Vec<String>,
-    /// Series of all requests.
-    pub total: String,
-    /// Series of requests to the service that reached no endpoint at all, if the metric knows them.
-    pub unreached: Option<String>,
-}
-
 impl Binding {
     /// Whether every selector is a plain one whose placeholders both versions have.
     pub fn check(&self) -> Result<(), SelectorError> {
         let Versions { baseline, candidate } = Versions::of(self);
-        let selectors =
-            |q: &ShareQuery| q.bad.iter().chain([&q.total]).chain(&q.unreached).cloned().collect::<Vec<_>>();
-        for selector in self.metrics.iter().flat_map(selectors) {
-            baseline.fill(&selector)?;
-            candidate.fill(&selector)?;
-        }
-        Ok(())
-    }
-}
-
-impl ShareQuery {
-    /// The share of two selectors.
-    pub fn share(bad: &str, total: &str) -> Self {
-        Self { bad: vec![bad.to_owned()], total: total.to_owned(), unreached: None }
+        self.metrics.iter().try_for_each(|query| {
+            query.check(&baseline)?;
+            query.check(&candidate)
+        })
     }
 }

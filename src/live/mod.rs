@@ -8,6 +8,7 @@ pub mod builtin;
 mod call;
 mod fields;
 mod lock;
+mod metric;
 mod owner;
 mod prometheus;
 mod query;
@@ -22,10 +23,11 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-pub use binding::{Binding, Destination, RouteBinding, ShareQuery, VersionBinding, WeightField, WeightsAt};
+pub use binding::{Binding, Destination, RouteBinding, VersionBinding, WeightField, WeightsAt};
 pub use fields::{FieldPath, FieldPathError};
 pub use lock::Contender;
-pub use prometheus::{Counts, Prometheus};
+pub use metric::{MetricQuery, ShareQuery};
+pub use prometheus::{Counts, Prometheus, Read};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
@@ -102,8 +104,8 @@ impl Live {
         Ok(Versions::of(&binding))
     }
 
-    /// What the counters say of an interval, for each criterion.
-    async fn counts(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Counts>>>)> {
+    /// What each metric says of an interval.
+    async fn metrics(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Read>>>)> {
         let window = window?;
         let versions = match self.versions().await {
             Ok(versions) => versions,
@@ -114,12 +116,12 @@ impl Live {
         let age = Timestamp::now().duration_since(window.to);
         let queries = self.binding.metrics.iter().map(|query| {
             futures::future::try_join(
-                self.prometheus.counts(query, &versions, window, began),
+                self.prometheus.read(query, &versions, window, began),
                 self.prometheus.current(query, &versions, window.to, age),
             )
         });
-        let counts = futures::future::join_all(queries).await;
-        Some((window, counts.into_iter().map(|seen| seen.map(|(counts, ())| counts)).collect()))
+        let read = futures::future::join_all(queries).await;
+        Some((window, read.into_iter().map(|seen| seen.map(|(read, ())| read)).collect()))
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {
@@ -211,6 +213,14 @@ impl Live {
         told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
     }
 
+    /// What the write-back said, with what a person can do about it.
+    fn told(&self, u: Unavailable) -> Unavailable {
+        match self.writer() {
+            Ok(write_back) => write_back.remedied(u),
+            Err(_) => u,
+        }
+    }
+
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
         self.write_back.as_ref().map_or_else(|| Err(no_write_back()), |w| w.as_ref().map_err(Clone::clone))
     }
@@ -222,11 +232,11 @@ fn no_write_back() -> Unavailable {
 
 impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
-        let (lock, routes, workloads, counts, history, preflight, stage, rollout, sync, subsets) = futures::join!(
+        let (lock, routes, workloads, metrics, history, preflight, stage, rollout, sync, subsets) = futures::join!(
             self.lock.read(&self.binding, &self.contenders),
             self.routes.read(),
             self.deployments.read(),
-            self.counts(questions.window),
+            self.metrics(questions.window),
             self.history(questions),
             self.preflight(questions.preflight),
             self.stage(questions.stage.as_ref()),
@@ -235,9 +245,9 @@ impl World for Live {
             self.subsets(questions.subsets),
         );
         let ready = workloads.as_ref().ok().map(|w| w.baseline.ready > 0);
-        let reading = counts.map(|(window, counts)| Reading {
+        let reading = metrics.map(|(window, read)| Reading {
             window,
-            pairs: counts.into_iter().map(|seen| seen.map(|c| c.map(|c| c.pair(ready)))).collect(),
+            pairs: read.into_iter().map(|seen| seen.map(|r| r.map(|r| r.pair(ready)))).collect(),
         });
         Observation {
             lock: Some(lock),
@@ -245,10 +255,10 @@ impl World for Live {
             workloads: Some(workloads),
             reading,
             history,
-            preflight,
-            stage,
-            rollout,
-            sync,
+            preflight: preflight.map(|seen| seen.map_err(|u| self.told(u))),
+            stage: stage.map(|seen| seen.map_err(|u| self.told(u))),
+            rollout: rollout.map(|seen| seen.map_err(|u| self.told(u))),
+            sync: sync.map(|seen| seen.map_err(|u| self.told(u))),
             subsets,
         }
     }
@@ -258,9 +268,11 @@ impl World for Live {
             Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
             Effect::Release => self.lock.release(&self.binding).await,
             Effect::Route(candidate) => self.routes.write(*candidate).await,
-            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
-            Effect::Open { request, base } => self.writer()?.open(request, base).await,
-            Effect::Close(number) => self.writer()?.close(*number).await,
+            Effect::Push { request, base, commit } => {
+                self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
+            }
+            Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
     }

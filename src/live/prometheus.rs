@@ -4,6 +4,8 @@
 //! paired by their labels, and resets are handled here. Owns time-outs, the bounds of an answer, and what an absent
 //! series means; judges nothing.
 
+mod kinds;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, PromqlResult};
 use serde::Deserialize;
 
-use super::binding::ShareQuery;
+use super::metric::{MetricQuery, ShareQuery};
 use super::query::{SelectorError, Values, Versions};
 use crate::engine::judge::{Tally, counter_delta};
 use crate::engine::{Pair, Seen, Unavailable, Window};
@@ -70,12 +72,34 @@ impl Counts {
             candidate.requests += unreached;
             candidate.bad += unreached;
         }
-        Pair { baseline, candidate }
+        Pair::requests(baseline, candidate)
+    }
+}
+
+/// What a metric says of one interval, before it is known who was there to answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Read {
+    /// Counters of requests.
+    Counts(Counts),
+    /// Anything else.
+    Pair(Pair),
+}
+
+impl Read {
+    /// What it says of both versions; `ready` as for [`Counts::pair`].
+    pub fn pair(self, ready: Option<bool>) -> Pair {
+        match self {
+            Self::Counts(counts) => counts.pair(ready),
+            Self::Pair(pair) => pair,
+        }
     }
 }
 
 /// A series by its labels.
 type Labels = BTreeMap<String, String>;
+
+/// What each series of a selector grew by.
+type Growth = Vec<(Labels, f64)>;
 
 impl Prometheus {
     /// The server at this address.
@@ -90,6 +114,28 @@ impl Prometheus {
             .build()
             .map_err(|e| refuse(e.to_string()))?;
         Ok(Self { client: Client::from(http, url).map_err(|e| refuse(e.to_string()))? })
+    }
+
+    /// What a metric says of both versions in the interval; `None` if a counter's start cannot be known. `began`: when
+    /// the experiment did. Errors: `MetricsUnavailable`, `InvalidQuery`, `TooManySeries`.
+    pub async fn read(
+        &self,
+        query: &MetricQuery,
+        versions: &Versions,
+        window: Window,
+        began: Timestamp,
+    ) -> Seen<Option<Read>> {
+        let pair = match query {
+            MetricQuery::Share(share) => {
+                return Ok(self.counts(share, versions, window, began).await?.map(Read::Counts));
+            }
+            MetricQuery::Histogram { buckets, bound } => {
+                self.slower((buckets, *bound), versions, window, began).await?
+            }
+            MetricQuery::Mean { sum, count } => self.values((sum, count), versions, window, began).await?,
+            MetricQuery::Gauge { query } => self.gauges(query, versions, window, began).await?,
+        };
+        Ok(pair.map(Read::Pair))
     }
 
     /// Requests of both versions in the interval; `None` if a counter's start cannot be known. `began`: when the
@@ -125,12 +171,13 @@ impl Prometheus {
     /// happened, and the next one would get all that happened meanwhile, whatever the weights were.
     pub async fn current(
         &self,
-        query: &ShareQuery,
+        query: &MetricQuery,
         versions: &Versions,
         at: Timestamp,
         age: SignedDuration,
     ) -> Seen<()> {
-        let fill = |values: &Values| values.fill(&query.total).map_err(|e| unfilled(&e));
+        let Some(pulse) = query.pulse() else { return Ok(()) };
+        let fill = |values: &Values| values.fill(pulse).map_err(|e| unfilled(&e));
         let (baseline, candidate) = (fill(&versions.baseline)?, fill(&versions.candidate)?);
         let newest =
             |span: &str| format!("count(last_over_time({baseline}[{span}]) or last_over_time({candidate}[{span}]))");
@@ -148,12 +195,31 @@ impl Prometheus {
     ///
     /// A series that appears within the window counts from its second sample on: what it held before is not known. A
     /// window of more steps than Prometheus answers is read in longer ones.
-    pub async fn history(&self, query: &ShareQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
-        let total = self.steps(&query.total, values, window, step).await?;
+    pub async fn history(&self, query: &MetricQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
+        match query {
+            MetricQuery::Share(share) => self.share_before(share, values, window, step).await,
+            MetricQuery::Histogram { buckets, bound } => {
+                self.slower_before((buckets, *bound), values, window, step).await
+            }
+            MetricQuery::Mean { count, .. } => self.values_before(count, values, window, step).await,
+            MetricQuery::Gauge { .. } => Ok(vec![]),
+        }
+    }
+
+    async fn share_before(&self, query: &ShareQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
+        let per_step = async |selector: &str| {
+            let selector = values.fill(selector).map_err(|e| unfilled(&e))?;
+            let mut all: BTreeMap<i64, f64> = BTreeMap::new();
+            for (at, more) in self.steps(&selector, window, step).await?.into_iter().flat_map(|(_, grown)| grown) {
+                *all.entry(at).or_default() += more;
+            }
+            Ok::<_, Unavailable>(all)
+        };
+        let total = per_step(&query.total).await?;
         let mut bad: BTreeMap<i64, f64> = BTreeMap::new();
         for selector in &query.bad {
-            for (at, delta) in self.steps(selector, values, window, step).await? {
-                *bad.entry(at).or_default() += delta;
+            for (at, more) in per_step(selector).await? {
+                *bad.entry(at).or_default() += more;
             }
         }
         let tally =
@@ -182,6 +248,12 @@ impl Prometheus {
     /// What the selector's counters grew by; `None` if that cannot be known.
     async fn delta(&self, selector: &str, values: &Values, window: Window, began: Timestamp) -> Seen<Option<f64>> {
         let selector = values.fill(selector).map_err(|e| unfilled(&e))?;
+        let grown = self.grown(&selector, window, began).await?;
+        Ok(grown.map(|grown| grown.into_iter().map(|(_, more)| more).sum()))
+    }
+
+    /// What each series of a filled-in selector grew by; `None` if that cannot be known.
+    async fn grown(&self, selector: &str, window: Window, began: Timestamp) -> Seen<Option<Growth>> {
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
         let (before, after) =
             futures::future::try_join(self.instant(&query, window.from), self.instant(&query, window.to)).await?;
@@ -196,13 +268,15 @@ impl Prometheus {
             }
         }
         // One that vanished adds nothing: what it grew by since is not known, and little.
-        let grown = after.iter().map(|(labels, &value)| growth(before.get(labels).copied().unwrap_or(0.0), value));
-        Ok(grown.sum())
+        let grown = after.into_iter().map(|(labels, value)| {
+            let more = growth(before.get(&labels).copied().unwrap_or(0.0), value)?;
+            Some((labels, more))
+        });
+        Ok(grown.collect())
     }
 
-    /// What the selector's counters grew by in each step, by the step's time.
-    async fn steps(&self, selector: &str, values: &Values, window: Window, step: f64) -> Seen<BTreeMap<i64, f64>> {
-        let selector = values.fill(selector).map_err(|e| unfilled(&e))?;
+    /// What each series of a filled-in selector grew by in each step, by the step's time.
+    async fn steps(&self, selector: &str, window: Window, step: f64) -> Seen<Vec<(Labels, BTreeMap<i64, f64>)>> {
         let span = window.to.duration_since(window.from).as_secs_f64();
         let step = step.max(span / MOST_POINTS);
         let query = format!("last_over_time({selector}[{LOOKBACK}])");
@@ -210,8 +284,9 @@ impl Prometheus {
         let request = self.client.query_range(&query, from, to, step);
         let data = watched(async { answer(request.post_raw().await, &query).await }).await?;
         let Data::Matrix(series) = data.data() else { return Err(unexpected()) };
-        let mut grown: BTreeMap<i64, f64> = BTreeMap::new();
+        let mut all = vec![];
         for one in bounded(series, &query)? {
+            let mut grown: BTreeMap<i64, f64> = BTreeMap::new();
             for two in one.samples().windows(2) {
                 let [a, b] = two else { continue };
                 #[allow(clippy::cast_possible_truncation)]
@@ -222,8 +297,9 @@ impl Prometheus {
                     *grown.entry(at).or_default() += more;
                 }
             }
+            all.push((labels(one.metric()), grown));
         }
-        Ok(grown)
+        Ok(all)
     }
 
     /// The value of every series at a time.
@@ -244,7 +320,10 @@ async fn watched<T>(query: impl Future<Output = Seen<T>>) -> Seen<T> {
 /// Reads an answer, no larger than it may be.
 async fn answer(sent: Result<reqwest::Response, prometheus_http_query::Error>, query: &str) -> Seen<PromqlResult> {
     let mut response = sent.map_err(|error| {
-        Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error)))
+        Unavailable::new(
+            "MetricsUnavailable",
+            format!("failed to ask Prometheus: {}; bring it back, or correct --prometheus-url", chain(&error)),
+        )
     })?;
     let status = response.status();
     let mut body = vec![];

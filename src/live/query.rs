@@ -23,6 +23,17 @@ pub enum SelectorError {
         /// Where it stops being one.
         rest: String,
     },
+    /// A placeholder of a query outside a string, or a string without an end.
+    #[error(
+        "failed to read the query `{query}` from `{rest}` on: outside of a string only `$elapsedTime` is filled in; \
+         write for example `workload=\"$workload\"`"
+    )]
+    Placeholder {
+        /// The query.
+        query: String,
+        /// From where on it cannot be read.
+        rest: String,
+    },
     /// A placeholder that no version has.
     #[error("failed to fill in `${name}`: there are {known}")]
     Unknown {
@@ -99,6 +110,37 @@ impl Values {
         }
         if out.is_empty() || !text.rest.is_empty() {
             return Err(refuse(text.rest));
+        }
+        Ok(out)
+    }
+
+    /// Fills in a query: placeholders inside its strings, and `$elapsedTime` (seconds) anywhere else.
+    pub(super) fn fill_query(&self, query: &str, elapsed: i64) -> Result<String, SelectorError> {
+        let refuse = |rest: &str| SelectorError::Placeholder { query: excerpt(query), rest: excerpt(rest) };
+        let mut out = String::new();
+        let mut rest = query;
+        while let Some(c) = rest.chars().next() {
+            match c {
+                '"' | '\'' | '`' => {
+                    let mut text = Reader { rest };
+                    let (quote, content) = text.string().ok_or_else(|| refuse(rest))?;
+                    out.push('"');
+                    self.substitute(quote, content, &mut out)?;
+                    out.push('"');
+                    // White space after the string separates words.
+                    let taken = rest.len() - text.rest.len();
+                    out.push_str(rest.get(..taken).map_or("", |t| t.get(t.trim_end().len()..).unwrap_or("")));
+                    rest = text.rest;
+                }
+                '$' => {
+                    rest = rest.strip_prefix("$elapsedTime").ok_or_else(|| refuse(rest))?;
+                    out.push_str(&elapsed.to_string());
+                }
+                other => {
+                    out.push(other);
+                    rest = rest.get(other.len_utf8()..).unwrap_or("");
+                }
+            }
         }
         Ok(out)
     }
@@ -218,6 +260,17 @@ mod tests {
         let filled = r#"m{w="a\"} or x{b='`\\\n",}"#;
         for selector in [r#"m{w="$workload"}"#, "m{w='$workload'}", "m{w=`$workload`}"] {
             assert_eq!(hostile.fill(selector).unwrap(), filled, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_filled_in_inside_its_strings_alone() {
+        let values = values(&[("workload", "w\"x")]);
+        let filled = values.fill_query("sum(m{w='$workload'} ) / $elapsedTime > bool 0", 60).unwrap();
+        assert_eq!(filled, r#"sum(m{w="w\"x"} ) / 60 > bool 0"#);
+        assert_eq!(values.fill_query(r#"m{a="b"} or m"#, 1).unwrap(), r#"m{a="b"} or m"#);
+        for hostile in ["m{w=$workload}", "m{w=\"$workload}", "m $other"] {
+            assert!(values.fill_query(hostile, 1).is_err(), "{hostile}");
         }
     }
 

@@ -106,7 +106,8 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
             now += PACE;
             continue;
         };
-        let plan = resolve::resolve(&live, &referred)?.plan;
+        let mut plan = resolve::resolve(&live, &referred)?.plan;
+        plan.refused = world.refusal();
         let progress = ledger.progress()?;
         let progress = Progress { watch: watched.take(), ..progress };
         // An effect that failed is derived again by the next turn, a little later.

@@ -71,9 +71,15 @@ impl Traffic {
 
     /// What both versions were sent between two seconds, as far as the metrics source knows.
     pub(super) fn pair(&self, from: i64, to: i64) -> Pair {
+        let (baseline, candidate) = self.both(from, to);
+        Pair::requests(baseline, candidate)
+    }
+
+    /// The same, of the baseline and of the candidate.
+    fn both(&self, from: i64, to: i64) -> (Tally, Tally) {
         let (a, b) = (self.known(from), self.known(to));
         let delta = |a: Tally, b: Tally| Tally { requests: b.requests - a.requests, bad: b.bad - a.bad };
-        Pair { baseline: delta(a.baseline, b.baseline), candidate: delta(a.candidate, b.candidate) }
+        (delta(a.baseline, b.baseline), delta(a.candidate, b.candidate))
     }
 
     /// The baseline's requests per step in a window, oldest first.
@@ -82,7 +88,7 @@ impl Traffic {
         let step = (step.round() as i64).max(1);
         let (from, to) = (window.from.as_second() - start, window.to.as_second() - start);
         let steps = (from.max(-BEFORE)..to).step_by(usize::try_from(step).unwrap_or(1));
-        steps.map(|t| self.pair(t, (t + step).min(to)).baseline).collect()
+        steps.map(|t| self.both(t, (t + step).min(to)).0).collect()
     }
 
     /// Bad requests that the candidate answered so far.
@@ -103,12 +109,12 @@ mod tests {
         let timeline = Scenario::default().timeline().unwrap();
         let mut traffic = Traffic::new(50.0, 1, &timeline);
         traffic.advance(30, 50, &timeline);
-        let early = traffic.pair(0, 30);
-        assert_eq!(early, traffic.pair(0, 30 - DELAY), "the last seconds are not known yet");
+        let early = traffic.both(0, 30);
+        assert_eq!(early, traffic.both(0, 30 - DELAY), "the last seconds are not known yet");
         traffic.advance(30 + DELAY, 50, &timeline);
-        let late = traffic.pair(0, 30);
-        assert!(late.candidate.requests > early.candidate.requests, "{early:?} {late:?}");
-        let (a, b) = (traffic.pair(0, 10).candidate, traffic.pair(10, 30).candidate);
-        assert!((a.requests + b.requests - late.candidate.requests).abs() < 0.5, "windows add up");
+        let late = traffic.both(0, 30);
+        assert!(late.1.requests > early.1.requests, "{early:?} {late:?}");
+        let (a, b) = (traffic.both(0, 10).1, traffic.both(10, 30).1);
+        assert!((a.requests + b.requests - late.1.requests).abs() < 0.5, "windows add up");
     }
 }

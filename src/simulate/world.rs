@@ -13,6 +13,7 @@ use super::environment;
 use super::scenario::{Review, Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
+use crate::controller::annotation;
 use crate::engine::{
     CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Synced, Unavailable, Workload,
     Workloads,
@@ -118,7 +119,7 @@ impl Simulated {
             for (at, verb, why) in timeline.people.iter().filter(|(at, ..)| *at <= second) {
                 let time = self.start + jiff::SignedDuration::from_secs(*at);
                 let annotations = experiment.metadata.annotations.get_or_insert_default();
-                annotations.insert(format!("iter8.tools/{}", verb.as_str()), format!("{time} {why}"));
+                annotations.insert(annotation(*verb), format!("{time} {why}"));
             }
         }
         for (_, baseline, candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
@@ -218,6 +219,14 @@ impl Simulated {
         held(&self.state).cluster.experiment.clone()
     }
 
+    /// Why the experiment cannot be carried out as it is written now.
+    pub(super) fn refusal(&self) -> Option<Unavailable> {
+        let state = held(&self.state);
+        let what = "spec.target: this value cannot be carried out; write the one that was there";
+        let refused = Timeline::within(&state.timeline.refused, state.second);
+        refused.then(|| Unavailable::new("InvalidExperiment", what))
+    }
+
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<Request> {
         held(&self.state).requests.clone()
@@ -238,7 +247,7 @@ impl Simulated {
         held(&self.state).cluster.synced.is_some()
     }
 
-    fn reading(&self, state: &State, window: crate::engine::Window, criteria: usize) -> Reading {
+    fn reading(&self, state: &State, window: crate::engine::Window, sources: usize) -> Reading {
         let start = self.start.as_second();
         let pair = || -> Seen<Option<crate::engine::Pair>> {
             if Timeline::within(&state.timeline.outages, state.second) {
@@ -246,8 +255,13 @@ impl Simulated {
             }
             Ok(Some(state.traffic.pair(window.from.as_second() - start, window.to.as_second() - start)))
         };
-        Reading { window, pairs: (0..criteria).map(|_| pair()).collect() }
+        Reading { window, pairs: (0..sources).map(|_| pair()).collect() }
     }
+}
+
+/// How many metrics the criteria are about: here every one counts the same requests.
+fn sources(plan: &Plan) -> usize {
+    plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0)
 }
 
 impl World for Simulated {
@@ -263,13 +277,13 @@ impl World for Simulated {
             candidate.content = format!("{}+{changes}", candidate.images.values().cloned().collect::<String>());
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
-                plan.criteria.iter().map(|_| Ok(one.clone())).collect()
+                (0..sources(plan)).map(|_| Ok(one.clone())).collect()
             });
             Observation {
                 lock: Some(Ok(if state.locked { Lock::Mine } else { Lock::Free })),
                 routes: Some(Ok(state.cluster.routes())),
                 workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
-                reading: questions.window.map(|window| self.reading(&state, window, plan.criteria.len())),
+                reading: questions.window.map(|window| self.reading(&state, window, sources(plan))),
                 history,
                 subsets: questions.subsets.then_some(Ok(())),
                 ..Observation::default()

@@ -223,13 +223,11 @@ fn running(experiment: &Experiment) -> Running {
     let status = experiment.status.clone().unwrap_or_default();
     let candidate = experiment.spec.version_info.candidates.first().map(|c| c.name.as_str());
     let weight = status.weights.iter().find(|w| Some(w.name.as_str()) == candidate).map_or(0, |w| i64::from(w.value));
-    // With K criteria one of them alone has to reach K times the bar to prove harm.
-    let fails_at = experiment.spec.analysis.false_rollback().ok().map(|budget| status.criteria.len() as f64 / budget);
     let (mut evidence, mut bad) = (vec![], vec![]);
     for (criterion, number) in status.criteria.iter().take(MOST_CRITERIA).zip(1..) {
         let labels = |of| labels(&name, number, criterion, of);
         let proof = |value: Option<f64>, needed: Option<f64>| Some(ratio(value?, needed?));
-        let fail = proof(criterion.fail_evidence, fails_at).map(|v| (labels("Fail"), v));
+        let fail = proof(criterion.fail_evidence, criterion.fail_needed).map(|v| (labels("Fail"), v));
         let pass = proof(criterion.pass_evidence, criterion.needed).map(|v| (labels("Pass"), v));
         evidence.extend(fail.into_iter().chain(pass));
         let ends = criterion.interval.as_ref().map(|i| [("low", i.low), ("high", i.high)]);

@@ -10,9 +10,7 @@ use crate::api::{Quantity, QuantityError, Unit, schema};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(
     validation = Rule::new("self.objectives.size() > 0")
-        .message("nothing to judge: write at least one objective, for example `{metric: istio/error-rate, upperLimit: 1%}`"),
-    validation = Rule::new("!has(self.rewards) || self.rewards.size() == 0")
-        .message("not yet supported: remove `spec.criteria.rewards`; write objectives, and `testingPattern: Canary`")
+        .message("nothing to judge: write at least one objective, for example `{metric: istio/error-rate, upperLimit: 1%}`")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Criteria {
@@ -27,7 +25,7 @@ pub struct Criteria {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 317)))]
     pub indicators: Vec<String>,
-    /// Iter8: what A/B experiments maximise or minimise. Not supported: refused.
+    /// What an A/B experiment maximises or minimises, exactly one: the mean of a Metric with `mean` or `gauge`, in which the candidate has to be better than the baseline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rewards: Vec<Reward>,

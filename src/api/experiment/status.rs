@@ -88,6 +88,11 @@ pub struct ExperimentStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// What the spec said when it could be carried out last, with the Metrics that it refers to: traffic comes home by it
+    /// when the spec is refused. Not for other readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::opaque")]
+    pub accepted: Option<serde_json::Value>,
     /// The memory of the engine between turns. Not for other readers; its shape may change with any release.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::opaque")]
@@ -161,13 +166,16 @@ pub struct CriterionStatus {
     /// Where the value is with the confidence that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// Evidence that the limit is broken; Fail at `needed`.
+    /// Evidence that the limit is broken; Fail at `failNeeded`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_evidence: Option<f64>,
+    /// The Fail evidence at which this criterion alone decides: with K criteria of one weight, K / falseRollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_needed: Option<f64>,
     /// Evidence that the limit is kept; Pass at `needed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_evidence: Option<f64>,
-    /// The evidence at which this test decides.
+    /// The Pass evidence at which this criterion is met: 1 / falsePromotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needed: Option<f64>,
     /// Pass, Fail or Undecided.

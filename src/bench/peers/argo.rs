@@ -13,6 +13,8 @@ const INCONCLUSIVE_LIMIT: u32 = 0;
 /// How a metric of an analysis is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Template {
+    /// Seconds before the first measurement.
+    pub delay: f64,
     /// Seconds between measurements.
     pub interval: f64,
     /// Measurements that complete it; without, it runs until it is stopped.
@@ -24,7 +26,7 @@ pub struct Template {
 impl Default for Template {
     /// No failure is tolerated, and one measurement is enough.
     fn default() -> Self {
-        Self { interval: 0.0, count: Some(1), failure_limit: 0 }
+        Self { delay: 0.0, interval: 0.0, count: Some(1), failure_limit: 0 }
     }
 }
 
@@ -68,9 +70,9 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// Whose first measurement is due at `now`.
+    /// That begins at `now`.
     pub fn start(template: Template, now: f64) -> Self {
-        Self { template, due: now, measured: 0, failed: 0, inconclusive: 0, errors: 0 }
+        Self { template, due: now + template.delay, measured: 0, failed: 0, inconclusive: 0, errors: 0 }
     }
 
     /// Counts a measurement. Errors are not measurements, and only those in a row count.
@@ -135,14 +137,15 @@ impl Argo {
     /// minutes, 3 failures tolerated.
     pub fn background(limit: f64) -> Self {
         let steps = [20, 40, 60, 80].into_iter().flat_map(|weight| [Step::Weight(weight), Step::Pause(600.0)]);
-        let template = Template { interval: 300.0, count: None, failure_limit: 3 };
+        let template = Template { interval: 300.0, count: None, failure_limit: 3, ..Template::default() };
         Self::new("argo background 5 m", steps.collect(), Some((2, template)), limit)
     }
 
     /// The documentation's analysis with several measurements, 5 of them 60 seconds apart and none of which may fail, as
-    /// a step at each of the weights 20, 40, 60, 80 %.
+    /// a step at each of the weights 20, 40, 60, 80 %. The first one waits for as long (its `initialDelay`): a version
+    /// that just got its first requests has no rate yet, and that would be an error.
     pub fn inline(limit: f64) -> Self {
-        let template = Template { interval: 60.0, count: Some(5), ..Template::default() };
+        let template = Template { delay: 60.0, interval: 60.0, count: Some(5), ..Template::default() };
         let steps = [20, 40, 60, 80].into_iter().flat_map(|weight| [Step::Weight(weight), Step::Analysis(template)]);
         Self::new("argo inline 5 x 60 s", steps.collect(), None, limit)
     }
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn defaults_are_the_documented_ones() {
-        assert_eq!(Template::default(), Template { interval: 0.0, count: Some(1), failure_limit: 0 });
+        assert_eq!(Template::default(), Template { delay: 0.0, interval: 0.0, count: Some(1), failure_limit: 0 });
         assert_eq!((ERROR_LIMIT, INCONCLUSIVE_LIMIT, RETRY as u32), (4, 0, 10));
     }
 
@@ -236,18 +239,18 @@ mod tests {
 
     #[test]
     fn the_inline_example_measures_five_times_at_each_weight() {
-        let weights = vec![(0.0, 20), (240.0, 40), (480.0, 60), (720.0, 80)];
-        assert_eq!(run(&mut Argo::inline(0.01), &bad(1.0)), (Verdict::Promote, 960.0, weights));
-        assert_eq!(run(&mut Argo::inline(0.01), &bad(2.0)).1 as u32, 0);
+        let weights = vec![(0.0, 20), (300.0, 40), (600.0, 60), (900.0, 80)];
+        assert_eq!(run(&mut Argo::inline(0.01), &bad(1.0)), (Verdict::Promote, 1200.0, weights));
+        assert_eq!(run(&mut Argo::inline(0.01), &bad(2.0)).1 as u32, 60);
     }
 
     #[test]
     fn no_result_is_an_error_that_is_tried_again_and_nan_a_failure() {
         assert_eq!(
             run(&mut Argo::inline(0.01), &Constant(None)),
-            (Verdict::Rollback, 40.0, vec![(0.0, 20), (40.0, 0)])
+            (Verdict::Rollback, 100.0, vec![(0.0, 20), (100.0, 0)])
         );
-        assert_eq!(run(&mut Argo::inline(0.01), &bad(f64::NAN)).1 as u32, 0);
+        assert_eq!(run(&mut Argo::inline(0.01), &bad(f64::NAN)).1 as u32, 60);
         let mut analysis = Analysis::start(Template { count: None, ..Template::default() }, 0.0);
         let outcomes = [Measurement::Error, Measurement::Successful, Measurement::Error, Measurement::Inconclusive];
         let phases = outcomes.map(|m| analysis.measure(m));

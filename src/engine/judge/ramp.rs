@@ -24,6 +24,11 @@ pub fn next(weight: u8, rps: f64, budget: f64, tau: f64, cap: u8, gates: impl It
     weight.max(floor_percent(target))
 }
 
+/// The next weight where nothing counts requests, so that no number of bad ones can be bounded: the largest growth.
+pub fn blind(weight: u8, cap: u8) -> u8 {
+    weight.max(floor_percent((MOST_GROWTH * f64::from(weight)).min(f64::from(cap))))
+}
+
 /// Percent of the traffic at which `excess` (a share) costs `budget` in `tau` seconds; 0 if that cannot be told.
 fn affordable(rps: f64, budget: f64, tau: f64, excess: f64) -> f64 {
     let excess = if excess.is_nan() { 1.0 } else { excess.max(LEAST_EXCESS) };

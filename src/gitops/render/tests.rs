@@ -23,7 +23,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
         criteria: vec![
             Criterion {
                 metric: "istio/error-rate".into(),
-                limit: 0.01,
+                rule: Rule::Share { limit: 0.01 },
                 requests: 12_345,
                 bad: 12,
                 estimate: Some(0.000_972),
@@ -34,7 +34,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
             },
             Criterion {
                 metric: "istio/other".into(),
-                limit: 0.125,
+                rule: Rule::RelativeShare { factor: 1.5, slack: 0.002 },
                 requests: 0,
                 bad: 0,
                 estimate: None,

@@ -1,0 +1,234 @@
+//! From objectives and rewards to the criteria of the judge, and what has to be read for them.
+//!
+//! Pure; called by [`super::resolve`]. One objective reads one metric and may be several criteria: its limit, its
+//! comparison with the baseline, and the companion that protects while the baseline itself breaks the limit.
+
+use super::refusal::Refusal;
+use super::resolve::Referred;
+use crate::api::experiment::{Criteria, Objective, PreferredDirection, Relative, Reward, TestingPattern};
+use crate::api::{MetricKind, Quantity, Unit};
+use crate::engine::judge::Bracket;
+use crate::engine::{Criterion, Rule};
+use crate::live::{MetricQuery, ShareQuery, builtin};
+
+/// The fields that messages name.
+const METRIC: &str = "spec.criteria.objectives[].metric";
+const UPPER: &str = "spec.criteria.objectives[].upperLimit";
+const LOWER: &str = "spec.criteria.objectives[].lowerLimit";
+const FACTOR: &str = "spec.criteria.objectives[].relative.factor";
+const SLACK: &str = "spec.criteria.objectives[].relative.slack";
+const REWARDS: &str = "spec.criteria.rewards";
+
+/// Largest multiple of the baseline's value: beyond it nothing is limited.
+const MOST_FACTOR: f64 = 1e6;
+
+/// What a metric says, once it is known which one it is.
+struct Source {
+    query: MetricQuery,
+    measure: Measure,
+}
+
+/// What kind of value it is.
+#[derive(Clone, Copy)]
+enum Measure {
+    /// A share of requests, limited by `upperLimit`.
+    Share,
+    /// The share of requests slower than `upperLimit`: a quantile's own limit is the share.
+    Quantile(f64),
+    /// A mean or gauge in this unit.
+    Mean { unit: Unit, gauge: bool },
+}
+
+/// The criteria of an experiment, and the metrics that they read.
+pub(super) fn criteria(
+    criteria: &Criteria,
+    pattern: TestingPattern,
+    referred: &Referred,
+) -> Result<(Vec<Criterion>, Vec<MetricQuery>), Refusal> {
+    let mut both = (vec![], vec![]);
+    for objective in &criteria.objectives {
+        let source = source(&objective.metric, objective.upper_limit.as_ref(), METRIC, referred)?;
+        let rules = match source.measure {
+            Measure::Share => share(objective)?,
+            Measure::Quantile(quantile) => quantiles(objective, quantile)?,
+            Measure::Mean { unit, gauge } => means(objective, unit, gauge)?,
+        };
+        add(&mut both, &objective.metric, source.query, rules);
+    }
+    if pattern == TestingPattern::Ab {
+        let [reward] = criteria.rewards.as_slice() else {
+            let problem = format!(
+                "an A/B experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
+                criteria.rewards.len()
+            );
+            return Err(Refusal::Invalid { field: REWARDS, problem });
+        };
+        let (query, rule) = race(reward, referred)?;
+        add(&mut both, &reward.metric, query, vec![rule]);
+    } else if !criteria.rewards.is_empty() {
+        let problem = "only A/B experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
+        return Err(Refusal::Invalid { field: REWARDS, problem });
+    }
+    Ok(both)
+}
+
+fn add(both: &mut (Vec<Criterion>, Vec<MetricQuery>), metric: &str, query: MetricQuery, rules: Vec<Rule>) {
+    let source = both.1.len();
+    both.0.extend(rules.into_iter().map(|rule| Criterion { metric: metric.to_owned(), source, rule }));
+    both.1.push(query);
+}
+
+/// The metric of this name. `bound` is the objective's limit, which says what "slow" is for a built-in latency.
+fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred: &Referred) -> Result<Source, Refusal> {
+    if let Some(share) = builtin::share(metric) {
+        return Ok(Source { query: MetricQuery::Share(share), measure: Measure::Share });
+    }
+    if let Some(query) = builtin::mean(metric) {
+        return Ok(Source { query, measure: Measure::Mean { unit: Unit::Milliseconds, gauge: false } });
+    }
+    if let Some(quantile) = builtin::quantile(metric) {
+        let bound = bound.ok_or_else(|| Refusal::Invalid {
+            field: UPPER,
+            problem: format!("objective `{metric}` has no limit; write for example `upperLimit: 250ms`"),
+        })?;
+        let bound = positive(bound, Unit::Milliseconds, UPPER)?;
+        return Ok(Source { query: builtin::slower(bound), measure: Measure::Quantile(quantile) });
+    }
+    if metric.starts_with("istio/") {
+        let problem = format!("there is no `{metric}` to judge; write one of {}", builtin::OBJECTIVES);
+        return Err(Refusal::Invalid { field, problem });
+    }
+    let found =
+        referred.metrics.get(metric).ok_or_else(|| Refusal::Missing { field, kind: "Metric", name: metric.into() })?;
+    let unit = found.spec.unit();
+    let (query, measure) = match found.spec.kind() {
+        Some(MetricKind::Share(s)) => (MetricQuery::Share(ShareQuery::share(&s.bad.0, &s.total.0)), Measure::Share),
+        Some(MetricKind::Histogram(h)) => {
+            let bound = positive(&h.bound, Unit::Plain, "spec.histogram.bound of the Metric")?;
+            (MetricQuery::Histogram { buckets: h.buckets.0.clone(), bound }, Measure::Share)
+        }
+        Some(MetricKind::Mean(m)) => {
+            (MetricQuery::Mean { sum: m.sum.0.clone(), count: m.count.0.clone() }, Measure::Mean { unit, gauge: false })
+        }
+        Some(MetricKind::Gauge(g)) => {
+            (MetricQuery::Gauge { query: g.query.clone() }, Measure::Mean { unit, gauge: true })
+        }
+        Some(MetricKind::Opaque) | None => {
+            let instead = format!("give Metric `{metric}` one of `share`, `histogram`, `mean` and `gauge`");
+            return Err(Refusal::NotSupported { field, instead });
+        }
+    };
+    Ok(Source { query, measure })
+}
+
+/// A limit on a share of requests, a comparison with the baseline's, or both.
+fn share(objective: &Objective) -> Result<Vec<Rule>, Refusal> {
+    no_lower(objective)?;
+    let mut rules = vec![];
+    if let Some(upper) = &objective.upper_limit {
+        let limit = quantity(upper, Unit::Share, UPPER)?;
+        if limit <= 0.0 || limit >= 1.0 {
+            let problem =
+                format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
+            return Err(Refusal::Invalid { field: UPPER, problem });
+        }
+        rules.push(Rule::Share { limit });
+    }
+    relative_share(objective, &mut rules)?;
+    if rules.is_empty() {
+        let problem = format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric);
+        return Err(Refusal::Invalid { field: UPPER, problem });
+    }
+    Ok(rules)
+}
+
+/// "The quantile is at most x" says the same as "at most `1 - q` of the requests are slower than x".
+fn quantiles(objective: &Objective, quantile: f64) -> Result<Vec<Rule>, Refusal> {
+    no_lower(objective)?;
+    let mut rules = vec![Rule::Share { limit: Bracket::limit(quantile) }];
+    relative_share(objective, &mut rules)?;
+    Ok(rules)
+}
+
+/// Adds the comparison with the baseline's share; without one, the companion of a limit.
+fn relative_share(objective: &Objective, rules: &mut Vec<Rule>) -> Result<(), Refusal> {
+    if let Some(relative) = &objective.relative {
+        let (factor, slack) = following(relative, Unit::Share)?;
+        if slack >= 1.0 {
+            let problem = "a slack of 100 % allows everything; write for example `0.2%`".into();
+            return Err(Refusal::Invalid { field: SLACK, problem });
+        }
+        rules.push(Rule::RelativeShare { factor, slack });
+    } else if let Some(Rule::Share { limit }) = rules.first().copied() {
+        rules.push(Rule::Companion { limit });
+    }
+    Ok(())
+}
+
+/// Limits on a mean or a gauge.
+fn means(objective: &Objective, unit: Unit, gauge: bool) -> Result<Vec<Rule>, Refusal> {
+    let absolute = |limit: &Option<Quantity>, field, higher_is_better| {
+        let limit = limit.as_ref().map(|limit| quantity(limit, unit, field)).transpose()?;
+        Ok::<_, Refusal>(limit.map(|slack| Rule::Mean { factor: 0.0, slack, higher_is_better, gauge }))
+    };
+    let upper = absolute(&objective.upper_limit, UPPER, false)?;
+    let lower = absolute(&objective.lower_limit, LOWER, true)?;
+    let relative = objective.relative.as_ref().map(|relative| following(relative, unit)).transpose()?;
+    let relative = relative.map(|(factor, slack)| Rule::Mean { factor, slack, higher_is_better: false, gauge });
+    let rules: Vec<Rule> = upper.into_iter().chain(lower).chain(relative).collect();
+    if rules.is_empty() {
+        let problem =
+            format!("objective `{}` has no limit; write `upperLimit`, `lowerLimit` or `relative`", objective.metric);
+        return Err(Refusal::Invalid { field: UPPER, problem });
+    }
+    Ok(rules)
+}
+
+/// The reward that the candidate has to do better on.
+fn race(reward: &Reward, referred: &Referred) -> Result<(MetricQuery, Rule), Refusal> {
+    const FIELD: &str = "spec.criteria.rewards[].metric";
+    let source = source(&reward.metric, None, FIELD, referred)?;
+    let Measure::Mean { gauge, .. } = source.measure else {
+        let instead = "name a Metric with `mean` or `gauge`; a share of bad requests is an objective".into();
+        return Err(Refusal::NotSupported { field: FIELD, instead });
+    };
+    let higher_is_better = reward.preferred_direction == PreferredDirection::High;
+    Ok((source.query, Rule::Mean { factor: 1.0, slack: 0.0, higher_is_better, gauge }))
+}
+
+fn following(relative: &Relative, unit: Unit) -> Result<(f64, f64), Refusal> {
+    let factor = relative.factor().map_err(|e| Refusal::Invalid { field: FACTOR, problem: e.to_string() })?;
+    let slack = relative.slack(unit).map_err(|e| Refusal::Invalid { field: SLACK, problem: e.to_string() })?;
+    if !(factor > 0.0 && factor <= MOST_FACTOR) {
+        let problem = format!("{factor} is no multiple of the baseline's value; write for example `1.5`");
+        return Err(Refusal::Invalid { field: FACTOR, problem });
+    }
+    if slack < 0.0 {
+        let problem = format!("{slack} is below 0; the limit is `factor` times the baseline's value plus `slack`");
+        return Err(Refusal::Invalid { field: SLACK, problem });
+    }
+    Ok((factor, slack))
+}
+
+fn no_lower(objective: &Objective) -> Result<(), Refusal> {
+    match &objective.lower_limit {
+        Some(_) => Err(Refusal::NotSupported {
+            field: LOWER,
+            instead: "write `upperLimit`: a share of bad requests is better the lower it is".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn quantity(quantity: &Quantity, unit: Unit, field: &'static str) -> Result<f64, Refusal> {
+    quantity.value(unit).map_err(|e| Refusal::Invalid { field, problem: e.to_string() })
+}
+
+fn positive(bound: &Quantity, unit: Unit, field: &'static str) -> Result<f64, Refusal> {
+    let value = quantity(bound, unit, field)?;
+    if value <= 0.0 {
+        let problem = format!("`{bound}` is not above 0; write the bound of a good request");
+        return Err(Refusal::Invalid { field, problem });
+    }
+    Ok(value)
+}

@@ -1,0 +1,287 @@
+//! What is remembered of one criterion: the test that was fixed at the start, and what it has seen.
+//!
+//! The one place where the kinds of [`super::judge`] become one: everything else of the engine takes in intervals and
+//! asks for evidence without knowing what is measured. Called by [`super::shift`], [`super::decide`], [`super::watch`]
+//! and [`super::report`].
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::{
+    self, Dispersion, MeanEvidence, MeanTest, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
+    environment,
+};
+use super::observation::Pair;
+use super::plan::{Criterion, Rule};
+
+/// Blocks of a mean that are less than three to one against the candidate open the ramp.
+const CALM: f64 = 3.0;
+
+/// One criterion and its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What is tested, as it was when the evidence began.
+    pub criterion: Criterion,
+    /// The test and what it has seen.
+    pub trial: Trial,
+}
+
+/// A test and what it has seen, by kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trial {
+    /// A share against a limit.
+    Share {
+        /// The test.
+        test: ShareTest,
+        /// What it has seen.
+        seen: ShareEvidence,
+    },
+    /// A share against the baseline's.
+    Relative {
+        /// The test.
+        test: RelativeTest,
+        /// What it has seen.
+        seen: RelativeEvidence,
+    },
+    /// A mean against a limit or the baseline's.
+    Mean {
+        /// The test.
+        test: MeanTest,
+        /// What it has seen.
+        seen: Box<MeanEvidence>,
+    },
+}
+
+/// How far a criterion lets the weight grow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Gate {
+    /// The share of bad requests is at most this, and may be that.
+    Share {
+        /// Upper bound of the share.
+        upper: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// Nothing is known of single requests; whether the values seen so far are harmless.
+    Calm(bool),
+}
+
+impl Evidence {
+    /// Evidence before the first interval. `history`: the baseline's intervals before the experiment.
+    pub fn start(criterion: &Criterion, history: &[Tally], horizon: u32) -> Self {
+        let trial = Trial::start(criterion.rule, judge::dispersion(history), share(history), horizon);
+        Self { criterion: criterion.clone(), trial }
+    }
+
+    /// The same test before its first interval, over another horizon.
+    pub(super) fn afresh(&self, horizon: u32) -> Self {
+        let trial = match self.trial {
+            Trial::Share { test, .. } => Trial::share(ShareTest { horizon, ..test }),
+            Trial::Relative { test, .. } => Trial::relative(RelativeTest { horizon, ..test }),
+            Trial::Mean { test, .. } => Trial::mean(MeanTest { horizon, ..test }),
+        };
+        Self { criterion: self.criterion.clone(), trial }
+    }
+
+    /// The evidence of an edited criterion, which begins anew. What was learnt of the baseline before the experiment is
+    /// kept if it is about the same metric; else nothing is known.
+    pub(super) fn edited(criterion: &Criterion, before: &[Self], horizon: u32) -> Self {
+        let known = before.iter().filter(|e| e.criterion.metric == criterion.metric).find_map(|e| match e.trial {
+            Trial::Share { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, None)),
+            Trial::Relative { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, Some(test.history))),
+            Trial::Mean { .. } => None,
+        });
+        let (dispersion, history) = known.unwrap_or_else(|| (judge::dispersion(&[]), None));
+        let trial = Trial::start(criterion.rule, dispersion, history.unwrap_or(0.0), horizon);
+        Self { criterion: criterion.clone(), trial }
+    }
+
+    /// Whether the baseline alone breaks the limit in this interval, so that it says nothing about the candidate.
+    pub(super) fn masked(&self, pair: &Pair) -> bool {
+        match (self.criterion.rule, pair) {
+            (Rule::Share { limit }, Pair::Requests { baseline, .. }) => environment::masked(baseline.least, limit),
+            _ => false,
+        }
+    }
+
+    /// Takes in one interval; Pass evidence only if `counts_for_pass`. What is not of the criterion's kind, or says
+    /// nothing about the candidate, changes nothing.
+    pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) {
+        match (&mut self.trial, pair) {
+            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate })
+                if !environment::masked(baseline.least, test.limit) =>
+            {
+                test.update(seen, *candidate, counts_for_pass);
+            }
+            (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
+                let asked = match self.criterion.rule {
+                    Rule::Companion { limit } => environment::masked(baseline.least, limit),
+                    Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } => true,
+                };
+                if asked {
+                    test.update(seen, *candidate, *baseline, counts_for_pass);
+                }
+            }
+            (Trial::Mean { test, seen }, Pair::Values { baseline, candidate }) => {
+                test.update(seen, *candidate, *baseline, counts_for_pass);
+            }
+            _ => {}
+        }
+    }
+
+    /// Natural logarithm of the Fail e-value.
+    pub fn log_fail(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.log_fail(seen),
+            Trial::Relative { test, seen } => test.log_fail(seen),
+            Trial::Mean { test, seen } => test.log_fail(seen),
+        }
+    }
+
+    /// What [`Self::log_fail`] is at most, for a fraction of its cost where that is known.
+    pub(super) fn log_fail_at_most(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.log_fail_at_most(seen),
+            Trial::Relative { test, seen } => test.log_fail_at_most(seen),
+            Trial::Mean { test, seen } => test.log_fail(seen),
+        }
+    }
+
+    /// Natural logarithm of the Pass e-value.
+    pub fn log_pass(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.log_pass(seen),
+            Trial::Relative { test, seen } => test.log_pass(seen),
+            Trial::Mean { test, seen } => test.log_pass(seen),
+        }
+    }
+
+    /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
+    pub(super) fn restart_pass(&mut self) {
+        match &mut self.trial {
+            Trial::Share { test, seen } => test.restart_pass(seen),
+            Trial::Relative { test, seen } => test.restart_pass(seen),
+            Trial::Mean { test, seen } => test.restart_pass(seen),
+        }
+    }
+
+    /// Whether enough was seen to believe a Fail.
+    pub fn enough(&self) -> bool {
+        match &self.trial {
+            Trial::Share { test, seen } => test.enough_bad(seen),
+            Trial::Relative { test, seen } => test.enough_bad(seen),
+            // The blocks that a mean needs are counted by its evidence.
+            Trial::Mean { .. } => true,
+        }
+    }
+
+    /// How far the weight may grow by this criterion; `None`: it has no say. `gamma`: the chance that the bound is
+    /// wrong at any time.
+    pub(super) fn gate(&self, gamma: f64) -> Option<Gate> {
+        match &self.trial {
+            Trial::Share { test, seen } => Some(Gate::Share { upper: test.upper(seen, gamma), limit: test.limit }),
+            // While it is silent, its criterion speaks; and while it speaks, no weight grows.
+            Trial::Relative { .. } if !self.criterion.rule.has_to_pass() => None,
+            Trial::Relative { test, seen } => {
+                Some(Gate::Share { upper: test.upper(seen, gamma), limit: test.limit(seen) })
+            }
+            Trial::Mean { test, seen } => {
+                Some(Gate::Calm(test.totals(seen).count > 0.0 && test.log_fail(seen) < CALM.ln()))
+            }
+        }
+    }
+
+    /// Requests or values of the candidate since the start.
+    pub fn samples(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.totals(seen).requests,
+            Trial::Relative { test, seen } => test.totals(seen).requests,
+            Trial::Mean { test, seen } => test.totals(seen).count,
+        }
+    }
+
+    /// Bad requests of the candidate since the start; 0 for a mean, which knows none.
+    pub fn bad(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.totals(seen).bad,
+            Trial::Relative { test, seen } => test.totals(seen).bad,
+            Trial::Mean { .. } => 0.0,
+        }
+    }
+
+    /// The candidate's share or mean since the start, if anything was seen.
+    pub fn estimate(&self) -> Option<f64> {
+        let value = match &self.trial {
+            Trial::Share { .. } | Trial::Relative { .. } => self.bad() / self.samples(),
+            Trial::Mean { test, seen } => test.totals(seen).mean(),
+        };
+        (self.samples() > 0.0 && value.is_finite()).then_some(value)
+    }
+
+    /// The limit in the candidate's unit, by what is known of the baseline.
+    pub fn limit(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, .. } => test.limit,
+            Trial::Relative { test, seen } => test.limit(seen),
+            Trial::Mean { test, seen } => {
+                let baseline = test.baseline_totals(seen);
+                let followed =
+                    if test.ratio > 0.0 && baseline.count > 0.0 { test.ratio * baseline.mean() } else { 0.0 };
+                followed + test.slack
+            }
+        }
+    }
+
+    /// Where the candidate's share or mean is, at all looks at once with probability at least `1 - alpha`. Ends of a
+    /// mean may be infinite.
+    pub fn interval(&self, alpha: f64) -> (f64, f64) {
+        match &self.trial {
+            Trial::Share { test, seen } => test.interval(seen, alpha),
+            Trial::Relative { test, seen } => test.interval(seen, alpha),
+            Trial::Mean { test, seen } => {
+                let (low, high) = test.interval(seen, alpha);
+                let limit = self.limit();
+                if test.higher_is_better { (limit - high, limit - low) } else { (limit + low, limit + high) }
+            }
+        }
+    }
+
+    /// Whether nothing that was seen speaks against the candidate: its value is within the limit.
+    pub(super) fn within(&self) -> bool {
+        let higher = matches!(self.criterion.rule, Rule::Mean { higher_is_better: true, .. });
+        self.estimate().is_some_and(|value| if higher { value >= self.limit() } else { value <= self.limit() })
+    }
+}
+
+impl Trial {
+    fn start(rule: Rule, d: Dispersion, history: f64, horizon: u32) -> Self {
+        let relative =
+            |ratio, slack| Self::relative(RelativeTest { ratio, slack, phi: d.phi, mixed: d.mixed, horizon, history });
+        match rule {
+            Rule::Share { limit } => Self::share(ShareTest { limit, phi: d.phi, mixed: d.mixed, horizon }),
+            Rule::RelativeShare { factor, slack } => relative(factor, slack),
+            Rule::Companion { .. } => relative(environment::COMPANION_RATIO, environment::COMPANION_SLACK),
+            Rule::Mean { factor, slack, higher_is_better, gauge } => {
+                Self::mean(MeanTest { ratio: factor, slack, higher_is_better, gauge, horizon })
+            }
+        }
+    }
+
+    fn share(test: ShareTest) -> Self {
+        Self::Share { seen: test.start(), test }
+    }
+
+    fn relative(test: RelativeTest) -> Self {
+        Self::Relative { seen: test.start(), test }
+    }
+
+    fn mean(test: MeanTest) -> Self {
+        Self::Mean { seen: Box::new(test.start()), test }
+    }
+}
+
+/// The share of bad requests in a history; 0 without one.
+fn share(history: &[Tally]) -> f64 {
+    let (requests, bad) = history.iter().fold((0.0, 0.0), |(n, y), t| (n + t.requests, y + t.bad));
+    if requests > 0.0 { (bad / requests).clamp(0.0, 1.0) } else { 0.0 }
+}

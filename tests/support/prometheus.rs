@@ -1,0 +1,103 @@
+//! A real Prometheus whose samples are written beforehand, so that nothing has to be waited for.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reiter8::live::Prometheus;
+
+/// When the written samples begin, seconds; a round number long ago.
+pub const BEGIN: i64 = 1_700_000_000;
+/// Seconds between two samples.
+pub const SCRAPE: i64 = 15;
+/// Patience with the start of a process.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Samples of counters, in the format that promtool reads.
+#[derive(Default)]
+pub struct Samples(pub String);
+
+impl Samples {
+    /// A series from one second to another, such as `name{label="value"}`; its value is a function of the second.
+    pub fn series(&mut self, series: &str, seconds: std::ops::RangeInclusive<i64>, value: impl Fn(i64) -> f64) {
+        for second in seconds.clone().filter(|s| (s - seconds.start()) % SCRAPE == 0) {
+            writeln!(self.0, "{series} {} {}", value(second), BEGIN + second).unwrap();
+        }
+    }
+
+    /// Requests to a workload, as the proxy before it reports them.
+    pub fn workload(
+        &mut self,
+        name: &str,
+        more: &str,
+        seconds: std::ops::RangeInclusive<i64>,
+        value: impl Fn(i64) -> f64,
+    ) {
+        let labels = format!(
+            r#"istio_requests_total{{reporter="source",destination_workload="{name}",destination_workload_namespace="shop",destination_service_namespace="shop",{more}}}"#
+        );
+        self.series(&labels, seconds, value);
+    }
+
+    /// A Prometheus that holds them.
+    pub async fn served(self) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("samples");
+        std::fs::write(&text, format!("# TYPE istio_requests counter\n{}# EOF\n", self.0)).unwrap();
+        let data = dir.path().join("data");
+        let made = Command::new("promtool")
+            .args(["tsdb", "create-blocks-from", "openmetrics"])
+            .args([&text, &data])
+            .output()
+            .expect("promtool is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = dir.path().join("prometheus.yml");
+        std::fs::write(&config, "{}").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg("--storage.tsdb.retention.time=100y")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("prometheus is installed");
+        let mut server = Server { child, url: format!("http://127.0.0.1:{port}"), _dir: dir };
+        server.ready().await;
+        server
+    }
+}
+
+/// A Prometheus process; it ends with the test.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    async fn ready(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        let url = format!("{}/-/ready", self.url);
+        while !reqwest::get(&url).await.is_ok_and(|r| r.status().is_success()) {
+            assert!(self.child.try_wait().unwrap().is_none(), "prometheus ended before it was ready");
+            assert!(Instant::now() < deadline, "prometheus is not ready after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn client(&self) -> Prometheus {
+        Prometheus::new(&self.url).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
