@@ -118,6 +118,16 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
         calls.print(args.idle, controller.requests().await? - asked);
         println!("  memory {:.1} MiB afterwards", mib(controller.memory()?.resident));
     }
+    let before = world.calls().await?;
+    controller.process.stop(PATIENCE);
+    let controller = Controller::start(site, &kube, &binary).await?;
+    tokio::time::sleep(SETTLE).await;
+    let now = controller.memory()?;
+    let number = args.experiments.last().copied().unwrap_or(0);
+    println!("\nstarted again beside {number} experiments");
+    println!("  memory {:.1} MiB; peak {:.1} MiB", mib(now.resident), mib(now.peak));
+    let asked = controller.requests().await?;
+    world.calls().await?.since(&before).print(SETTLE, asked);
     println!("\n3 experiments more, whose requests wait for a review");
     world.review(&forge).await?;
     tokio::time::sleep(SETTLE).await;
@@ -206,13 +216,15 @@ impl Calls {
 
     fn print(&self, window: Duration, own: u64) {
         let is = |call: &str| match call {
+            // The leader renews its own. An experiment's cannot hide among them: each of its turns reads it first.
             call if call.contains(" leases") => "lease",
+            // A watch ends after minutes and is begun anew where it was: one for each kind.
             call if call.starts_with("WATCH") => "watch",
             _ => "call",
         };
         let sum = |kind: &str| self.0.iter().filter(|(call, _)| is(call) == kind).map(|(_, n)| n).sum::<u64>();
         println!(
-            "  in {} s: {} calls; beside them {} of Leases and {} watches begun anew, whatever the number of experiments (the controller itself counted {own} requests)",
+            "  in {} s: {} calls; not among them, and the same for any number of experiments: {} for the replicas' own Lease, {} watches begun anew (the controller itself counted {own} requests)",
             window.as_secs(),
             sum("call"),
             sum("lease"),
@@ -500,6 +512,7 @@ fn plan() -> reiter8::engine::Plan {
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
         ramp: Ramp::Gated { budget: 50.0 },

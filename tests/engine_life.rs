@@ -14,6 +14,7 @@ fn plan() -> Plan {
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "app".into() },
         candidate: Version { name: "next".into(), workload: "app-next".into() },
         ramp: Ramp::Gated { budget: 50.0 },
@@ -336,6 +337,37 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
 }
 
 #[test]
+fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (mut progress, start) = in_review(&mut plan, &mut world);
+    let (weight, base, commit) = (world.weight, CommitId("b".into()), CommitId("c".into()));
+    assert!(weight > 0);
+    // The merge is seen in the first minute.
+    for (minutes, applied, reason) in [
+        (0, false, "WaitingForSync"),
+        (29, false, "WaitingForSync"),
+        (31, false, "SyncOverdue"),
+        (32, true, "BaselineRolloutFailed"),
+    ] {
+        let now = start + SignedDuration::from_mins(minutes);
+        for _ in 0..3 {
+            let questions = ask(&plan, &progress, now);
+            let mut seen = world.see(&questions);
+            seen.stage = questions.stage.map(|q| {
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()) };
+                Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
+            });
+            seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
+            let done = step(&plan, &progress, &seen, now);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+        }
+        assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
+        assert_eq!((progress.phase, world.weight), (Promoting, weight));
+    }
+}
+
+#[test]
 fn waiting_for_a_review_writes_no_status() {
     let (mut plan, mut world) = (plan(), World::new(0.001));
     let (mut progress, mut now) = in_review(&mut plan, &mut world);
@@ -352,6 +384,27 @@ fn waiting_for_a_review_writes_no_status() {
         now = now.max(time) + SignedDuration::from_millis(1);
     }
     assert!(looks > 10, "the guard looked {looks} times");
+}
+
+#[test]
+fn nobody_wakes_an_idle_experiment() {
+    let mut now: Timestamp = T0.parse().unwrap();
+    for (lock, phase) in [(Lock::Free, Completed), (Lock::Taken("other".into()), Queued)] {
+        let (plan, mut world, mut progress) = (plan(), World::new(0.05), Progress::default());
+        world.lock = lock;
+        // The second step in the queue is the first one that has nothing new to say.
+        run(&plan, &mut world, &mut progress, &mut now, if phase == Queued { 1 } else { 1000 });
+        let done = step(&plan, &progress, &world.see(&ask(&plan, &progress, now)), now);
+        assert_eq!(progress.phase, phase);
+        assert!(done.progress.same_record(&progress) && done.effects.is_empty() && done.notices.is_empty());
+        let later = now + SignedDuration::from_mins(10);
+        assert!(
+            matches!(done.wake, Wake::OnChange) || matches!(done.wake, Wake::At(t) if t >= later),
+            "{:?}",
+            done.wake
+        );
+        assert_eq!(done.wake == Wake::OnChange, phase == Completed);
+    }
 }
 
 #[test]
@@ -396,4 +449,74 @@ fn a_request_is_handled_once_and_an_unreadable_one_is_told_once() {
     assert_eq!(progress.handled.len(), 2);
     assert_eq!(told.iter().filter(|r| **r == "Resumed").count(), 1, "{told:?}");
     assert_eq!(told.iter().filter(|r| **r == "RequestUnreadable").count(), 1, "{told:?}");
+}
+
+#[test]
+fn a_refused_experiment_has_no_traffic_until_it_is_mended() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    assert!(progress.phase == Shifting && world.weight > 0);
+    let (weight, evidence) = (world.weight, progress.evidence.clone());
+    let refusal = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
+    let refused = Plan { refused: Some(refusal), ..plan.clone() };
+    run(&refused, &mut world, &mut progress, &mut now, 4);
+    assert_eq!((world.weight, progress.phase), (0, Shifting));
+    assert_eq!(progress.waiting.as_ref().unwrap().reason, "InvalidExperiment");
+    // A day later nobody has mended it, but the deadline has passed; a minute later it goes on where it was.
+    let (mut ended, mut later) = (progress.clone(), now + SignedDuration::from_hours(24));
+    let mut abandoned = World { lock: Lock::Mine, ..World::new(0.001) };
+    run(&refused, &mut abandoned, &mut ended, &mut later, 8);
+    let decision = ended.decision.unwrap();
+    assert_eq!((ended.phase, decision.reason, abandoned.weight), (Completed, Reason::Undecided, 0));
+    assert!(decision.sentence.contains("spec.x"), "{}", decision.sentence);
+    now += SignedDuration::from_mins(1);
+    run(&plan, &mut world, &mut progress, &mut now, 2);
+    assert_eq!((world.weight, &progress.evidence, &progress.refused), (weight, &evidence, &None));
+    run(&plan, &mut world, &mut progress, &mut now, 1000);
+    assert_eq!(progress.decision.unwrap().reason, Reason::Proven);
+}
+
+#[test]
+fn what_is_refused_is_not_promoted_by_a_person_either() {
+    let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    plan.refused = Some(Unavailable::new("RepositoryNotFound", "spec.gitops.repository: gone"));
+    plan.wishes = vec![Wish::Asked { verb: Verb::Promote, at: now, why: String::new() }];
+    run(&plan, &mut world, &mut progress, &mut now, 4);
+    assert_eq!((progress.phase, progress.decision.is_none(), world.weight), (Shifting, true, 0));
+    plan.wishes.push(Wish::Asked { verb: Verb::Abort, at: now, why: String::new() });
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    assert_eq!(progress.decision.unwrap().reason, Reason::Aborted);
+}
+
+#[test]
+fn metrics_that_cannot_be_read_move_no_traffic() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let now: Timestamp = T0.parse().unwrap();
+    for _ in 0..6 {
+        let mut seen = world.see(&ask(&plan, &progress, now));
+        seen.history = seen.history.map(|_| vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
+        let done = step(&plan, &progress, &seen, now);
+        done.effects.iter().for_each(|e| world.obey(e));
+        progress = done.progress;
+    }
+    assert_eq!((progress.phase, world.weight), (Preparing, 0));
+    assert_eq!(progress.waiting.unwrap().reason, "MetricsUnavailable");
+}
+
+#[test]
+fn an_effect_that_failed_is_told_once() {
+    let plan = plan();
+    let now: Timestamp = T0.parse().unwrap();
+    let progress = Progress { phase: Promoting, ..Progress::default() };
+    let why = Unavailable::new("ProtectedBranch", "failed to push");
+    let told = failed(&plan, &progress, &Effect::Close(1), &why, now);
+    assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
+    let again = failed(&plan, &told, &Effect::Close(1), &why, now + SignedDuration::from_secs(5));
+    assert_eq!(again, told, "no status write for each try");
+    assert_eq!(failed(&plan, &progress, &Effect::Route(0), &why, now), progress);
+    let leaving = Plan { deleting: Some(now), ..plan };
+    assert_eq!(failed(&leaving, &progress, &Effect::Close(1), &why, now), progress);
 }

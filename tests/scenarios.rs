@@ -88,6 +88,7 @@ async fn every_scenario_ends_as_it_should() {
         ("baseline-waiting", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("changed", Some(Outcome::Discard), Some("CandidateChanged"), 0, true, 1),
         ("changed-review", Some(Outcome::Discard), Some("CandidateChanged"), 0, true, 2),
+        ("capacity-stated", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("capacity", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("scaled-down", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("retreat", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
@@ -95,6 +96,10 @@ async fn every_scenario_ends_as_it_should() {
         ("fixed-split", Some(Outcome::Discard), Some("Unprepared"), 0, true, 1),
         ("unproven", Some(Outcome::Promote), Some("Unproven"), 0, true, 2),
         ("remote-outage", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("remote-lost", Some(Outcome::Discard), Some("Stale"), 0, false, 1),
+        ("refused", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("refused-forever", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
+        ("refused-review", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     assert_eq!(table.len(), scenarios().len(), "a scenario is missing in the table");

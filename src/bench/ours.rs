@@ -42,6 +42,7 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
             target: "benchmark/trial".into(),
         },
         deleting: None,
+        refused: None,
         baseline: version("baseline"),
         candidate: version("candidate"),
         ramp: Ramp::Gated { budget: BUDGET },

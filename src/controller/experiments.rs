@@ -4,7 +4,6 @@
 //! it, and takes turns until the engine wants to wait. It makes no choices about the experiment.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,8 @@ use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
-use super::{Context, references, resolve, watched};
+use super::slim::slim;
+use super::{Context, accepted, references, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
 use crate::gitops::WriteBack;
@@ -32,6 +32,8 @@ use crate::turn::{self, Ledger as _};
 const TURNS: usize = 16;
 /// Experiments that take turns at the same time. A turn waits for others most of its time.
 const CONCURRENCY: u16 = 16;
+/// Objects of one page of a list. A page is in memory at once, as text and whole objects, before the cache takes its part.
+const PAGE: u32 = 50;
 /// Bounds of the time before a failed turn is repeated.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
 
@@ -52,13 +54,18 @@ pub(super) async fn run(
     let waiting = experiments.clone();
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
-    let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), watcher::Config::default())
+    let pages = watcher::Config::default().page_size(PAGE);
+    let changed = watcher(watched::<DeserializeGuard<Experiment>>(&client, namespace), pages)
         .default_backoff()
         .modify(slim)
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(event) = event {
                 call_the_queue(&waiting, event, &calls);
+            }
+            // Not the store's own `wait_until_ready`: it wakes one waiter only, and that has to be the controller.
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                readiness.done("experiments");
             }
         })
         .applied_objects()
@@ -74,12 +81,6 @@ pub(super) async fn run(
         for experiment in shown.state().iter().filter_map(|guard| guard.0.as_ref().ok()) {
             show(experiment);
         }
-    });
-    let known = experiments.clone();
-    tokio::spawn(async move {
-        // The store wakes one waiter only, and the controller is one already: ask again instead.
-        while tokio::time::timeout(Duration::from_millis(200), known.wait_until_ready()).await.is_err() {}
-        readiness.done("experiments");
     });
     let virtual_services: Api<PartialObjectMeta<DynamicObject>> = match namespace {
         None => Api::all_with(client.clone(), &virtual_service()),
@@ -156,30 +157,6 @@ fn is_active(experiment: &Experiment) -> bool {
     ![Some(Phase::Queued.as_str()), Some(Phase::Completed.as_str())].contains(&phase_of(experiment))
 }
 
-/// Takes away what nobody reads from the cache: every turn reads its experiment fresh.
-fn slim(guard: &mut DeserializeGuard<Experiment>) {
-    let Ok(experiment) = &mut guard.0 else { return };
-    let metadata = &mut experiment.metadata;
-    metadata.managed_fields = None;
-    metadata.labels = None;
-    // Written by every `kubectl apply`, as large as the object.
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    let Some(status) = &mut experiment.status else { return };
-    // Only what the metrics show, and what tells whether a target is free.
-    let before = mem::take(status);
-    status.phase = before.phase;
-    status.waiting_for = before.waiting_for;
-    status.weights = before.weights;
-    status.criteria = before.criteria;
-    status.gitops = before.gitops;
-    status.conditions = before.conditions;
-    if let Some(gitops) = &mut status.gitops {
-        gitops.preflight = None;
-    }
-}
-
 /// Namespace and name.
 fn key(object: &DeserializeGuard<Experiment>) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
@@ -201,11 +178,11 @@ fn concerned(
 /// A turn that could not be finished.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to finish a turn")]
-struct Unfinished(#[source] Unavailable);
+pub(super) struct Unfinished(#[source] Unavailable);
 
 /// Attempts in a row that failed, by experiment.
 #[derive(Default)]
-struct Backoff(Mutex<HashMap<String, u32>>);
+pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
@@ -219,7 +196,11 @@ impl Backoff {
         (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1)
     }
 
-    fn worked(&self, name: &str) {
+    fn fails(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
+    pub(super) fn worked(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }
@@ -240,13 +221,19 @@ impl Watches {
     }
 }
 
-async fn reconcile(
+pub(super) async fn reconcile(
     object: Arc<DeserializeGuard<Experiment>>,
     context: Arc<Context>,
     experiments: Experiments,
     backoff: Arc<Backoff>,
 ) -> Result<Action, Unfinished> {
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let rest = object.0.as_ref().ok().and_then(|e| context.resting.rests(e, &experiments, Timestamp::now()));
+    // What an effect left undone is tried again.
+    if let Some(action) = rest.filter(|_| !backoff.fails(&key(&object))) {
+        return Ok(action);
+    }
+    context.resting.forget(&object.uid().unwrap_or_default());
     let began = Instant::now();
     let result = Box::pin(one(&context, &experiments, &namespace, &name)).await;
     context.metrics.reconciled(began.elapsed().as_secs_f64());
@@ -282,9 +269,9 @@ async fn one(
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let referred = references::fetch(&context.client, &experiment).await?;
-    let resolved = match resolve::resolve(&experiment, &referred) {
-        Ok(resolved) => resolved,
+    let progress = remembered(&experiment)?;
+    let carried = match accepted::carried(&context.client, &experiment, &progress).await? {
+        Ok(carried) => carried,
         Err(refusal) if leaving => {
             tracing::warn!(
                 namespace,
@@ -305,25 +292,26 @@ async fn one(
         }
     };
     let experiment = hold(&api, experiment, leaving).await?;
-    let progress = remembered(&experiment)?;
     // A remote that cannot be reached is a fact for the engine: it delays no rollback.
-    let write_back = match (resolved.write, &referred.repository) {
-        (Some(target), Some(repository)) => Some(match references::token(&context.client, repository).await {
+    let write_back = match carried.write {
+        None => None,
+        Some(Err(u)) => Some(Err(u)),
+        Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
             Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
             Err(u) => Err(u),
         }),
-        _ => None,
     };
     let live = Live::new(
         context.client.clone(),
         context.prometheus.clone(),
         &context.namespace,
-        resolved.binding,
+        carried.binding,
         write_back,
         contenders(experiments),
     );
-    let ledger = StatusLedger::new(api, context, &resolved.plan, experiment, progress.clone());
-    turns(context, &live, &ledger, &resolved.plan, progress).await
+    let plan = &carried.plan;
+    let ledger = StatusLedger::new(api, context, plan, carried.accepted, experiment, progress.clone());
+    turns(context, &live, &ledger, plan, progress).await
 }
 
 /// Takes turns until the engine wants to wait.
@@ -337,6 +325,10 @@ async fn turns(
     let uid = &plan.identity.uid;
     progress.watch = context.watches.take(uid);
     let result = take_turns(context, live, ledger, plan, &mut progress).await;
+    let queued = progress.waiting.as_ref().is_some_and(|w| w.reason == "TargetTaken");
+    if let Some(version) = ledger.version().filter(|_| queued && result.is_ok() && plan.deleting.is_none()) {
+        context.resting.keep(uid, version);
+    }
     // One that leaves is watched no more, and nobody would take its watch away.
     context.watches.keep(uid, progress.watch.filter(|_| plan.deleting.is_none()));
     result
@@ -372,15 +364,24 @@ async fn take_turns(
 
 /// The engine's memory of an experiment; a new one remembers nothing.
 fn remembered(experiment: &Experiment) -> Result<Progress, Unavailable> {
-    match experiment.status.as_ref().and_then(|s| s.progress.clone()) {
-        None => Ok(Progress::default()),
-        Some(value) => serde_json::from_value(value).map_err(|error| {
-            Unavailable::new(
-                "ProgressUnreadable",
-                format!("failed to read status.progress, written by another release?: {error}"),
-            )
-        }),
-    }
+    let Some(value) = experiment.status.as_ref().and_then(|s| s.progress.clone()) else {
+        return Ok(Progress::default());
+    };
+    serde_json::from_value(value).or_else(|error| {
+        if experiment.metadata.deletion_timestamp.is_some() {
+            return Ok(forgotten(experiment));
+        }
+        Err(Unavailable::new(
+            "ProgressUnreadable",
+            format!("failed to read status.progress, written by another release?: {error}"),
+        ))
+    })
+}
+
+/// As much of an unreadable memory as a deletion needs to bring traffic home: the phase, which people read as well.
+fn forgotten(experiment: &Experiment) -> Progress {
+    let phase = phase_of(experiment).and_then(|phase| serde_json::from_value(phase.into()).ok()).unwrap_or_default();
+    Progress { phase, held: !matches!(phase, Phase::Queued | Phase::Completed), ..Progress::default() }
 }
 
 /// Puts our finalizer on an experiment before anything of it reaches traffic.
@@ -432,4 +433,31 @@ fn contenders(experiments: &Experiments) -> Vec<Contender> {
             target: e.spec.target.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_deletion_needs_no_more_of_an_unreadable_memory_than_the_phase() {
+        let experiment = |phase: &str, deleting: bool| -> Experiment {
+            serde_json::from_value(json!({
+                "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment",
+                "metadata": {"name": "web-1", "deletionTimestamp": deleting.then_some("2026-01-31T09:00:00Z")},
+                "spec": {"target": "shop/web", "strategy": {"testingPattern": "Canary"},
+                    "versionInfo": {"baseline": {"name": "stable"}},
+                    "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]}},
+                "status": {"phase": phase, "progress": {"phase": ["of", "another", "release"]}},
+            }))
+            .unwrap()
+        };
+        assert_eq!(remembered(&experiment("Shifting", false)).unwrap_err().reason, "ProgressUnreadable");
+        for (phase, held) in [("Queued", false), ("Shifting", true), ("Promoting", true), ("Completed", false)] {
+            let progress = remembered(&experiment(phase, true)).unwrap();
+            assert_eq!((progress.phase.as_str(), progress.held), (phase, held));
+        }
+    }
 }

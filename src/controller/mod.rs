@@ -1,9 +1,10 @@
 //! The controller: resources in, turns out.
 //!
-//! [`resolve`] turns what was written into what can be carried out, [`experiments`] decides when a turn is due,
+//! [`resolve`] turns what was written into what can be carried out, [`experiments`] and [`rest`] decide when a turn is due,
 //! [`ledger`] keeps progress, [`status`] says it to people, [`run`] owns the process. Choices about an experiment are
 //! the engine's.
 
+mod accepted;
 mod events;
 mod experiments;
 mod ledger;
@@ -11,8 +12,10 @@ mod objectives;
 pub(crate) mod references;
 mod refusal;
 pub mod resolve;
+mod rest;
 mod routes;
 pub mod run;
+mod slim;
 pub mod status;
 mod support;
 mod wishes;
@@ -23,6 +26,7 @@ use kube::{Api, Client};
 use kube_runtime::events::{Recorder, Reporter};
 
 pub use refusal::Refusal;
+pub(crate) use wishes::annotation;
 
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;
@@ -41,6 +45,8 @@ struct Context {
     http_hosts: Vec<String>,
     /// The guards over decided candidates.
     watches: experiments::Watches,
+    /// Those for which nothing can be done now.
+    resting: rest::Resting,
 }
 
 impl Context {
@@ -55,6 +61,7 @@ impl Context {
             watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
             watches: experiments::Watches::default(),
+            resting: rest::Resting::default(),
         })
     }
 }

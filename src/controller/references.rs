@@ -14,22 +14,33 @@ use crate::gitops::transport::Token;
 pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
     let namespace = experiment.namespace().unwrap_or_default();
     let mut metrics = BTreeMap::new();
-    for objective in experiment.spec.criteria.objectives.iter().filter(|o| !o.metric.contains('/')) {
-        let api: Api<Metric> = Api::namespaced(client.clone(), &namespace);
-        if let Some(metric) =
-            api.get_opt(&objective.metric).await.map_err(|e| unreadable("Metric", &objective.metric, &e))?
-        {
-            metrics.insert(objective.metric.clone(), metric);
+    let api: Api<Metric> = Api::namespaced(client.clone(), &namespace);
+    for written in metrics_of(experiment) {
+        // `name` or `namespace/name`; another namespace than the experiment's is not looked into.
+        let name = match written.split_once('/') {
+            None => written,
+            Some((own, name)) if own == namespace => name,
+            Some(_) => continue,
+        };
+        if let Some(metric) = api.get_opt(name).await.map_err(|e| unreadable("Metric", written, &e))? {
+            metrics.insert(written.to_owned(), metric);
         }
     }
-    let repository = match repository_name(experiment) {
-        None => None,
-        Some((namespace, name)) => {
-            let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
-            api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))?
-        }
-    };
-    Ok(Referred { metrics, repository })
+    Ok(Referred { metrics, repository: repository(client, experiment).await? })
+}
+
+/// The repository that an experiment writes to, if it writes to one that exists.
+pub(super) async fn repository(client: &Client, experiment: &Experiment) -> Result<Option<Repository>, Unavailable> {
+    let Some((namespace, name)) = repository_name(experiment) else { return Ok(None) };
+    let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
+    api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))
+}
+
+/// The metrics that an experiment names, as it writes them.
+fn metrics_of(experiment: &Experiment) -> impl Iterator<Item = &str> {
+    let criteria = &experiment.spec.criteria;
+    let objectives = criteria.objectives.iter().map(|o| o.metric.as_str());
+    objectives.chain(criteria.rewards.iter().map(|r| r.metric.as_str())).filter(|m| !m.starts_with("istio/"))
 }
 
 /// The token of a repository, read at every use, so that a rotation needs no restart.

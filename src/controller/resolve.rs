@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use super::refusal::Refusal;
 use super::wishes::wishes;
 use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, PromoteFields};
-use crate::api::{Experiment, Metric, Repository};
+use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
 use crate::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
@@ -39,6 +39,23 @@ pub struct Referred {
     pub metrics: BTreeMap<String, Metric>,
     /// The repository of `spec.gitops.repository`.
     pub repository: Option<Repository>,
+}
+
+/// A repository that allows everything to a namespace and leads nowhere: it stands for one that cannot be read, so that
+/// the rest of an experiment can be resolved.
+pub(crate) fn any_repository(namespace: &str) -> Repository {
+    let spec = RepositorySpec {
+        url: "https://git.invalid/owner/name.git".into(),
+        provider: Provider::Gitea,
+        branch: None,
+        secret_ref: SecretRef { name: "token".into(), key: None },
+        allowed_namespaces: vec!["*".into()],
+        allowed_paths: vec![],
+        commit: None,
+    };
+    let mut repository = Repository::new("absent", spec);
+    repository.metadata.namespace = Some(namespace.to_owned());
+    repository
 }
 
 /// An experiment that can be carried out.
@@ -72,11 +89,17 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             target: spec.target.clone(),
         },
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+        refused: None,
         baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
-        capacity: None,
+        capacity: spec
+            .traffic
+            .as_ref()
+            .and_then(|t| t.capacity)
+            .map(|percentage| percent(percentage, "spec.traffic.capacity"))
+            .transpose()?,
         wishes: wishes(experiment),
         criteria,
         analysis,

@@ -7,6 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::observation::Unavailable;
+
 /// A resolved experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -14,6 +16,9 @@ pub struct Plan {
     pub identity: Identity,
     /// Set while the resource is being deleted: since when.
     pub deleting: Option<Timestamp>,
+    /// Set while the resource cannot be carried out as it is written now: why. Everything else in the plan is then what
+    /// it said before.
+    pub refused: Option<Unavailable>,
     /// Name of the version that serves users today.
     pub baseline: Version,
     /// Name of the version on trial.

@@ -30,10 +30,10 @@ pub struct Progress {
     pub preflight: Option<Preflight>,
     /// The weight the candidate is to have while the experiment runs, percent.
     pub weight: u8,
-    /// The weight that the routes were last seen to carry as wanted, percent; none since they were last found otherwise.
+    /// The weight that the routes were last seen to carry as wanted, percent; none before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub carried: Option<u8>,
-    /// Since when the routes were seen with that weight.
+    /// Since when the routes were seen with that weight; none while they are found otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Timestamp>,
     /// Weights that others wrote and that were put right.
@@ -42,6 +42,9 @@ pub struct Progress {
     /// Since when a person keeps all traffic at the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Timestamp>,
+    /// The resource cannot be carried out as it is written now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Since when the ramp is held for a person, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -126,6 +129,9 @@ fn is_never(times: &u32) -> bool {
 impl Progress {
     /// Whether both say the same, as far as a status keeps it.
     pub fn same_record(&self, other: &Self) -> bool {
+        if self.watch == other.watch {
+            return self == other;
+        }
         let record = |progress: &Self| Self { watch: None, ..progress.clone() };
         record(self) == record(other)
     }
@@ -183,6 +189,19 @@ pub enum HeldBy {
     Pause,
     /// A step asks for approval.
     Approval,
+}
+
+/// The resource cannot be carried out as it is written now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Since when.
+    pub since: Timestamp,
+    /// `CamelCase` reason.
+    pub reason: String,
+    /// For people: the field, the value and the remedy.
+    pub message: String,
+    /// Whether traffic came home because of it: until the resource can be carried out again.
+    pub home: bool,
 }
 
 /// What was found at the start: what later turns compare with.

@@ -85,6 +85,9 @@ impl Turn<'_> {
 
     fn promote(&mut self, why: &str) {
         match self.progress.phase {
+            Phase::Shifting | Phase::Deciding if self.progress.refused.is_some() => {
+                self.warn("CannotPromote", "the experiment is refused as it is written; ask again when it is mended");
+            }
             Phase::Shifting | Phase::Deciding if !self.progress.lost => {
                 let sentence = because("a person asked for the promotion before there was a verdict", why);
                 (self.progress.hold, self.progress.overridden) = (None, None);

@@ -26,7 +26,8 @@ impl Turn<'_> {
     /// The weight the candidate is to have now; `None` while the routes are none of our business.
     pub(super) fn weight(&self) -> Option<u8> {
         let p = &self.progress;
-        let absent = p.lost || p.overridden.is_some() || p.retreated.is_some();
+        let refused = p.refused.as_ref().is_some_and(|r| r.home);
+        let absent = refused || p.lost || p.overridden.is_some() || p.retreated.is_some();
         match p.phase {
             // Before and after, the routes may be another experiment's.
             Phase::Queued | Phase::Preparing | Phase::Completed => None,
@@ -94,8 +95,10 @@ impl Turn<'_> {
     pub(super) fn keep_weight(&mut self) {
         let (Some(wanted), Some(seen)) = (self.weight(), &self.seen.routes) else { return };
         match seen {
-            Ok(routes) if routes.candidate == wanted && routes.baseline == 100 - wanted => self.applied(wanted),
-            Ok(routes) if self.progress.carried == Some(wanted) => self.edited(wanted, routes),
+            Ok(_) if self.has(wanted) => self.applied(wanted),
+            Ok(routes) if self.progress.carried == Some(wanted) && self.progress.applied.is_some() => {
+                self.edited(wanted, routes);
+            }
             Ok(_) => self.put_right(wanted),
             Err(u) => {
                 self.missing(u);
@@ -113,6 +116,23 @@ impl Turn<'_> {
         self.progress.applied.filter(|_| self.progress.carried == Some(self.progress.weight))
     }
 
+    /// Whether the routes were just seen with this weight.
+    fn has(&self, weight: u8) -> bool {
+        matches!(&self.seen.routes, Some(Ok(r)) if r.candidate == weight && r.baseline == 100 - weight)
+    }
+
+    /// Whether the weight that is wanted last was just seen; then it is noted, because nobody looks again.
+    pub(super) fn traffic_is_final(&mut self) -> bool {
+        match self.weight() {
+            None => true,
+            Some(weight) if self.has(weight) => {
+                self.applied(weight);
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
     /// The routes have the wanted weight.
     fn applied(&mut self, weight: u8) {
         let p = &mut self.progress;
@@ -127,7 +147,7 @@ impl Turn<'_> {
 
     /// Somebody changed weights that were as wanted.
     fn edited(&mut self, wanted: u8, routes: &Routes) {
-        (self.progress.carried, self.progress.applied) = (None, None);
+        self.progress.applied = None;
         let writer = routes.writer.as_deref();
         let person = writer.filter(|w| !GITOPS_TOOLS.contains(w));
         if let Some(person) = person.filter(|_| wanted > 0 && routes.candidate == 0 && routes.baseline == 100) {

@@ -21,6 +21,9 @@ const SOON: SignedDuration = SignedDuration::from_secs(1);
 /// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
 /// some minutes, large images, many replicas.
 const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
+/// How long a promotion without a repository waits to see the split that was proven: twice as long as it takes to put
+/// contested weights right.
+const FINAL_SPLIT: SignedDuration = SignedDuration::from_mins(2);
 /// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
 /// hand-over begin at once, and one who merges next week costs a request every five minutes.
 const POLL: (f64, f64) = (2.0, 300.0);
@@ -166,7 +169,11 @@ impl Turn<'_> {
                 | StageState::Checking
                 | StageState::Withdrawing
         );
-        stuck.then(|| stage.since + patience)
+        // A promote request that is to be closed, since there was reason to.
+        let decided = self.progress.decision.as_ref().map(|d| d.at);
+        let unwanted = stage.stage == Stage::Promote && stage.state == StageState::Waiting;
+        let unwanted = decided.filter(|_| unwanted && self.progress.phase == Phase::Discarding);
+        stuck.then_some(stage.since).or(unwanted).map(|since| since + patience)
     }
 
     /// A stage could not be carried out for as long as a request may wait.
@@ -176,7 +183,8 @@ impl Turn<'_> {
             self.overturn(Reason::Stale, format!("the promote request could not be made{why}"));
             return self.change(StageState::Done, |_| {});
         }
-        let what = format!("the {} request could not be made{why}; `retry` tries again", stage.word());
+        let done = if stage == Stage::Promote { "closed" } else { "made" };
+        let what = format!("the {} request could not be {done}{why}; `retry` tries again", stage.word());
         self.warn("WriteBackGivenUp", &what);
         self.change(StageState::Done, |_| {});
         self.complete();
@@ -244,10 +252,15 @@ impl Turn<'_> {
 
     /// No repository: a discard ends when traffic is home; a promotion stays with the split that was proven.
     fn without_git(&mut self) {
-        if self.progress.phase == Phase::Promoting {
+        if self.progress.phase == Phase::Discarding {
+            return self.complete();
+        }
+        // Nobody puts the weights right afterwards, so they are seen first; somebody who contests them ends nothing.
+        let late = self.progress.since.is_some_and(|s| self.now >= s + FINAL_SPLIT);
+        if self.traffic_is_final() || late {
             self.enter(Phase::Completed);
         } else {
-            self.complete();
+            self.again(SOON);
         }
     }
 
@@ -256,7 +269,10 @@ impl Turn<'_> {
         match &self.seen.routes {
             // Another experiment's weights are not ours to wait for.
             _ if !self.progress.held => self.enter(Phase::Completed),
-            Some(Ok(routes)) if routes.candidate == 0 => self.enter(Phase::Completed),
+            Some(Ok(routes)) if routes.candidate == 0 => {
+                self.traffic_is_final();
+                self.enter(Phase::Completed);
+            }
             _ => self.again(SOON),
         }
     }
@@ -395,7 +411,14 @@ impl Turn<'_> {
     }
 
     fn review(&mut self, gitops: &Gitops, since: Timestamp) {
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(seen) = self.stage_seen() else {
+            // Nobody can say what became of it: it waits no longer for that than for its review.
+            if self.stale() {
+                let why = self.progress.waiting.as_ref().map_or_else(String::new, |w| format!(": {}", w.what));
+                self.overturn(Reason::Stale, format!("the promote request could not be looked at in time{why}"));
+            }
+            return;
+        };
         match &seen.pull {
             Some(pull) if pull.state != PullState::Open => self.found(pull),
             Some(pull) if self.stale() => {

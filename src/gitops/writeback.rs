@@ -11,6 +11,7 @@ use reqwest::Url;
 use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_promote, plan_revert};
+use super::remedy;
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
@@ -39,6 +40,7 @@ pub struct WriteBack {
     author: Author,
     spec: Spec,
     extras: Extras,
+    repository: RepositorySpec,
     remarks: Mutex<Vec<String>>,
     session: Arc<Mutex<Option<Session>>>,
 }
@@ -75,9 +77,15 @@ impl WriteBack {
             author: Author { name: identity.name, email: identity.email },
             spec,
             extras: Extras::default(),
+            repository: repository.clone(),
             remarks: Mutex::default(),
             session: Arc::default(),
         }
+    }
+
+    /// What the write-back could not do or see, with the field of the Repository and the fix.
+    pub fn remedied(&self, u: Unavailable) -> Unavailable {
+        remedy::remedied(u, &self.repository)
     }
 
     /// Rehearses both outcomes without writing, and asks what the credentials may do.
@@ -378,12 +386,18 @@ fn git_id(id: &engine::CommitId) -> Seen<CommitId> {
     id.0.parse().map_err(Unavailable::from)
 }
 
+/// An error with its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
 /// Each error keeps its own reason.
 macro_rules! reasons {
     ($($error:ty),*) => {
         $(impl From<$error> for Unavailable {
             fn from(error: $error) -> Self {
-                Self::new(error.reason(), error.to_string())
+                Self::new(error.reason(), told(&error))
             }
         })*
     };

@@ -213,6 +213,14 @@ impl Live {
         told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
     }
 
+    /// What the write-back said, with what a person can do about it.
+    fn told(&self, u: Unavailable) -> Unavailable {
+        match self.writer() {
+            Ok(write_back) => write_back.remedied(u),
+            Err(_) => u,
+        }
+    }
+
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
         self.write_back.as_ref().map_or_else(|| Err(no_write_back()), |w| w.as_ref().map_err(Clone::clone))
     }
@@ -247,10 +255,10 @@ impl World for Live {
             workloads: Some(workloads),
             reading,
             history,
-            preflight,
-            stage,
-            rollout,
-            sync,
+            preflight: preflight.map(|seen| seen.map_err(|u| self.told(u))),
+            stage: stage.map(|seen| seen.map_err(|u| self.told(u))),
+            rollout: rollout.map(|seen| seen.map_err(|u| self.told(u))),
+            sync: sync.map(|seen| seen.map_err(|u| self.told(u))),
             subsets,
         }
     }
@@ -260,9 +268,11 @@ impl World for Live {
             Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
             Effect::Release => self.lock.release(&self.binding).await,
             Effect::Route(candidate) => self.routes.write(*candidate).await,
-            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
-            Effect::Open { request, base } => self.writer()?.open(request, base).await,
-            Effect::Close(number) => self.writer()?.close(*number).await,
+            Effect::Push { request, base, commit } => {
+                self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
+            }
+            Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 pub use run::{Event, play};
 pub use scenario::{Behaviour, Review, Reviewer, Scenario, ScenarioError};
 
+use crate::api::Experiment;
 use crate::controller::Refusal;
 use crate::engine::{Outcome, Unavailable};
 use crate::gitops::forge::ForgeError;
@@ -122,4 +123,6 @@ pub struct Story {
     pub after: Vec<(String, String)>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// The resource, with the status that the controller would write, whenever its phase or its outcome changed.
+    pub life: Vec<Experiment>,
 }

@@ -13,6 +13,7 @@ use super::world::Simulated;
 use super::{SimulateError, Story};
 use crate::api::{Experiment, Provider, Repository, RepositorySpec, SecretRef};
 use crate::controller::resolve::{self, Referred, Resolved};
+use crate::controller::status;
 use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake};
 use crate::gitops::WriteBack;
 use crate::gitops::forge::{Forge, LocalForge};
@@ -93,7 +94,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
     environment::start(&repository, &experiment, &further, start.as_second())?;
     let write_back = write_back(resolve::resolve(&parsed, &referred)?, folder);
     let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, write_back)?;
-    let (ledger, mut events) = (Memory::default(), vec![]);
+    let (ledger, mut events, mut life) = (Memory::default(), vec![], vec![]);
     let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
     let (mut now, mut same, mut watched) = (start, 0, None);
     loop {
@@ -105,7 +106,8 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
             now += PACE;
             continue;
         };
-        let plan = resolve::resolve(&live, &referred)?.plan;
+        let mut plan = resolve::resolve(&live, &referred)?.plan;
+        plan.refused = world.refusal();
         let progress = ledger.progress()?;
         let progress = Progress { watch: watched.take(), ..progress };
         // An effect that failed is derived again by the next turn, a little later.
@@ -118,6 +120,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
             Err(u) => return Err(u.into()),
         };
         watched.clone_from(&step.progress.watch);
+        note(&mut life, live, &plan, &step.progress, now);
         let notices = std::mem::take(&mut *ledger.notices.lock().unwrap_or_else(PoisonError::into_inner));
         let second = now.as_second() - start.as_second();
         for event in noteworthy(&plan, &progress, &step, &notices, second) {
@@ -152,7 +155,22 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
         before,
         after: environment::files(&repository)?,
         events,
+        life,
     })
+}
+
+/// Notes the resource as people see it, if its phase or its outcome is another one than before.
+fn note(life: &mut Vec<Experiment>, mut live: Experiment, plan: &Plan, progress: &Progress, now: Timestamp) {
+    let before = life.last().and_then(|before| before.status.as_ref());
+    let decision = progress.decision.as_ref();
+    let told =
+        (Some(progress.phase.as_str()), decision.map(|d| d.outcome.as_str()), decision.map(|d| d.reason.as_str()));
+    if before.is_some_and(|s| (s.phase.as_deref(), s.outcome.as_deref(), s.reason.as_deref()) == told) {
+        return;
+    }
+    live.status = before.cloned();
+    live.status = Some(status::of(&live, plan, progress, now));
+    life.push(live);
 }
 
 /// The sample experiment with the scenario's spec laid over it.

@@ -12,6 +12,7 @@
 //! scale:     [{at: 3m, baseline: 3}]     # replicas, default as in the manifests; or candidate
 //! changes:   [{at: 3m}]                  # the candidate's Deployment is edited
 //! remoteOutages: [{from: 2m, to: 4m}]    # neither Git nor its forge answers
+//! refused: [{from: 2m, to: 4m}]          # the experiment is edited into something that cannot be carried out
 //! rollout: 2m                 # how long a changed Deployment takes to roll out, default 12s
 //! reviewer:  {promote: merge, cleanUp: merge, after: 30s}    # merge | close | ignore
 //! experiment: {analysis: {deadline: 20m}}   # laid over the sample's spec
@@ -53,6 +54,8 @@ pub struct Scenario {
     pub changes: Vec<Instant>,
     /// When neither Git nor its forge answers.
     pub remote_outages: Vec<Between>,
+    /// When the experiment cannot be carried out as it is written.
+    pub refused: Vec<Between>,
     /// How long a changed Deployment takes to roll out.
     pub rollout: Span,
     /// What reviewers do.
@@ -77,6 +80,7 @@ impl Default for Scenario {
             scale: vec![],
             changes: vec![],
             remote_outages: vec![],
+            refused: vec![],
             rollout: Span::new("12s"),
             reviewer: Reviewer::default(),
             experiment: serde_json::Value::Null,
@@ -246,6 +250,7 @@ impl Scenario {
             scale,
             changes: self.changes.iter().map(|c| seconds(&c.at, "changes[].at")).collect::<Result<_, _>>()?,
             remote_outages: spans(&self.remote_outages, "remoteOutages")?,
+            refused: spans(&self.refused, "refused")?,
             baseline: shares(&self.baseline, "baseline.errors")?,
             candidate: shares(&self.candidate, "candidate.errors")?,
             outages: spans(&self.outages, "outages")?,
@@ -279,6 +284,8 @@ pub struct Timeline {
     pub changes: Vec<i64>,
     /// When neither Git nor its forge answers.
     pub remote_outages: Vec<(i64, i64)>,
+    /// When the experiment cannot be carried out as it is written.
+    pub refused: Vec<(i64, i64)>,
     /// How long a changed Deployment takes to roll out.
     pub rollout: i64,
     /// How long a request waits for its reviewer.
@@ -302,7 +309,9 @@ impl Timeline {
         let edits = self.edits.iter().map(|(at, _)| *at);
         let people = self.people.iter().map(|(at, ..)| *at);
         let scale = self.scale.iter().map(|(at, ..)| *at);
-        edits.chain(people).chain(scale).chain(self.changes.iter().copied()).filter(|at| *at > second).min()
+        let refused = self.refused.iter().flat_map(|(from, to)| [*from, *to]);
+        let others = scale.chain(self.changes.iter().copied()).chain(refused);
+        edits.chain(people).chain(others).filter(|at| *at > second).min()
     }
 
     /// Whether a second is in one of the spans.

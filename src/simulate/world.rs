@@ -13,6 +13,7 @@ use super::environment;
 use super::scenario::{Review, Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
+use crate::controller::annotation;
 use crate::engine::{
     CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Synced, Unavailable, Workload,
     Workloads,
@@ -118,7 +119,7 @@ impl Simulated {
             for (at, verb, why) in timeline.people.iter().filter(|(at, ..)| *at <= second) {
                 let time = self.start + jiff::SignedDuration::from_secs(*at);
                 let annotations = experiment.metadata.annotations.get_or_insert_default();
-                annotations.insert(format!("iter8.tools/{}", verb.as_str()), format!("{time} {why}"));
+                annotations.insert(annotation(*verb), format!("{time} {why}"));
             }
         }
         for (_, baseline, candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
@@ -216,6 +217,14 @@ impl Simulated {
     /// The experiment in the cluster.
     pub(super) fn experiment(&self) -> Option<crate::api::Experiment> {
         held(&self.state).cluster.experiment.clone()
+    }
+
+    /// Why the experiment cannot be carried out as it is written now.
+    pub(super) fn refusal(&self) -> Option<Unavailable> {
+        let state = held(&self.state);
+        let what = "spec.target: this value cannot be carried out; write the one that was there";
+        let refused = Timeline::within(&state.timeline.refused, state.second);
+        refused.then(|| Unavailable::new("InvalidExperiment", what))
     }
 
     /// The requests so far.
