@@ -310,6 +310,7 @@ fn repository(url: &str) -> RepositorySpec {
         secret_ref: SecretRef { name: "environment-token".into(), key: None },
         allowed_namespaces: vec![],
         allowed_paths: vec![],
+        allow_commit_to_base: false,
         commit: None,
     }
 }

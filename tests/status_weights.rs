@@ -117,7 +117,10 @@ impl World {
         let open = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
         let stage = |look: &Look| match look {
             Look::Plan => StageSeen { planned: Some(Planned::Nothing(CommitId("h".into()))), ..StageSeen::default() },
-            Look::Publish | Look::Review(_) => StageSeen { pull: Some(open), ..StageSeen::default() },
+            Look::Publish | Look::Review(_) | Look::Base(_) | Look::Contents(_) => {
+                let here = || Some(CommitId("h".into()));
+                StageSeen { pull: Some(open), head: here(), branch: here(), ..StageSeen::default() }
+            }
         };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),

@@ -33,6 +33,8 @@ const EXPERIMENT: &str = "apps/productpage/experiment.yaml";
 /// What must not happen, by the defect that would bring it about; `None` for what has no defect of its own.
 #[derive(Debug)]
 pub(crate) struct Violation {
+    // Read where the defects are built in.
+    #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
     pub(crate) mutant: Option<Mutant>,
     pub(crate) what: String,
 }
