@@ -177,7 +177,9 @@ fn a_cap_that_leaves_no_baseline_is_refused_where_it_is_compared() {
     let output = reiter8("check", dir.path(), &[]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        output.status.code() == Some(1) && text.contains("maxCandidateWeight") && text.contains("`maxCandidateWeight: 90`"),
+        output.status.code() == Some(1)
+            && text.contains("maxCandidateWeight")
+            && text.contains("`maxCandidateWeight: 90`"),
         "{text}"
     );
 }

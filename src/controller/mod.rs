@@ -6,6 +6,7 @@
 
 mod events;
 mod experiments;
+mod iterations;
 mod ledger;
 mod objectives;
 pub(crate) mod references;

@@ -58,8 +58,7 @@ impl Turn<'_> {
         let name = &self.plan.candidate.name;
         let broken: Vec<&Evidence> = self.progress.evidence.iter().filter(|e| e.beyond()).collect();
         if !broken.is_empty() {
-            let sentence =
-                format!("{} in the last of {} iterations", report::beyond(&broken, name), iterations.done);
+            let sentence = format!("{} in the last of {} iterations", report::beyond(&broken, name), iterations.done);
             return Some((Outcome::Discard, Reason::Harmful, sentence));
         }
         let sentence = format!(
@@ -86,10 +85,7 @@ impl Turn<'_> {
     /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.
     fn ripe(&self) -> bool {
         let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
-        self.progress.phase == Phase::Deciding
-            && !self.progress.lost
-            && self.progress.retreated.is_none()
-            && soaked
+        self.progress.phase == Phase::Deciding && !self.progress.lost && self.progress.retreated.is_none() && soaked
     }
 
     pub(super) fn time_is_up(&mut self) {

@@ -124,7 +124,9 @@ impl Evidence {
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {
                     Rule::Companion { limit } => environment::masked(baseline.least, limit),
-                    Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => true,
+                    Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => {
+                        true
+                    }
                 };
                 if asked {
                     test.update(seen, *candidate, *baseline, counts_for_pass);

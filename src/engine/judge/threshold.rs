@@ -70,7 +70,8 @@ mod tests {
     fn a_missing_value_neither_keeps_nor_breaks_a_limit() {
         let test = ThresholdTest { lower: Some(1.0), upper: Some(3.0) };
         let mut seen = ThresholdSeen::default();
-        for (value, satisfied, broken) in [(1.0, true, false), (3.0, true, false), (3.1, false, true), (0.9, false, true)]
+        for (value, satisfied, broken) in
+            [(1.0, true, false), (3.0, true, false), (3.1, false, true), (0.9, false, true)]
         {
             test.update(&mut seen, Sample::gauge(value));
             assert_eq!((test.satisfied(&seen), test.broken(&seen)), (satisfied, broken), "{value}");
