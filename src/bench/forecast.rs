@@ -207,7 +207,7 @@ impl Forecast {
             Rule::RelativeShare { factor, slack } => {
                 information::relative((candidate, share), (rest, baseline), factor, slack, self.dispersion(c.source))
             }
-            Rule::Companion { .. } | Rule::Mean { .. } => 0.0,
+            Rule::Companion { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => 0.0,
         }
     }
 

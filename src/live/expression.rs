@@ -6,7 +6,7 @@
 //! [`super::opaque`]; `controller::objectives` checks programs with it.
 
 use jaq_core::load::parse::{BinaryOp, Term};
-use jaq_core::load::{Arena, File, Loader, lex::StrPart, parse};
+use jaq_core::load::{Arena, File, Loader, lex::StrPart};
 use jaq_core::ops::Math;
 use jaq_core::path::{Part, Path};
 use jaq_core::{Compiler, Ctx, Vars, data};
@@ -97,7 +97,9 @@ fn shorten(value: &mut serde_json::Value) {
 }
 
 fn check(program: &str) -> Result<(), ExpressionError> {
-    let term = jaq_core::load::parse(program, parse::Parser::term).ok_or(ExpressionError::NotJq)?;
+    // The method itself has one lifetime, the parser needs it for any.
+    #[allow(clippy::redundant_closure_for_method_calls)]
+    let term = jaq_core::load::parse(program, |parser| parser.term()).ok_or(ExpressionError::NotJq)?;
     stream(&term).map_err(ExpressionError::NotAllowed)?;
     let products = products(&term);
     if products > MOST_PRODUCTS {
