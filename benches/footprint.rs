@@ -512,6 +512,7 @@ fn plan() -> reiter8::engine::Plan {
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
         ramp: Ramp::Gated { budget: 50.0 },
@@ -535,6 +536,7 @@ fn plan() -> reiter8::engine::Plan {
             base_branch: "main".into(),
             stale_after: seconds(14 * 86400),
             waiting: WhileWaiting::Hold,
+            handover: Handover::TwoPullRequests,
             drain: seconds(30),
         }),
     }
@@ -571,6 +573,7 @@ fn progress(phase: Phase) -> Progress {
         base: CommitId("b".repeat(40)),
         commit: CommitId("a".repeat(40)),
         files: vec!["change apps/productpage/productpage.yaml".into()],
+        after: [("apps/productpage/productpage.yaml".into(), Some("d".repeat(40)))].into(),
     };
     let stage = |stage: Stage, state: StageState| StageProgress {
         stage,
@@ -582,6 +585,7 @@ fn progress(phase: Phase) -> Progress {
         number: Some(1),
         url: Some("https://git.example.com/platform/environment/pulls/1".into()),
         merged: (state == StageState::Done).then(|| CommitId("c".repeat(40))),
+        differently: false,
         closed: false,
     };
     let stages = match phase {

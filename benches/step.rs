@@ -94,7 +94,8 @@ fn main() {
     }
     for criteria in [1, 5] {
         let life = Life::deciding(criteria);
-        println!("{criteria} share criteria, phase {}", life.progress.phase.as_str());
+        let (all, phase) = (life.plan.criteria.len(), life.progress.phase.as_str());
+        println!("{criteria} share criteria, {all} with their companions, phase {phase}");
         let clone = measure(|| life.progress.clone());
         show("Progress::clone()", &clone, &clone);
         let (seen, now) = life.interval();
@@ -221,10 +222,15 @@ impl Life {
             routes: Some(Ok(Routes::split(self.weight))),
             workloads: Some(Ok(Workloads { baseline: workload.clone(), candidate: workload })),
             reading: questions.window.map(|window| self.reading(window)),
-            history: questions.history.map(|_| vec![Ok(quiet()); self.plan.criteria.len()]),
+            history: questions.history.map(|_| vec![Ok(quiet()); self.sources()]),
             subsets: questions.subsets.then_some(Ok(())),
             ..Observation::default()
         }
+    }
+
+    /// Metrics that are read: several criteria may be about one.
+    fn sources(&self) -> usize {
+        self.plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0)
     }
 
     /// 50 requests a second; 0.95 % of the candidate's are bad.
@@ -235,8 +241,8 @@ impl Life {
         let bad = self.owed.floor();
         self.owed -= bad;
         let baseline = Tally { requests: 50.0 * seconds - requests, bad: 0.0 };
-        let pair = Pair { baseline, candidate: Tally { requests, bad } };
-        Reading { window, pairs: vec![Ok(Some(pair)); self.plan.criteria.len()] }
+        let pair = Pair::requests(baseline, Tally { requests, bad });
+        Reading { window, pairs: vec![Ok(Some(pair)); self.sources()] }
     }
 }
 

@@ -28,8 +28,8 @@ pub trait Ledger: Send + Sync {
     fn tell(&self, notices: &[Notice]) -> impl Future<Output = ()> + Send;
 }
 
-/// One turn. A lost race ends it at the commit, before any effect; a failed effect ends it too, and is derived again
-/// by the next turn.
+/// One turn. A lost race ends it at the commit, before any effect; a failed effect ends it too, with its reason in the
+/// progress, and is derived again by the next turn.
 pub async fn turn<W: World, L: Ledger>(
     world: &W,
     ledger: &L,
@@ -44,7 +44,13 @@ pub async fn turn<W: World, L: Ledger>(
     }
     ledger.tell(&step.notices).await;
     for effect in &step.effects {
-        world.perform(effect).await?;
+        if let Err(u) = world.perform(effect).await {
+            let told = engine::failed(plan, &step.progress, effect, &u, now);
+            if !told.same_record(&step.progress) {
+                ledger.commit(&told).await?;
+            }
+            return Err(u);
+        }
     }
     Ok(step)
 }

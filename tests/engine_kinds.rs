@@ -17,6 +17,7 @@ fn plan(rules: &[(usize, Rule)]) -> Plan {
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
+        refused: None,
         baseline: version("stable"),
         candidate: version("next"),
         ramp: Ramp::Gated { budget: 50.0 },

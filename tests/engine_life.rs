@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
@@ -14,6 +16,7 @@ fn plan() -> Plan {
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "app".into() },
         candidate: Version { name: "next".into(), workload: "app-next".into() },
         ramp: Ramp::Gated { budget: 50.0 },
@@ -83,7 +86,7 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Close(_) | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) | Effect::Forget => {}
         }
     }
 }
@@ -263,12 +266,13 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
         stale_after: day,
         drain: SignedDuration::ZERO,
         waiting: WhileWaiting::Hold,
+        handover: Handover::TwoPullRequests,
     };
     let (mut progress, mut now) = (Progress::default(), T0.parse().unwrap());
     run(plan, world, &mut progress, &mut now, 8);
     plan.gitops = Some(gitops);
     let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
-    progress.preflight = Some(Preflight { base: base.clone(), blobs: std::collections::BTreeMap::new() });
+    progress.preflight = Some(Preflight { base: base.clone(), blobs: BTreeMap::new() });
     for _ in 0..200 {
         let questions = ask(plan, &progress, now);
         let mut seen = world.see(&questions);
@@ -288,13 +292,16 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
 
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
-    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![] };
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open };
+    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
     match question.look {
         Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
         Look::Publish | Look::Review(_) => {
-            StageSeen { head: Some(base.clone()), branch: Some(commit.clone()), pull: Some(pull), planned: None }
+            let (head, branch) = (Some(base.clone()), Some(commit.clone()));
+            StageSeen { head, branch, pull: Some(pull), ..StageSeen::default() }
         }
+        Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+        Look::Base(_) => panic!("nothing is committed to the base branch here"),
     }
 }
 
@@ -334,6 +341,47 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
         done.effects.iter().for_each(|e| world.obey(e));
     }
     assert_eq!(world.weight, 0);
+}
+
+#[test]
+fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
+    let (mut plan, mut world) = (plan(), World::new(0.001));
+    let (mut progress, start) = in_review(&mut plan, &mut world);
+    let (weight, base, commit) = (world.weight, CommitId("b".into()), CommitId("c".into()));
+    assert!(weight > 0);
+    // The merge is seen in the first minute.
+    for (minutes, applied, reason) in [
+        (0, false, "WaitingForSync"),
+        (29, false, "WaitingForSync"),
+        (31, false, "SyncOverdue"),
+        (32, true, "WaitingForRollout"),
+        (61, true, "WaitingForRollout"),
+    ] {
+        let now = start + SignedDuration::from_mins(minutes);
+        for _ in 0..3 {
+            let questions = ask(&plan, &progress, now);
+            let mut seen = world.see(&questions);
+            seen.stage = questions.stage.map(|q| {
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()), head: None };
+                Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
+            });
+            seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
+            let done = step(&plan, &progress, &seen, now);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+        }
+        assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
+        assert_eq!((progress.phase, world.weight), (Promoting, weight));
+    }
+    // A rollout that never ends: the promotion is taken back, and the candidate serves until then.
+    let now = start + SignedDuration::from_mins(63);
+    let mut seen = world.see(&ask(&plan, &progress, now));
+    seen.rollout = Some(Ok(Rollout { applied: true, complete: false, detail: String::new() }));
+    let done = step(&plan, &progress, &seen, now);
+    done.effects.iter().for_each(|e| world.obey(e));
+    let decision = done.progress.decision.unwrap();
+    assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::BaselineRolloutFailed));
+    assert_eq!((done.progress.stages.last().unwrap().stage, world.weight), (Stage::Revert, weight));
 }
 
 #[test]
@@ -418,4 +466,74 @@ fn a_request_is_handled_once_and_an_unreadable_one_is_told_once() {
     assert_eq!(progress.handled.len(), 2);
     assert_eq!(told.iter().filter(|r| **r == "Resumed").count(), 1, "{told:?}");
     assert_eq!(told.iter().filter(|r| **r == "RequestUnreadable").count(), 1, "{told:?}");
+}
+
+#[test]
+fn a_refused_experiment_has_no_traffic_until_it_is_mended() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    assert!(progress.phase == Shifting && world.weight > 0);
+    let (weight, evidence) = (world.weight, progress.evidence.clone());
+    let refusal = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
+    let refused = Plan { refused: Some(refusal), ..plan.clone() };
+    run(&refused, &mut world, &mut progress, &mut now, 4);
+    assert_eq!((world.weight, progress.phase), (0, Shifting));
+    assert_eq!(progress.waiting.as_ref().unwrap().reason, "InvalidExperiment");
+    // A day later nobody has mended it, but the deadline has passed; a minute later it goes on where it was.
+    let (mut ended, mut later) = (progress.clone(), now + SignedDuration::from_hours(24));
+    let mut abandoned = World { lock: Lock::Mine, ..World::new(0.001) };
+    run(&refused, &mut abandoned, &mut ended, &mut later, 8);
+    let decision = ended.decision.unwrap();
+    assert_eq!((ended.phase, decision.reason, abandoned.weight), (Completed, Reason::Undecided, 0));
+    assert!(decision.sentence.contains("spec.x"), "{}", decision.sentence);
+    now += SignedDuration::from_mins(1);
+    run(&plan, &mut world, &mut progress, &mut now, 2);
+    assert_eq!((world.weight, &progress.evidence, &progress.refused), (weight, &evidence, &None));
+    run(&plan, &mut world, &mut progress, &mut now, 1000);
+    assert_eq!(progress.decision.unwrap().reason, Reason::Proven);
+}
+
+#[test]
+fn what_is_refused_is_not_promoted_by_a_person_either() {
+    let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    plan.refused = Some(Unavailable::new("RepositoryNotFound", "spec.gitops.repository: gone"));
+    plan.wishes = vec![Wish::Asked { verb: Verb::Promote, at: now, why: String::new() }];
+    run(&plan, &mut world, &mut progress, &mut now, 4);
+    assert_eq!((progress.phase, progress.decision.is_none(), world.weight), (Shifting, true, 0));
+    plan.wishes.push(Wish::Asked { verb: Verb::Abort, at: now, why: String::new() });
+    run(&plan, &mut world, &mut progress, &mut now, 8);
+    assert_eq!(progress.decision.unwrap().reason, Reason::Aborted);
+}
+
+#[test]
+fn metrics_that_cannot_be_read_move_no_traffic() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let now: Timestamp = T0.parse().unwrap();
+    for _ in 0..6 {
+        let mut seen = world.see(&ask(&plan, &progress, now));
+        seen.history = seen.history.map(|_| vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
+        let done = step(&plan, &progress, &seen, now);
+        done.effects.iter().for_each(|e| world.obey(e));
+        progress = done.progress;
+    }
+    assert_eq!((progress.phase, world.weight), (Preparing, 0));
+    assert_eq!(progress.waiting.unwrap().reason, "MetricsUnavailable");
+}
+
+#[test]
+fn an_effect_that_failed_is_told_once() {
+    let plan = plan();
+    let now: Timestamp = T0.parse().unwrap();
+    let progress = Progress { phase: Promoting, ..Progress::default() };
+    let why = Unavailable::new("ProtectedBranch", "failed to push");
+    let told = failed(&plan, &progress, &Effect::Close(1), &why, now);
+    assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
+    let again = failed(&plan, &told, &Effect::Close(1), &why, now + SignedDuration::from_secs(5));
+    assert_eq!(again, told, "no status write for each try");
+    assert_eq!(failed(&plan, &progress, &Effect::Route(0), &why, now), progress);
+    let leaving = Plan { deleting: Some(now), ..plan };
+    assert_eq!(failed(&leaving, &progress, &Effect::Close(1), &why, now), progress);
 }

@@ -52,6 +52,7 @@ fn plan(chance: &Chance) -> Plan {
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
+        refused: None,
         baseline: Version { name: "stable".into(), workload: "app".into() },
         candidate: Version { name: "next".into(), workload: "app-next".into() },
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
@@ -76,6 +77,7 @@ fn plan(chance: &Chance) -> Plan {
             stale_after: seconds(86_400),
             drain: seconds(10),
             waiting: WhileWaiting::Hold,
+            handover: Handover::TwoPullRequests,
         }),
     }
 }
@@ -86,6 +88,7 @@ struct World {
     weight: u8,
     ready: u32,
     outage: bool,
+    refused: bool,
     locked: bool,
     head: u32,
     branches: BTreeMap<String, CommitId>,
@@ -137,18 +140,22 @@ impl World {
             base: self.base(),
             commit: commit(&format!("{}-on-{}", request.branch, self.head)),
             files: vec![],
+            after: BTreeMap::new(),
         };
         let find = || self.pulls.iter().find(|(branch, _)| *branch == request.branch).map(|(_, pull)| pull.clone());
         match question.look {
             Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
             Look::Publish => {
                 let branch = self.branches.get(&request.branch).cloned();
-                StageSeen { head: Some(self.base()), branch, pull: find(), planned: None }
+                StageSeen { head: Some(self.base()), branch, pull: find(), ..StageSeen::default() }
             }
             Look::Review(number) => {
                 let pull = self.pulls.iter().find(|(_, p)| p.number == number).map(|(_, p)| p.clone());
-                StageSeen { pull, ..StageSeen::default() }
+                let branch = self.branches.get(&request.branch).cloned();
+                StageSeen { head: Some(self.base()), branch, pull, ..StageSeen::default() }
             }
+            Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+            Look::Base(_) => panic!("nothing is committed to the base branch here"),
         }
     }
 
@@ -177,13 +184,17 @@ impl World {
             Effect::Open { request, .. } => {
                 assert!(!self.pulls.iter().any(|(b, _)| *b == request.branch), "opened a request twice");
                 let number = self.pulls.len() as u64 + 1;
-                self.pulls.push((request.branch.clone(), Pull { number, url: String::new(), state: PullState::Open }));
+                self.pulls.push((
+                    request.branch.clone(),
+                    Pull { number, url: String::new(), state: PullState::Open, head: None },
+                ));
             }
             Effect::Close(number) => {
                 let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;
             }
+            Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }
     }
@@ -192,6 +203,7 @@ impl World {
     fn happen(&mut self, die: u8, chance: &Chance, running: bool) {
         self.outage = die % 11 == 1;
         self.ready = u32::from(die % 41 != 2);
+        self.refused = die % 19 == 6;
         if running && die % 13 == 3 {
             self.weight = die % 101;
         }
@@ -218,6 +230,8 @@ fn turn(
     now: Timestamp,
     die: u8,
 ) -> (bool, Wake) {
+    let refused = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
+    let plan = &Plan { refused: world.refused.then_some(refused), ..plan.clone() };
     let seen = world.see(chance, &ask(plan, progress, now));
     let blind = seen.reading.as_ref().is_some_and(|r| r.pairs.iter().any(Result::is_err));
     let done = step(plan, progress, &seen, now);
@@ -229,6 +243,12 @@ fn turn(
     let text = serde_json::to_string(&done.progress).unwrap();
     let read: Progress = serde_json::from_str(&text).unwrap();
     assert!(read.same_record(&done.progress), "progress survives its status");
+    let merged = done.progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
+    if world.refused && !merged {
+        let shared = done.effects.iter().any(|e| matches!(e, Effect::Route(weight) if *weight > 0));
+        assert!(!shared, "a refused experiment was given traffic");
+        assert_eq!(done.progress.evidence, progress.evidence, "what is refused is not judged");
+    }
     *progress = done.progress;
     let survives = if die % 7 == 5 { usize::from(die % 3) } else { usize::MAX };
     for effect in done.effects.iter().take(survives) {

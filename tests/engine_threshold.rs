@@ -24,6 +24,7 @@ fn plan(rules: &[Rule]) -> Plan {
     Plan {
         identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
         deleting: None,
+        refused: None,
         baseline: version("stable"),
         candidate: version("next"),
         ramp: Ramp::Gated { budget: 50.0 },

@@ -269,6 +269,36 @@ fn the_dashboard_can_be_imported() {
     }
 }
 
+/// The names of the metrics, as Prometheus stores them.
+fn names(text: &str) -> BTreeSet<String> {
+    let parts = ["_bucket", "_sum", "_count"];
+    let series = samples(text).into_iter().filter_map(|line| line.split(['{', ' ']).next());
+    series.map(|name| parts.iter().find_map(|p| name.strip_suffix(p)).unwrap_or(name).to_owned()).collect()
+}
+
+#[test]
+fn the_documentation_has_every_metric_and_its_alerts_work() {
+    let (metrics, known) = registry();
+    *known.lock().unwrap() = vec![experiment(1, "Deciding", 2, "WaitingForReview")];
+    metrics.reconciled(0.1);
+    let text = include_str!("../docs/operations.md").split("\n## Metrics and alerts\n").nth(1).unwrap();
+    let text = text.split("\n## ").next().unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `reiter8_")?.split('`').next());
+    let told: BTreeSet<String> = rows.map(|name| format!("reiter8_{name}")).collect();
+    assert_eq!(told, names(&metrics.encode()));
+
+    let rules = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let asked = metrics_of(rules);
+    assert!(asked.len() >= 3 && asked.is_subset(&told), "{asked:?}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("rules.yaml"), rules).unwrap();
+    std::fs::write(dir.path().join("test.yaml"), include_str!("fixtures/alerts.yaml")).unwrap();
+    for args in [["check", "rules", "rules.yaml"], ["test", "rules", "test.yaml"]] {
+        let said = Command::new("promtool").args(args).current_dir(dir.path()).output().expect("promtool is installed");
+        assert!(said.status.success(), "{args:?}: {said:?}");
+    }
+}
+
 #[test]
 fn every_reason_is_one_word_in_camel_case() {
     let given = reasons::given();

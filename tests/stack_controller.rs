@@ -34,94 +34,8 @@ fn experiment(name: &str) -> Value {
     })
 }
 
-/// An experiment with one value replaced (`null` removes it).
-fn changed(path: &str, value: Value) -> Value {
-    let mut object = experiment("wrong");
-    let (parent, key) = path.rsplit_once('/').unwrap();
-    let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("{path}"));
-    parent.as_object_mut().unwrap().insert(key.to_owned(), value);
-    object
-}
-
 fn apply(stack: &Stack, object: &Value) -> anyhow::Result<String> {
     stack.kubectl(&["apply", "-f", "-"], Some(&object.to_string()))
-}
-
-/// What the API server refuses, and what it says to write instead.
-fn refused_by_the_api_server(stack: &Stack) {
-    let table = [
-        ("/spec/strategy/testingPattern", json!("canary"), "Canary"),
-        ("/spec/strategy/actions", json!({"start": []}), "remove `spec.strategy.actions`"),
-        ("/spec/criteria/objectives", json!([]), "at least one objective"),
-        ("/spec/criteria/objectives", json!([{"metric": "istio/error-rate"}]), "upperLimit"),
-        (
-            "/spec/criteria/rewards",
-            json!([{"metric": "x", "preferredDirection": "High"}]),
-            "remove `spec.criteria.rewards`",
-        ),
-        ("/spec/traffic/mirror", json!({"percentage": 5}), "remove `spec.traffic.mirror`"),
-        ("/spec/traffic/match", json!([{}]), "remove `spec.traffic.match`"),
-        ("/spec/strategy/weights/maxCandidateWeight", json!(101), "100"),
-        ("/spec/versionInfo/candidates", json!([]), "candidate"),
-        ("/spec/analysis/interval", json!("soon"), "interval"),
-        ("/spec/target", json!(""), "target"),
-        (
-            "/spec/gitops",
-            json!({"repository": "platform/env", "path": "../up", "promote": {"from": "a.yaml", "to": "b.yaml"}}),
-            "apps/productpage",
-        ),
-    ];
-    for (path, value, needle) in table {
-        let error =
-            apply(stack, &changed(path, value.clone())).expect_err(&format!("{path} = {value} was taken")).to_string();
-        assert!(error.contains(needle), "{path} = {value}: {error}");
-    }
-    let repository = json!({"apiVersion": "iter8.tools/v2alpha2", "kind": "Repository", "metadata": {"name": "r", "namespace": "shop"},
-        "spec": {"url": "https://user:secret@git.example.com/a/b.git", "provider": "Gitea", "secretRef": {"name": "t"}}});
-    let error = apply(stack, &repository).unwrap_err().to_string();
-    assert!(error.contains("credentials belong in the Secret"), "{error}");
-    println!("  13 wrong objects were refused with a remedy");
-}
-
-/// What the controller refuses or waits for, with its reason in status.
-async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::Result<()> {
-    let table = [
-        ("/spec/traffic/virtualService", json!("nowhere"), "RouteNotFound", "nowhere"),
-        ("/spec/traffic/routes", json!(["elsewhere"]), "RouteNotFound", "there are: productpage"),
-        ("/spec/versionInfo/baseline/destination", json!({"subset": "old"}), "RouteNotFound", "subset `old`"),
-        ("/spec/criteria/objectives", json!([{"metric": "mine", "upperLimit": "1%"}]), "MetricNotFound", "mine"),
-        (
-            "/spec/criteria/objectives",
-            json!([{"metric": "istio/error-rate", "upperLimit": "250ms"}]),
-            "InvalidExperiment",
-            "250ms",
-        ),
-        ("/spec/traffic/mode", json!("Delegate"), "NotADelegate", "hosts"),
-        ("/spec/duration", json!({"intervalSeconds": 10}), "NotSupported", "spec.analysis.interval"),
-        ("/spec/criteria/requestCount", json!("mine"), "NotSupported", "istio/request-count"),
-        ("/spec/target", json!("elsewhere/productpage"), "InvalidExperiment", "shop/NAME"),
-        (
-            "/spec/gitops",
-            json!({"repository": "platform/env", "path": "apps/x", "promote": {"from": "a.yaml", "to": "b.yaml"}}),
-            "RepositoryNotFound",
-            "platform/env",
-        ),
-        ("/spec/versionInfo/baseline/workload", json!({"name": "absent"}), "WorkloadNotReady", "absent"),
-    ];
-    for (path, value, reason, needle) in table {
-        apply(stack, &changed(path, value.clone()))?;
-        let said = trial
-            .until(&format!("{reason} for {path} = {value}"), PATIENCE, async || {
-                let Some(found) = trial.experiments().get_opt("wrong").await? else { return Ok(None) };
-                let message = found.status.and_then(|s| s.message).unwrap_or_default();
-                Ok(message.starts_with(reason).then_some(message))
-            })
-            .await?;
-        anyhow::ensure!(said.contains(needle), "{path} = {value}: {said}");
-        stack.kubectl(&["delete", "experiment", "wrong", "-n", "shop", "--timeout=20s"], None)?;
-    }
-    println!("  11 impossible experiments say why, and can be deleted");
-    Ok(())
 }
 
 async fn phase(trial: &Trial<'_>, name: &str) -> anyhow::Result<String> {
@@ -224,12 +138,10 @@ fn rights(stack: &Stack) {
 async fn the_controller_against_a_real_api_server() {
     let stack = Stack::start("controller").unwrap();
     let trial = Trial::plain(&stack, "shop").await.unwrap();
-    refused_by_the_api_server(&stack);
     let binary = Path::new(env!("CARGO_BIN_EXE_reiter8"));
     let controller = stack.controller(binary).unwrap();
     rights(&stack);
     let all = async {
-        refused_by_the_controller(&stack, &trial).await?;
         queue_and_finalizer(&stack, &trial).await?;
         conflicts(&stack, &trial).await?;
         standby(&stack, &trial, binary, &controller).await

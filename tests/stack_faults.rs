@@ -163,7 +163,9 @@ async fn without_metrics(stack: &Stack, scene: Scene<'_>) -> anyhow::Result<()> 
             let changed = during.iter().find(|s| s.progress(what) != said.progress(what));
             ensure!(changed.is_none(), "{what} changed without Prometheus:\n{}", seen.story());
         }
-        ensure!(said.progress("/evidence/0/seen/requests") != 0.0, "there was no evidence to keep");
+        let requests = said.progress("/evidence/0/trial/share/seen/pass/requests");
+        let some = requests.as_str().and_then(|n| n.parse::<f64>().ok()).is_some_and(|n| n > 0.0);
+        ensure!(some, "there was no evidence to keep: {requests}");
         ensure!(seen.splits.iter().all(|s| s.at < since), "the weights changed:\n{}", seen.story());
     }
     parts::prometheus_at(&stack.site, prometheus.port)?;

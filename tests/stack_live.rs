@@ -128,6 +128,7 @@ fn plan() -> Plan {
             target: "default/app".into(),
         },
         deleting: None,
+        refused: None,
         baseline: version("app"),
         candidate: version("app-next"),
         ramp: Ramp::Steps(vec![]),

@@ -51,17 +51,17 @@ pub(super) struct AssertArgs {
 
 /// What is expected of an experiment.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Expected {
+pub struct Expected {
     /// One of these outcomes
     #[arg(long = "outcome", value_delimiter = ',', value_name = "OUTCOME", value_parser = ["Promote", "Discard", "None"])]
-    outcomes: Vec<String>,
+    pub outcomes: Vec<String>,
     /// One of these phases
     #[arg(long = "phase", value_delimiter = ',', value_name = "PHASE",
         value_parser = ["Queued", "Preparing", "Shifting", "Deciding", "Promoting", "Discarding", "Completed"])]
-    phases: Vec<String>,
+    pub phases: Vec<String>,
     /// One of these reasons of the outcome, such as Proven, Harmful or Aborted
     #[arg(long = "reason", value_delimiter = ',', value_name = "REASON")]
-    reasons: Vec<String>,
+    pub reasons: Vec<String>,
 }
 
 /// Iter8's conditions, by Iter8's names.
@@ -79,7 +79,7 @@ enum Condition {
 
 /// How an expectation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub enum Standing {
     /// It holds.
     Holds,
     /// It does not, and will not.
@@ -88,9 +88,22 @@ pub(super) enum Standing {
     Open(String),
 }
 
+impl Standing {
+    /// The exit code of a command that ends with it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Holds => 0,
+            Self::Lost(_) => DOES_NOT_HOLD,
+            Self::Open(_) => TIMED_OUT,
+        }
+    }
+}
+
 impl Expected {
     /// What is meant if nothing is given.
-    pub(super) fn or_promotion(mut self) -> Self {
+    #[must_use]
+    pub fn or_promotion(mut self) -> Self {
         if self.outcomes.is_empty() && self.phases.is_empty() && self.reasons.is_empty() {
             self.outcomes.push("Promote".to_owned());
         }
@@ -98,7 +111,8 @@ impl Expected {
     }
 
     /// How the expectation stands with this experiment.
-    pub(super) fn standing(&self, experiment: &Experiment) -> Standing {
+    #[must_use]
+    pub fn standing(&self, experiment: &Experiment) -> Standing {
         let nothing = ExperimentStatus::default();
         let status = experiment.status.as_ref().unwrap_or(&nothing);
         let phase = status.phase.as_deref().unwrap_or("Queued");
@@ -200,10 +214,10 @@ where
 }
 
 fn report(args: &AssertArgs, last: Option<&Experiment>, standing: &Standing) -> anyhow::Result<ExitCode> {
-    let (result, why, code) = match standing {
-        Standing::Holds => ("Holds", String::new(), ExitCode::SUCCESS),
-        Standing::Lost(why) => ("DoesNotHold", why.clone(), ExitCode::from(DOES_NOT_HOLD)),
-        Standing::Open(why) => ("TimedOut", why.clone(), ExitCode::from(TIMED_OUT)),
+    let (result, why) = match standing {
+        Standing::Holds => ("Holds", String::new()),
+        Standing::Lost(why) => ("DoesNotHold", why.clone()),
+        Standing::Open(why) => ("TimedOut", why.clone()),
     };
     if args.output.is_json() {
         output::json(&verdict(&args.name, last, result, &why))?;
@@ -215,7 +229,7 @@ fn report(args: &AssertArgs, last: Option<&Experiment>, standing: &Standing) -> 
         };
         output::say(&clean(&text))?;
     }
-    Ok(code)
+    Ok(ExitCode::from(standing.exit_code()))
 }
 
 /// The document for programs.

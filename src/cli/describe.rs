@@ -13,9 +13,10 @@ use serde_json::json;
 use super::client::{self, Cluster, Place};
 use super::output::{self, Output, clean, relative};
 use super::style::{bar, coloured, paint};
-use super::verbs::Verb;
 use crate::api::experiment::{CriterionStatus, StageStatus, VersionWeight};
 use crate::api::{Experiment, ExperimentStatus, conditions};
+use crate::controller::annotation;
+use crate::engine::Verb;
 
 /// Most Events that are shown, the last ones.
 const MOST_EVENTS: usize = 10;
@@ -95,7 +96,7 @@ fn happened(event: Event) -> Happened {
 
 /// The document for programs: names, the status without the engine's memory, the Events.
 fn document(experiment: &Experiment, events: &[Happened]) -> serde_json::Value {
-    let status = experiment.status.clone().map(|s| ExperimentStatus { progress: None, ..s });
+    let status = experiment.status.clone().map(|s| ExperimentStatus { accepted: None, progress: None, ..s });
     json!({
         "namespace": experiment.namespace(),
         "name": experiment.name_any(),
@@ -141,7 +142,7 @@ pub(super) fn summary(experiment: &Experiment, now: Timestamp, colours: bool) ->
 /// What people asked for, each verb's last request.
 fn asked(experiment: &Experiment, now: Timestamp) -> Vec<String> {
     let of = |verb: &Verb| {
-        let text = experiment.annotations().get(&verb.annotation())?;
+        let text = experiment.annotations().get(&annotation(*verb))?;
         let (time, why) = text.split_once(' ').unwrap_or((text, ""));
         let told = match time.parse::<Timestamp>() {
             Ok(at) if why.is_empty() => relative(at, now),

@@ -2,7 +2,7 @@
 //!
 //! Owns arguments, help and exit codes; each command is a module of its own that does the work.
 
-mod assert;
+pub mod assert;
 mod bench;
 mod check;
 mod client;

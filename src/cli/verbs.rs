@@ -18,6 +18,8 @@ use super::client::{self, Cluster, Place};
 use super::describe::weights;
 use super::output::{self, Output, TIMED_OUT, clean};
 use crate::api::{Experiment, ExperimentStatus};
+use crate::controller::annotation;
+use crate::engine::Verb;
 
 /// Who the annotations are by.
 const FIELD_MANAGER: &str = "reiter8-cli";
@@ -25,37 +27,6 @@ const FIELD_MANAGER: &str = "reiter8-cli";
 const MOST_REASON: usize = 200;
 /// How long `--wait` waits if it does not say: a turn takes seconds, a busy controller or forge some more.
 const PATIENCE: &str = "60s";
-
-/// What may be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Pause,
-    Resume,
-    Abort,
-    Promote,
-    Retry,
-}
-
-impl Verb {
-    /// Every verb.
-    pub(super) const ALL: [Self; 5] = [Self::Pause, Self::Resume, Self::Abort, Self::Promote, Self::Retry];
-
-    /// The annotation that carries the last request.
-    pub(super) fn annotation(self) -> String {
-        format!("iter8.tools/{}", self.as_str())
-    }
-
-    /// The word in the annotation, in status and on the command line.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Abort => "abort",
-            Self::Promote => "promote",
-            Self::Retry => "retry",
-        }
-    }
-}
 
 /// Hold the weights; deadlines wait until `resume`
 #[derive(Clone, Debug, clap::Args)]
@@ -181,7 +152,7 @@ async fn ask(verb: Verb, request: Request) -> anyhow::Result<ExitCode> {
         Some(why) if !why.is_empty() => format!("{time} {why}"),
         Some(_) | None => time.clone(),
     };
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {verb.annotation(): text}}}));
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation(verb): text}}}));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let doing = format!("write the annotation on Experiment {}/{}", cluster.namespace, request.name);
     cluster

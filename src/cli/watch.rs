@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::assert::{Expected, Standing, brief, ended, full_name, next, verdict};
 use super::client::{self, Place};
 use super::describe::summary;
-use super::output::{self, DOES_NOT_HOLD, Output, TIMED_OUT, clean};
+use super::output::{self, Output, clean};
 use super::style::{coloured, for_people, print};
 use crate::api::Experiment;
 
@@ -69,16 +69,16 @@ pub(super) async fn watch(args: WatchArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn end(args: &WatchArgs, last: &Experiment, standing: &Standing, gone: bool) -> anyhow::Result<ExitCode> {
-    let (text, code) = match standing {
-        Standing::Holds if gone => ("the experiment was deleted after it came to its outcome".to_owned(), 0),
-        Standing::Holds => ("as expected".to_owned(), 0),
-        Standing::Lost(why) => (why.clone(), DOES_NOT_HOLD),
-        Standing::Open(why) => (format!("the time is up; {why}"), TIMED_OUT),
+    let text = match standing {
+        Standing::Holds if gone => "the experiment was deleted after it came to its outcome".to_owned(),
+        Standing::Holds => "as expected".to_owned(),
+        Standing::Lost(why) => why.clone(),
+        Standing::Open(why) => format!("the time is up; {why}"),
     };
     if !args.output.is_json() {
         output::say(&clean(&format!("{}: {text} ({})", full_name(last), brief(last))))?;
     }
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(standing.exit_code()))
 }
 
 /// Where an experiment is shown.

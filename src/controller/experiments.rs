@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
 use super::slim::slim;
-use super::{Context, references, resolve, watched};
+use super::{Context, accepted, references, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
 use crate::gitops::WriteBack;
@@ -269,9 +269,9 @@ async fn one(
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let referred = references::fetch(&context.client, &experiment).await?;
-    let resolved = match resolve::resolve(&experiment, &referred) {
-        Ok(resolved) => resolved,
+    let progress = remembered(&experiment)?;
+    let carried = match accepted::carried(&context.client, &experiment, &progress).await? {
+        Ok(carried) => carried,
         Err(refusal) if leaving => {
             tracing::warn!(
                 namespace,
@@ -292,25 +292,26 @@ async fn one(
         }
     };
     let experiment = hold(&api, experiment, leaving).await?;
-    let progress = remembered(&experiment)?;
     // A remote that cannot be reached is a fact for the engine: it delays no rollback.
-    let write_back = match (resolved.write, &referred.repository) {
-        (Some(target), Some(repository)) => Some(match references::token(&context.client, repository).await {
+    let write_back = match carried.write {
+        None => None,
+        Some(Err(u)) => Some(Err(u)),
+        Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
             Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
             Err(u) => Err(u),
         }),
-        _ => None,
     };
     let live = Live::new(
         context.client.clone(),
         context.prometheus.clone(),
         &context.namespace,
-        resolved.binding,
+        carried.binding,
         write_back,
         contenders(experiments),
     );
-    let ledger = StatusLedger::new(api, context, &resolved.plan, experiment, progress.clone());
-    turns(context, &live, &ledger, &resolved.plan, progress).await
+    let plan = &carried.plan;
+    let ledger = StatusLedger::new(api, context, plan, carried.accepted, experiment, progress.clone());
+    turns(context, &live, &ledger, plan, progress).await
 }
 
 /// Takes turns until the engine wants to wait.
@@ -363,15 +364,24 @@ async fn take_turns(
 
 /// The engine's memory of an experiment; a new one remembers nothing.
 fn remembered(experiment: &Experiment) -> Result<Progress, Unavailable> {
-    match experiment.status.as_ref().and_then(|s| s.progress.clone()) {
-        None => Ok(Progress::default()),
-        Some(value) => serde_json::from_value(value).map_err(|error| {
-            Unavailable::new(
-                "ProgressUnreadable",
-                format!("failed to read status.progress, written by another release?: {error}"),
-            )
-        }),
-    }
+    let Some(value) = experiment.status.as_ref().and_then(|s| s.progress.clone()) else {
+        return Ok(Progress::default());
+    };
+    serde_json::from_value(value).or_else(|error| {
+        if experiment.metadata.deletion_timestamp.is_some() {
+            return Ok(forgotten(experiment));
+        }
+        Err(Unavailable::new(
+            "ProgressUnreadable",
+            format!("failed to read status.progress, written by another release?: {error}"),
+        ))
+    })
+}
+
+/// As much of an unreadable memory as a deletion needs to bring traffic home: the phase, which people read as well.
+fn forgotten(experiment: &Experiment) -> Progress {
+    let phase = phase_of(experiment).and_then(|phase| serde_json::from_value(phase.into()).ok()).unwrap_or_default();
+    Progress { phase, held: !matches!(phase, Phase::Queued | Phase::Completed), ..Progress::default() }
 }
 
 /// Puts our finalizer on an experiment before anything of it reaches traffic.
@@ -423,4 +433,31 @@ fn contenders(experiments: &Experiments) -> Vec<Contender> {
             target: e.spec.target.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_deletion_needs_no_more_of_an_unreadable_memory_than_the_phase() {
+        let experiment = |phase: &str, deleting: bool| -> Experiment {
+            serde_json::from_value(json!({
+                "apiVersion": "iter8.tools/v2alpha2", "kind": "Experiment",
+                "metadata": {"name": "web-1", "deletionTimestamp": deleting.then_some("2026-01-31T09:00:00Z")},
+                "spec": {"target": "shop/web", "strategy": {"testingPattern": "Canary"},
+                    "versionInfo": {"baseline": {"name": "stable"}},
+                    "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}]}},
+                "status": {"phase": phase, "progress": {"phase": ["of", "another", "release"]}},
+            }))
+            .unwrap()
+        };
+        assert_eq!(remembered(&experiment("Shifting", false)).unwrap_err().reason, "ProgressUnreadable");
+        for (phase, held) in [("Queued", false), ("Shifting", true), ("Promoting", true), ("Completed", false)] {
+            let progress = remembered(&experiment(phase, true)).unwrap();
+            assert_eq!((progress.phase.as_str(), progress.held), (phase, held));
+        }
+    }
 }

@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
 use kube_runtime::events::{Event, EventType};
+use serde_json::Value;
 
 use super::events::{self, Told};
 use super::{Context, status};
 use crate::api::{Experiment, ExperimentStatus};
-use crate::engine::{Notice, Plan, Progress, Unavailable};
+use crate::engine::{Notice, Phase, Plan, Progress, Unavailable};
 use crate::turn::Ledger;
 
 /// The most bytes of an Event's note that the API takes.
@@ -25,6 +26,8 @@ pub(super) struct StatusLedger<'a> {
     api: Api<Experiment>,
     context: &'a Context,
     plan: &'a Plan,
+    /// What the status is to remember of the spec; none while it is refused.
+    accepted: Option<Value>,
     newest: Mutex<Newest>,
 }
 
@@ -42,11 +45,12 @@ impl<'a> StatusLedger<'a> {
         api: Api<Experiment>,
         context: &'a Context,
         plan: &'a Plan,
+        accepted: Option<Value>,
         experiment: Experiment,
         progress: Progress,
     ) -> Self {
         let newest = Newest { experiment, told: progress.clone(), progress };
-        Self { api, context, plan, newest: Mutex::new(newest) }
+        Self { api, context, plan, accepted, newest: Mutex::new(newest) }
     }
 
     /// The version of the object that was read or written last.
@@ -71,7 +75,13 @@ impl<'a> StatusLedger<'a> {
 impl Ledger for StatusLedger<'_> {
     async fn commit(&self, progress: &Progress) -> Result<(), Unavailable> {
         let mut experiment = self.newest().experiment.clone();
-        experiment.status = Some(status::of(&experiment, self.plan, progress, Timestamp::now()));
+        let mut status = status::of(&experiment, self.plan, progress, Timestamp::now());
+        if let Some(accepted) = &self.accepted {
+            status.accepted = Some(accepted.clone());
+        }
+        // After its end it has no traffic that could be left somewhere.
+        status.accepted.take_if(|_| progress.phase == Phase::Completed);
+        experiment.status = Some(status);
         let written = write(&self.api, &experiment).await?;
         let mut newest = self.newest();
         self.count(&newest.progress, progress);

@@ -4,6 +4,7 @@
 //! [`ledger`] keeps progress, [`status`] says it to people, [`run`] owns the process. Choices about an experiment are
 //! the engine's.
 
+mod accepted;
 mod events;
 mod experiments;
 mod iterations;
@@ -26,6 +27,7 @@ use kube::{Api, Client};
 use kube_runtime::events::{Recorder, Reporter};
 
 pub use refusal::Refusal;
+pub(crate) use wishes::annotation;
 
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;

@@ -26,14 +26,14 @@ pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Re
             metrics.insert(written.to_owned(), metric);
         }
     }
-    let repository = match repository_name(experiment) {
-        None => None,
-        Some((namespace, name)) => {
-            let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
-            api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))?
-        }
-    };
-    Ok(Referred { metrics, repository })
+    Ok(Referred { metrics, repository: repository(client, experiment).await? })
+}
+
+/// The repository that an experiment writes to, if it writes to one that exists.
+pub(super) async fn repository(client: &Client, experiment: &Experiment) -> Result<Option<Repository>, Unavailable> {
+    let Some((namespace, name)) = repository_name(experiment) else { return Ok(None) };
+    let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
+    api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))
 }
 
 /// The metrics that an experiment names, as it writes them.

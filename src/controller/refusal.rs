@@ -53,6 +53,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it concerns the write-back alone: without its repository an experiment is the same.
+    pub(super) fn is_about_the_repository(&self) -> bool {
+        matches!(self, Self::Missing { kind: "Repository", .. } | Self::NotAllowed { .. })
+    }
+
     /// Whether another object may appear or change and make the experiment possible.
     pub fn may_heal(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::NotAllowed { .. })

@@ -11,9 +11,9 @@ use kube::ResourceExt;
 
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, PromoteFields};
-use crate::api::{Experiment, Metric, Repository};
-use crate::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::api::experiment::{self as spec, Handover, Layout, NamedFields, PromoteFields, WeightsWhileWaiting};
+use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
+use crate::engine::{self, Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::edit::{EditError, Path as FieldPath};
 use crate::gitops::forge::Extras;
@@ -39,6 +39,24 @@ pub struct Referred {
     pub metrics: BTreeMap<String, Metric>,
     /// The repository of `spec.gitops.repository`.
     pub repository: Option<Repository>,
+}
+
+/// A repository that allows everything to a namespace and leads nowhere: it stands for one that cannot be read, so that
+/// the rest of an experiment can be resolved.
+pub(crate) fn any_repository(namespace: &str) -> Repository {
+    let spec = RepositorySpec {
+        url: "https://git.invalid/owner/name.git".into(),
+        provider: Provider::Gitea,
+        branch: None,
+        secret_ref: SecretRef { name: "token".into(), key: None },
+        allowed_namespaces: vec!["*".into()],
+        allowed_paths: vec![],
+        allow_commit_to_base: true,
+        commit: None,
+    };
+    let mut repository = Repository::new("absent", spec);
+    repository.metadata.namespace = Some(namespace.to_owned());
+    repository
 }
 
 /// An experiment that can be carried out.
@@ -73,11 +91,17 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             target: spec.target.clone(),
         },
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+        refused: None,
         baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
         ramp: ramp(&spec.strategy)?,
         cap: cap(spec)?,
-        capacity: None,
+        capacity: spec
+            .traffic
+            .as_ref()
+            .and_then(|t| t.capacity)
+            .map(|percentage| percent(percentage, "spec.traffic.capacity"))
+            .transpose()?,
         wishes: wishes(experiment),
         criteria,
         iterations,
@@ -213,8 +237,10 @@ fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
 
 /// Where the outcome is written, if the repository's owner allows it.
 fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) -> Result<WriteTarget, Refusal> {
-    if gitops.handover() != Handover::TwoPullRequests {
-        return Err(unsupported("spec.gitops.handover", "write `TwoPullRequests`"));
+    let away = matches!(gitops.weights_while_waiting, Some(WeightsWhileWaiting::Hold | WeightsWhileWaiting::Candidate));
+    if gitops.handover() == Handover::SinglePullRequest && away {
+        let problem = "with `SinglePullRequest` all traffic is at the baseline before the request is opened, which removes the candidate; write `Baseline` or remove it, or write `handover: TwoPullRequests`";
+        return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting", problem: problem.into() });
     }
     if gitops.layout() != Layout::Flat {
         return Err(unsupported("spec.gitops.layout", "write `Flat`"));
@@ -237,6 +263,13 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         let problem =
             format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
         return Err(Refusal::NotAllowed { field: "path", problem });
+    }
+    if gitops.handover() == Handover::CommitToBase && !repository.spec.allow_commit_to_base {
+        let problem = format!(
+            "Repository {} does not allow `CommitToBase` (its spec.allowCommitToBase is not true); write `TwoPullRequests`, or ask its owner",
+            gitops.repository
+        );
+        return Err(Refusal::NotAllowed { field: "handover", problem });
     }
     let info = &experiment.spec.version_info;
     let workload = |v: Option<&spec::Version>| Workload {
@@ -282,9 +315,14 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
         waiting: match gitops.weights_while_waiting() {
-            spec::WeightsWhileWaiting::Hold => WhileWaiting::Hold,
-            spec::WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
-            spec::WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+            WeightsWhileWaiting::Hold => WhileWaiting::Hold,
+            WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
+            WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+        },
+        handover: match gitops.handover() {
+            Handover::TwoPullRequests => engine::Handover::TwoPullRequests,
+            Handover::SinglePullRequest => engine::Handover::SinglePullRequest,
+            Handover::CommitToBase => engine::Handover::CommitToBase,
         },
     })
 }

@@ -22,6 +22,8 @@ const NORMAL: &[&str] = &[
     "Deciding",
     "NoTraffic",
     "WaitingForReview",
+    "RequestEdited",
+    "MergeNotVisible",
     "WaitingForSync",
     "WaitingForRollout",
     "HandingOver",
@@ -80,6 +82,7 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
         repairs: (progress.repairs.count > 0).then_some(i64::from(progress.repairs.count)),
         guard: guard(plan, progress),
         conditions: before.conditions,
+        accepted: before.accepted,
         progress: serde_json::to_value(progress).ok(),
     };
     status.message = Some(message(progress));
@@ -191,6 +194,9 @@ fn next(plan: &Plan, progress: &Progress) -> Option<Next> {
     let (what, when) = match progress.phase {
         Phase::Queued => ("preparing, when the target is free", None),
         Phase::Preparing => ("the first traffic, when everything is ready", None),
+        Phase::Shifting | Phase::Deciding if progress.refused.is_some() => {
+            ("the discard, unless the spec is mended before", progress.waiting.as_ref().and_then(|w| w.until))
+        }
         Phase::Shifting | Phase::Deciding => {
             ("the next look at the metrics", progress.looked.map(|l| l + a.interval + a.lag))
         }
@@ -203,6 +209,11 @@ fn next(plan: &Plan, progress: &Progress) -> Option<Next> {
 
 /// `Reason: message` as Iter8 has it.
 fn message(progress: &Progress) -> String {
+    if let Some(refused) = &progress.refused {
+        let shared = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && refused.home;
+        let traffic = if shared { "; all traffic is at the baseline until it is mended" } else { "" };
+        return format!("{}: {}{traffic}", refused.reason, refused.message);
+    }
     match (&progress.waiting, &progress.decision) {
         (Some(w), _) => format!("{}: waiting for {}", w.reason, w.what),
         (None, Some(d)) => format!("{}: {}", d.reason.as_str(), d.sentence),
@@ -213,8 +224,9 @@ fn message(progress: &Progress) -> String {
 fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progress, generation: i64, now: Timestamp) {
     let done = progress.phase == Phase::Completed;
     let waiting = progress.waiting.as_ref();
-    let stalled = waiting.is_some_and(|w| !NORMAL.contains(&w.reason.as_str()));
-    let reason = waiting.map_or(progress.phase.as_str(), |w| w.reason.as_str());
+    let refused = progress.refused.as_ref().map(|r| r.reason.as_str());
+    let stalled = refused.is_some() || waiting.is_some_and(|w| !NORMAL.contains(&w.reason.as_str()));
+    let reason = refused.or_else(|| waiting.map(|w| w.reason.as_str())).unwrap_or(progress.phase.as_str());
     let message = status.message.clone().unwrap_or_default();
     let verdict = progress.decision.as_ref();
     let (verdict_reason, sentence) =

@@ -10,16 +10,21 @@ use crate::api::Experiment;
 use crate::engine::{Verb, Wish};
 
 /// Prefix of the annotations; the verb follows.
-pub(super) const PREFIX: &str = "iter8.tools/";
+const PREFIX: &str = "iter8.tools/";
 /// Longest reason that is kept, characters: it becomes part of Events and requests.
 const LONGEST_WHY: usize = 200;
+
+/// The annotation that carries the last request of a kind.
+pub(crate) fn annotation(verb: Verb) -> String {
+    format!("{PREFIX}{}", verb.as_str())
+}
 
 /// The requests of an experiment, by verb.
 pub(super) fn wishes(experiment: &Experiment) -> Vec<Wish> {
     Verb::ALL
         .into_iter()
         .filter_map(|verb| {
-            let value = experiment.annotations().get(&format!("{PREFIX}{}", verb.as_str()))?;
+            let value = experiment.annotations().get(&annotation(verb))?;
             Some(wish(verb, value))
         })
         .collect()
@@ -30,7 +35,7 @@ fn wish(verb: Verb, value: &str) -> Wish {
     let (time, why) = value.split_once(' ').unwrap_or((value, ""));
     match time.parse::<Timestamp>() {
         Ok(at) => Wish::Asked { verb, at, why: shortened(why) },
-        Err(_) => Wish::Unreadable(format!("annotation {PREFIX}{}: `{}`", verb.as_str(), shortened(value))),
+        Err(_) => Wish::Unreadable(format!("annotation {}: `{}`", annotation(verb), shortened(value))),
     }
 }
 

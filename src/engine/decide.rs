@@ -151,7 +151,7 @@ impl Turn<'_> {
         } else {
             self.decide(Outcome::Discard, reason, sentence);
         }
-        if merged {
+        if merged && !self.reverting() {
             self.begin(Stage::Revert);
         }
     }

@@ -150,6 +150,16 @@ impl Evidence {
         }
     }
 
+    /// What [`Self::log_fail`] is at most, for a fraction of its cost where that is known.
+    pub(super) fn log_fail_at_most(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.log_fail_at_most(seen),
+            Trial::Relative { test, seen } => test.log_fail_at_most(seen),
+            Trial::Mean { test, seen } => test.log_fail(seen),
+            Trial::Threshold { .. } => 0.0,
+        }
+    }
+
     /// Natural logarithm of the Pass e-value.
     pub fn log_pass(&self) -> f64 {
         match &self.trial {

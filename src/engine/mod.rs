@@ -11,10 +11,12 @@ mod decide;
 mod effects;
 mod evidence;
 pub mod judge;
+pub mod mutants;
 mod observation;
 mod phases;
 mod plan;
 mod progress;
+mod refused;
 mod report;
 mod requests;
 mod shift;
@@ -31,11 +33,12 @@ pub use observation::{
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting, Wish,
+    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting,
+    Wish,
 };
 pub use progress::{
-    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Repairs, Stage, StageProgress, StageState, StageWork,
-    Start, Waiting, Watch,
+    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,
+    StageWork, Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;
@@ -45,8 +48,10 @@ const HISTORY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What has to be read before the next step.
 pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
-    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding);
-    let preparing = progress.phase == Phase::Preparing && plan.deleting.is_none();
+    // What is refused is neither prepared nor judged.
+    let accepted = plan.refused.is_none();
+    let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding) && accepted;
+    let preparing = progress.phase == Phase::Preparing && plan.deleting.is_none() && accepted;
     // While a workload is not ready nothing else decides: its pods are watched, the rest is read when they are there.
     let ready = preparing && progress.waiting.as_ref().is_none_or(|w| w.reason != phases::NOT_READY);
     let end = now - plan.analysis.lag;
@@ -61,6 +66,14 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
         sync: progress.preflight.as_ref().filter(|_| ready).map(|p| p.base.clone()),
         subsets: ready,
     }
+}
+
+/// What is remembered of an effect that could not be done, for people: the next step derives it again.
+pub fn failed(plan: &Plan, progress: &Progress, effect: &Effect, why: &Unavailable, now: Timestamp) -> Progress {
+    let nothing = Observation::default();
+    let mut turn = phases::Turn::new(plan, progress.clone(), &nothing, now);
+    turn.note_failure(effect, why);
+    turn.progress
 }
 
 /// One step: from what is remembered and what was seen to what is to be remembered and done.

@@ -50,6 +50,7 @@ impl<'a> Turn<'a> {
         if self.progress.since.is_none() {
             self.progress.since = Some(self.now);
         }
+        self.mind_refusal();
         self.heed();
         match self.progress.phase {
             Phase::Queued => self.queued(),
@@ -173,6 +174,9 @@ impl<'a> Turn<'a> {
         if let Some(hold) = self.progress.hold {
             return self.held_up(hold);
         }
+        if let Some(refusal) = &self.plan.refused {
+            return self.missing(refusal);
+        }
         let Some(workloads) = self.workloads() else { return };
         match &self.seen.preflight {
             Some(Ok(preflight)) => self.progress.preflight = Some(preflight.clone()),
@@ -201,8 +205,12 @@ impl<'a> Turn<'a> {
             None if self.plan.gitops.is_some() => return self.progress.waiting = None,
             None => {}
         }
-        match self.seen.history {
-            Some(_) => self.start(workloads),
+        match &self.seen.history {
+            // What cannot be looked at now could not be judged either.
+            Some(history) => match history.iter().find_map(|h| h.as_ref().err()) {
+                Some(u) => self.missing(u),
+                None => self.start(workloads),
+            },
             None => self.progress.waiting = None,
         }
     }
@@ -260,6 +268,9 @@ impl<'a> Turn<'a> {
 
     /// Traffic is shared: people first, then readiness, then the evidence.
     fn running(&mut self) {
+        if let Some(refusal) = &self.plan.refused {
+            return self.refused(refusal);
+        }
         self.keep_terms();
         let Some(workloads) = self.workloads() else { return self.time_is_up() };
         if self.changed(workloads) {
@@ -381,6 +392,17 @@ impl<'a> Turn<'a> {
     pub(super) fn missing(&mut self, u: &Unavailable) {
         self.wait(u.reason, &format!("a remedy: {}", u.message), self.until());
         self.again(GLANCE);
+    }
+
+    /// Says why the write-back does not get on; what comes of its next try takes that away. Other effects are repeated
+    /// soon, and what they wait for is said where it is seen.
+    pub(super) fn note_failure(&mut self, effect: &Effect, why: &Unavailable) {
+        match effect {
+            // A deletion waits for seconds and says that.
+            _ if self.plan.deleting.is_some() => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
+            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Forget => {}
+        }
     }
 
     /// When the present phase ends although what it waits for did not come.

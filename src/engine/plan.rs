@@ -7,6 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::observation::Unavailable;
+
 /// A resolved experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -14,6 +16,9 @@ pub struct Plan {
     pub identity: Identity,
     /// Set while the resource is being deleted: since when.
     pub deleting: Option<Timestamp>,
+    /// Set while the resource cannot be carried out as it is written now: why. Everything else in the plan is then what
+    /// it said before.
+    pub refused: Option<Unavailable>,
     /// Name of the version that serves users today.
     pub baseline: Version,
     /// Name of the version on trial.
@@ -268,6 +273,20 @@ pub struct Gitops {
     pub drain: SignedDuration,
     /// Where traffic is while the promote request waits.
     pub waiting: WhileWaiting,
+    /// In how many requests the outcome is written.
+    pub handover: Handover,
+}
+
+/// In how many requests the outcome is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Handover {
+    /// One changes the baseline; when it runs and has the traffic, another removes the experiment.
+    #[default]
+    TwoPullRequests,
+    /// One does both, with all traffic at the baseline before it is opened.
+    SinglePullRequest,
+    /// None: commits on the base branch, in the same two steps.
+    CommitToBase,
 }
 
 /// Where traffic is between the verdict for the candidate and the merge of its request.

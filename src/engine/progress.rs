@@ -42,6 +42,9 @@ pub struct Progress {
     /// Since when a person keeps all traffic at the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overridden: Option<Timestamp>,
+    /// The resource cannot be carried out as it is written now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Since when the ramp is held for a person, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -209,6 +212,19 @@ pub enum HeldBy {
     Approval,
 }
 
+/// The resource cannot be carried out as it is written now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Since when.
+    pub since: Timestamp,
+    /// `CamelCase` reason.
+    pub reason: String,
+    /// For people: the field, the value and the remedy.
+    pub message: String,
+    /// Whether traffic came home because of it: until the resource can be carried out again.
+    pub home: bool,
+}
+
 /// What was found at the start: what later turns compare with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -331,6 +347,12 @@ pub enum Reason {
     GuardTripped,
     /// The candidate broke a limit after its promote request was merged.
     GuardTrippedAfterMerge,
+    /// The promote request's branch was deleted, and the request closed with it.
+    BranchDeleted,
+    /// The merged promotion was removed from the base branch.
+    PromotionReverted,
+    /// The baseline's rollout with the promoted content failed.
+    BaselineRolloutFailed,
 }
 
 impl Reason {
@@ -350,6 +372,9 @@ impl Reason {
             Self::CandidateChanged => "CandidateChanged",
             Self::GuardTripped => "GuardTripped",
             Self::GuardTrippedAfterMerge => "GuardTrippedAfterMerge",
+            Self::BranchDeleted => "BranchDeleted",
+            Self::PromotionReverted => "PromotionReverted",
+            Self::BaselineRolloutFailed => "BaselineRolloutFailed",
         }
     }
 }
@@ -435,6 +460,9 @@ pub struct StageProgress {
     /// The base branch's head that contains the merge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged: Option<CommitId>,
+    /// What was merged is not what the request proposed.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub differently: bool,
     /// The request was closed unmerged.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub closed: bool,
@@ -453,6 +481,9 @@ pub struct StageWork {
     pub commit: CommitId,
     /// What it does, one line for each file.
     pub files: Vec<String>,
+    /// The blob id that each of its files has afterwards, by path; none for a removed one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub after: BTreeMap<String, Option<String>>,
 }
 
 /// State of a stage.
@@ -466,8 +497,12 @@ pub enum StageState {
     Pushed,
     /// The request waits for its merge.
     Waiting,
-    /// The promote request was merged; the baseline's rollout is awaited.
+    /// The promote request was merged; what was merged is compared with what was proposed.
+    Merged,
+    /// The baseline's rollout is awaited.
     RollingOut,
+    /// The rollout is complete; the base branch is looked at once more before the traffic moves.
+    Confirming,
     /// The rollout is complete; traffic goes to the baseline.
     HandingOver,
     /// Traffic is at the baseline; the last requests leave the candidate.
@@ -488,7 +523,9 @@ impl StageState {
             Self::Planned => "Planned",
             Self::Pushed => "Pushed",
             Self::Waiting => "Waiting",
+            Self::Merged => "Merged",
             Self::RollingOut => "RollingOut",
+            Self::Confirming => "Confirming",
             Self::HandingOver => "HandingOver",
             Self::Draining => "Draining",
             Self::Done => "Done",

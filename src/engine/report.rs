@@ -238,7 +238,8 @@ fn number(value: f64) -> String {
 /// The criterion behind the experiment's Fail evidence, if that reaches `needed` (natural logarithm) and enough was seen
 /// of it.
 pub(super) fn blamed(evidence: &[Evidence], needed: f64) -> Option<&Evidence> {
-    if log_fail(evidence) < needed {
+    // A mean is at most its largest part: most looks end here.
+    if evidence.iter().all(|e| e.log_fail_at_most() < needed) || log_fail(evidence) < needed {
         return None;
     }
     let weighed = |e: &Evidence| e.log_fail() + e.criterion.rule.weight().ln();

@@ -8,6 +8,7 @@ pub mod edit;
 pub mod forge;
 pub mod plan;
 pub mod promote;
+pub mod remedy;
 pub mod render;
 pub mod repository;
 pub mod transport;

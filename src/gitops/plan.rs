@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::edit::{EditError, FieldChange, File, Value};
 use super::promote::{Fields, Side, Workload, promote};
 use super::tree::{Blob, BlobId, EntryKind, Files, RepoPath, TreeError, read};
+use crate::engine::mutants::{Mutant, on};
 
 /// Most YAML files of the experiment's directory that are searched for the experiment's own manifest.
 const MAX_FILES: usize = 500;
@@ -180,7 +181,7 @@ pub fn plan_promote(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
     let directory = directory(files, spec)?;
     let (from, to) = (directory.join(&spec.from)?, directory.join(&spec.to)?);
     let (candidate, baseline) = (required(files, &from)?, required(files, &to)?);
-    if spec.differs(&from, &candidate.id) {
+    if spec.differs(&from, &candidate.id) && !on(Mutant::UntestedBlobPromoted) {
         return Err(PlanError::CandidateChanged { path: from.to_string() });
     }
     if spec.differs(&to, &baseline.id) {
@@ -203,6 +204,15 @@ pub fn plan_promote(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
     let op = FileOp::Edit { before: baseline.id, after, bytes };
     let files = if promotion.changes.is_empty() { Vec::new() } else { vec![FileChange { path: to.to_string(), op }] };
     Ok(Change { files, fields: promotion.changes, unpromoted: promotion.unpromoted, missing: Vec::new() })
+}
+
+/// Both in one: the candidate's content in the baseline's manifest, and the experiment's files removed.
+pub fn plan_whole(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> {
+    let (mut change, removal) = (plan_promote(files, spec)?, plan_cleanup(files, spec)?);
+    change.files.extend(removal.files);
+    change.files.sort_by(|a, b| a.path.cmp(&b.path));
+    change.missing.extend(removal.missing);
+    Ok(change)
 }
 
 /// The change that takes a merged promotion back: the baseline's manifest gets the content that it had at the start.
@@ -254,7 +264,7 @@ pub fn plan_cleanup(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError>
             change.missing.push(path.to_string());
             continue;
         };
-        if spec.differs(&path, &blob.id) {
+        if spec.differs(&path, &blob.id) && !on(Mutant::ForeignFileRemoved) {
             return Err(PlanError::RemovalChanged { path: path.to_string() });
         }
         if holds_baseline(&blob, &path, &directory, spec) {

@@ -35,7 +35,7 @@ pub use prometheus::{Counts, Prometheus, Read};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
-pub use workloads::content;
+pub use workloads::{content, failed};
 
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
@@ -220,6 +220,14 @@ impl Live {
         told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
     }
 
+    /// What the write-back said, with what a person can do about it.
+    fn told(&self, u: Unavailable) -> Unavailable {
+        match self.writer() {
+            Ok(write_back) => write_back.remedied(u),
+            Err(_) => u,
+        }
+    }
+
     fn writer(&self) -> Result<&WriteBack, Unavailable> {
         self.write_back.as_ref().map_or_else(|| Err(no_write_back()), |w| w.as_ref().map_err(Clone::clone))
     }
@@ -254,10 +262,10 @@ impl World for Live {
             workloads: Some(workloads),
             reading,
             history,
-            preflight,
-            stage,
-            rollout,
-            sync,
+            preflight: preflight.map(|seen| seen.map_err(|u| self.told(u))),
+            stage: stage.map(|seen| seen.map_err(|u| self.told(u))),
+            rollout: rollout.map(|seen| seen.map_err(|u| self.told(u))),
+            sync: sync.map(|seen| seen.map_err(|u| self.told(u))),
             subsets,
         }
     }
@@ -267,9 +275,14 @@ impl World for Live {
             Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
             Effect::Release => self.lock.release(&self.binding).await,
             Effect::Route(candidate) => self.routes.write(*candidate).await,
-            Effect::Push { request, base, commit } => self.writer()?.push(request, base, commit).await,
-            Effect::Open { request, base } => self.writer()?.open(request, base).await,
-            Effect::Close(number) => self.writer()?.close(*number).await,
+            Effect::Push { request, base, commit } => {
+                self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
+            }
+            Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Commit { request, base, commit } => {
+                self.writer()?.commit(request, base, commit).await.map_err(|u| self.told(u))
+            }
+            Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
     }

@@ -323,7 +323,10 @@ async fn watched<T>(query: impl Future<Output = Seen<T>>) -> Seen<T> {
 /// Reads an answer, no larger than it may be.
 async fn answer(sent: Result<reqwest::Response, prometheus_http_query::Error>, query: &str) -> Seen<PromqlResult> {
     let mut response = sent.map_err(|error| {
-        Unavailable::new("MetricsUnavailable", format!("failed to ask Prometheus: {}", chain(&error)))
+        Unavailable::new(
+            "MetricsUnavailable",
+            format!("failed to ask Prometheus: {}; bring it back, or correct --prometheus-url", chain(&error)),
+        )
     })?;
     let status = response.status();
     let mut body = vec![];

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod environment;
+mod people;
 mod random;
 mod run;
 mod scenario;
@@ -14,9 +15,11 @@ mod world;
 
 use serde::Serialize;
 
-pub use run::{Event, play};
-pub use scenario::{Behaviour, Review, Reviewer, Scenario, ScenarioError};
+pub use run::{Event, Memory, Simulation, Turned, play};
+pub use scenario::{BaseAct, Behaviour, Review, Reviewer, Rework, Scenario, ScenarioError};
+pub use world::Simulated;
 
+use crate::api::Experiment;
 use crate::controller::Refusal;
 use crate::engine::{Outcome, Unavailable};
 use crate::gitops::forge::ForgeError;
@@ -122,4 +125,6 @@ pub struct Story {
     pub after: Vec<(String, String)>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// The resource, with the status that the controller would write, whenever its phase or its outcome changed.
+    pub life: Vec<Experiment>,
 }

@@ -88,6 +88,11 @@ pub struct ExperimentStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// What the spec said when it could be carried out last, with the Metrics that it refers to: traffic comes home by it
+    /// when the spec is refused. Not for other readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::opaque")]
+    pub accepted: Option<serde_json::Value>,
     /// The memory of the engine between turns. Not for other readers; its shape may change with any release.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::opaque")]

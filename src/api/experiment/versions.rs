@@ -121,6 +121,11 @@ pub struct Traffic {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Mode")]
     pub mode: Option<Mode>,
+    /// Percent of the route's traffic that one ready replica of the candidate carries: the candidate never gets more than its ready replicas
+    /// carry. Default: what one ready replica of the baseline carries at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub capacity: Option<i32>,
     /// Only requests that match take part. Not supported: refused.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::opaque_list")]

@@ -6,13 +6,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
 
 use super::source::Document;
 use super::{Finding, Severity, cluster};
 use crate::api::experiment::DeploymentPattern;
-use crate::api::{Experiment, GROUP, Quantity, VERSION};
-use crate::controller::resolve::{Referred, Resolved, resolve};
+use crate::api::{Experiment, Quantity};
+use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
 use crate::engine::{Observation, Questions, Unavailable};
 use crate::live::{Live, Prometheus};
@@ -110,7 +109,10 @@ pub(super) async fn resolved(
                 findings.push(absent(given, document, &field, "Metric", &namespace, &name));
                 forget(&mut experiment, &name);
             }
-            Err(Refusal::Missing { .. }) if referred.repository.is_none() => stand_in(&mut referred, &experiment),
+            // The real one is the platform team's, and seldom beside the experiment.
+            Err(Refusal::Missing { .. }) if referred.repository.is_none() => {
+                referred.repository = Some(any_repository(&namespace));
+            }
             Err(refusal) => {
                 let told = refusal.to_string();
                 let (field, problem) = told.split_once(": ").unwrap_or(("spec", &told));
@@ -135,17 +137,6 @@ fn forget(experiment: &mut Experiment, metric: &str) {
         objective.upper_limit = Some(Quantity::from("1%"));
         (objective.lower_limit, objective.relative) = (None, None);
     }
-}
-
-/// A repository that allows everything: the real one is the platform team's, and seldom beside the experiment.
-fn stand_in(referred: &mut Referred, experiment: &Experiment) {
-    let repository = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Repository",
-        "metadata": {"name": "absent", "namespace": experiment.namespace()},
-        "spec": {"url": "https://git.invalid/owner/name.git", "provider": "Gitea", "secretRef": {"name": "token"},
-            "allowedNamespaces": ["*"]},
-    });
-    referred.repository = serde_json::from_value(repository).ok();
 }
 
 /// Where the destinations lead, as the controller finds it before any traffic moves.

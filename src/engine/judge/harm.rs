@@ -84,6 +84,13 @@ impl Harm {
         (part(&self.ratio, &BETS), part(&self.counts, &HARMS))
     }
 
+    /// What [`Self::log_e`] is at most, at a fraction of its cost: weights of a grid, and start times to come, sum up to
+    /// at most 1 each.
+    pub(super) fn at_most(&self) -> f64 {
+        let most = self.ratio.iter().chain(&self.counts).map(|log| log.0).fold(f64::NEG_INFINITY, f64::max);
+        logspace::add(most, 0.0)
+    }
+
     /// Natural logarithm of the e-value: half of each part, or the bets alone.
     pub(super) fn log_e(&self, horizon: u32, mixed: bool) -> f64 {
         let (ratio, counts) = self.log_parts(horizon);

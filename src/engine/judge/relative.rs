@@ -175,6 +175,11 @@ impl RelativeTest {
         e.fail.log_e(self.horizon, self.mixed)
     }
 
+    /// What [`Self::log_fail`] is at most, for a fraction of its cost.
+    pub fn log_fail_at_most(&self, e: &RelativeEvidence) -> f64 {
+        e.fail.at_most()
+    }
+
     /// Natural logarithms of the ratio bet and of the capped, tempered count part of the Fail e-value.
     pub fn log_fail_parts(&self, e: &RelativeEvidence) -> (f64, f64) {
         e.fail.log_parts(self.horizon)

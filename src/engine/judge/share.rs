@@ -69,6 +69,11 @@ impl ShareTest {
         e.fail.log_e(self.horizon, self.mixed)
     }
 
+    /// What [`Self::log_fail`] is at most, for a fraction of its cost.
+    pub fn log_fail_at_most(&self, e: &ShareEvidence) -> f64 {
+        e.fail.at_most()
+    }
+
     /// Natural logarithms of the two parts of the Fail e-value: the ratio bet, valid under any dependence inside an
     /// interval, and the capped count likelihood ratio (Lindon & Malek 2022), tempered by φ and faster when φ is right.
     pub fn log_fail_parts(&self, e: &ShareEvidence) -> (f64, f64) {

@@ -113,6 +113,19 @@ impl Gitea {
         Ok(())
     }
 
+    /// Lets nobody push to branches that match a pattern.
+    pub async fn protect(&self, pattern: &str) -> anyhow::Result<()> {
+        self.here(Method::POST, "/branch_protections", Some(json!({"rule_name": pattern, "enable_push": false})))
+            .await?;
+        Ok(())
+    }
+
+    /// Takes such a rule away.
+    pub async fn unprotect(&self, pattern: &str) -> anyhow::Result<()> {
+        self.here(Method::DELETE, &format!("/branch_protections/{}", pattern.replace('/', "%2F")), None).await?;
+        Ok(())
+    }
+
     /// Takes back the newest commit on `main`, with git itself, as a person would.
     pub fn revert(&self) -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;

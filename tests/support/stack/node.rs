@@ -29,6 +29,8 @@ use tokio::sync::watch;
 const NODE: &str = "node-1";
 /// An image that never becomes ready, for candidates that must not.
 const NEVER_READY: &str = "reiter8.dev/never-ready";
+/// Images with this end of their name fail a tenth of their requests, for candidates that look like any other.
+const BROKEN: &str = "-broken";
 /// The port of a container that names none.
 const PORT: i32 = 9080;
 
@@ -164,8 +166,12 @@ impl Run {
         let address = format!("{}:{}", self.address, port(container));
         let mut command = Command::new(&self.binary);
         command.args(["pod", "--name", &self.name, "--address", &address]).stdin(Stdio::piped()).kill_on_drop(true);
+        command.env("IMAGE", image(container));
         for variable in container.env.iter().flatten() {
             command.env(&variable.name, variable.value.clone().unwrap_or_default());
+        }
+        if image(container).ends_with(BROKEN) {
+            command.env("ERROR_RATE", "0.1");
         }
         let mut child = command.spawn().context("failed to start the pod's process")?;
         let pipe = child.stdin.take();

@@ -1,9 +1,10 @@
 //! One pod: an HTTP server whose behaviour is set by the container's environment.
 //!
-//! `VERSION` (in the answer and the header `x-version`), `ERROR_RATE` (share of requests answered with 500),
-//! `LATENCY_MS`, `LISTEN=refuse` (Ready, but nothing listens), `READY=never`, `RESTART_SECONDS` (how long its node waits
-//! before it starts a dead one again). `POST /behave/errors/SHARE` changes the share of errors while it runs. On SIGTERM it stops accepting, finishes
-//! what is in flight, and exits. It ends with its node, whose death closes the standard input.
+//! `IMAGE` (in the answer), `VERSION` (in the header `x-version`; the image's tag by default), `ERROR_RATE` (share of
+//! requests answered with 500), `LATENCY_MS`, `LISTEN=refuse` (Ready, but nothing listens), `READY=never`,
+//! `RESTART_SECONDS` (how long its node waits before it starts a dead one again). `POST /behave/errors/SHARE` changes the
+//! share of errors while it runs. On SIGTERM it stops accepting, finishes what is in flight, and exits. It ends with its
+//! node, whose death closes the standard input.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub struct Args {
 
 struct Behaviour {
     version: String,
+    image: String,
     pod: String,
     /// The bits of a share.
     errors: AtomicU64,
@@ -42,8 +44,11 @@ fn number(name: &str, default: f64) -> f64 {
 
 /// Serves until SIGTERM or until the node is gone.
 pub async fn pod(args: Args) -> anyhow::Result<()> {
+    let image = std::env::var("IMAGE").unwrap_or_else(|_| "unknown".into());
+    let tag = image.rsplit(':').next().unwrap_or_default();
     let behaviour = Arc::new(Behaviour {
-        version: std::env::var("VERSION").unwrap_or_else(|_| "unknown".into()),
+        version: std::env::var("VERSION").unwrap_or_else(|_| tag.to_owned()),
+        image,
         pod: args.name,
         errors: AtomicU64::new(number("ERROR_RATE", 0.0).clamp(0.0, 1.0).to_bits()),
         latency: Duration::from_secs_f64(number("LATENCY_MS", 5.0).max(0.0) / 1000.0),
@@ -79,7 +84,7 @@ async fn answer(State(b): State<Arc<Behaviour>>) -> (StatusCode, HeaderMap, Stri
     if let Ok(version) = HeaderValue::from_str(&b.version) {
         headers.insert("x-version", version);
     }
-    (status, headers, format!("{} {}\n", b.version, b.pod))
+    (status, headers, format!("{} in {}\n", b.image, b.pod))
 }
 
 /// Resolves on SIGTERM, or when the node closes the standard input by dying.

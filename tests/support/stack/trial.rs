@@ -340,6 +340,22 @@ impl<'a> Trial<'a> {
         Ok(trial)
     }
 
+    /// As [`Self::plain`], with a repository that says the same and that nobody syncs.
+    pub async fn unsynced(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        let trial = Self::plain(stack, namespace).await?;
+        trial.forge.create().await?;
+        let file = |name: &str, text: String| (format!("{APP}/{name}"), Some(text));
+        let files = [
+            file("productpage.yaml", trial.manifest(BASELINE, "0")),
+            file("productpage-candidate.yaml", trial.manifest(CANDIDATE, "0")),
+            file("routing.yaml", trial.routing()),
+            file("experiment.yaml", trial.experiment(NAME)),
+        ];
+        trial.commit("The product page and its candidate", &files).await?;
+        trial.repository().await?;
+        Ok(trial)
+    }
+
     /// A sample's manifest for this trial: its namespace, its error rate, and two seconds of preStop.
     fn manifest(&self, sample: &str, error_rate: &str) -> String {
         sample
@@ -389,6 +405,7 @@ spec:
   criteria:
     objectives:
     - {{metric: istio/error-rate, upperLimit: 1%}}
+    - {{metric: istio/latency-p95, upperLimit: 5s}}
   analysis: {{interval: 2s, lag: 3s, warmUp: 5s, soak: 15s, deadline: 10m}}
   gitops:
     repository: platform/{ns}
