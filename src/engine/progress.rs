@@ -158,6 +158,8 @@ pub struct Iterations {
 }
 
 impl Iterations {
+    // Serde asks with a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_none(&self) -> bool {
         *self == Self::default()
     }
