@@ -518,6 +518,7 @@ fn plan() -> reiter8::engine::Plan {
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: [0.01, 0.02].map(criterion).into(),
         analysis: Analysis {

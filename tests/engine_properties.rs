@@ -58,6 +58,7 @@ fn plan(chance: &Chance) -> Plan {
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
         cap: 40,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {

@@ -48,6 +48,7 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
         ramp: Ramp::Gated { budget: BUDGET },
         cap: CAP,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria,
         analysis,

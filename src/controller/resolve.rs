@@ -79,8 +79,9 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         problem: "one candidate is needed; write its name, workload and destination".into(),
     })?;
     let baseline = &spec.version_info.baseline;
-    let analysis = analysis(&spec.analysis)?;
+    let mut analysis = analysis(&spec.analysis)?;
     let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
+    let iterations = super::iterations::iterations(spec, &criteria, &mut analysis)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let plan = Plan {
         identity: Identity {
@@ -103,6 +104,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             .transpose()?,
         wishes: wishes(experiment),
         criteria,
+        iterations,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
     };

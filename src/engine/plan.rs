@@ -34,6 +34,9 @@ pub struct Plan {
     pub wishes: Vec<Wish>,
     /// The tests the candidate has to stand; never empty.
     pub criteria: Vec<Criterion>,
+    /// Iter8's iterations, of which the last one decides; given if, and only if, every criterion is a
+    /// [`Rule::Threshold`].
+    pub iterations: Option<u32>,
     /// Error budgets and times.
     pub analysis: Analysis,
     /// The write-back; `None` leaves the outcome in the status.
@@ -179,6 +182,15 @@ pub enum Rule {
         higher_is_better: bool,
         /// One value an interval instead of the mean of many.
         gauge: bool,
+    },
+    /// The last value is within its limits: Iter8's rule for a number of unknown origin. It promises nothing.
+    Threshold {
+        /// The least good value.
+        lower: Option<f64>,
+        /// The largest good value.
+        upper: Option<f64>,
+        /// Whether one value beyond a limit discards at once.
+        at_once: bool,
     },
 }
 

@@ -94,6 +94,9 @@ pub struct Progress {
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
+    /// Iterations of an experiment whose criteria are thresholds.
+    #[serde(skip_serializing_if = "Iterations::is_none")]
+    pub iterations: Iterations,
     /// The error budgets that the evidence is held against: bounds of a false rollback and a false promotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<[f64; 2]>,
@@ -139,6 +142,26 @@ impl Progress {
     /// The instant that deadlines count from: the first traffic, later by the time that was spent held.
     pub fn began(&self) -> Option<Timestamp> {
         self.first_traffic.map(|t| t + SignedDuration::from_secs(self.idle))
+    }
+}
+
+/// Iterations: intervals in which every threshold had a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Iterations {
+    /// How many there were.
+    pub done: u32,
+    /// Whether the last interval was one.
+    pub last: bool,
+    /// Whether the last one was at the final weight, and after the warm-up.
+    pub settled: bool,
+}
+
+impl Iterations {
+    // Serde asks with a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -785,6 +785,7 @@ fn plan(handover: Handover) -> Plan {
         ramp: Ramp::Steps(steps.to_vec()),
         cap: 40,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         refused: None,
         criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
