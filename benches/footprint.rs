@@ -507,7 +507,7 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
+    use reiter8::engine::{Analysis, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
@@ -518,6 +518,7 @@ fn plan() -> reiter8::engine::Plan {
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: [0.01, 0.02].map(criterion).into(),
         analysis: Analysis {
@@ -535,6 +536,7 @@ fn plan() -> reiter8::engine::Plan {
             base_branch: "main".into(),
             stale_after: seconds(14 * 86400),
             waiting: WhileWaiting::Hold,
+            handover: Handover::TwoPullRequests,
             drain: seconds(30),
         }),
     }
@@ -571,6 +573,7 @@ fn progress(phase: Phase) -> Progress {
         base: CommitId("b".repeat(40)),
         commit: CommitId("a".repeat(40)),
         files: vec!["change apps/productpage/productpage.yaml".into()],
+        after: [("apps/productpage/productpage.yaml".into(), Some("d".repeat(40)))].into(),
     };
     let stage = |stage: Stage, state: StageState| StageProgress {
         stage,
@@ -582,6 +585,7 @@ fn progress(phase: Phase) -> Progress {
         number: Some(1),
         url: Some("https://git.example.com/platform/environment/pulls/1".into()),
         merged: (state == StageState::Done).then(|| CommitId("c".repeat(40))),
+        differently: false,
         closed: false,
     };
     let stages = match phase {

@@ -63,7 +63,7 @@ const TABLE: &[Row] = &[
         "unknown metric of Istio",
         Input::Spec(r#"{"criteria": {"objectives": [{"metric": "istio/eror-rate", "upperLimit": "1%"}]}}"#),
         "InvalidExperiment",
-        &["spec.criteria.objectives[].metric", "`istio/eror-rate`", "write `istio/error-rate`"],
+        &["spec.criteria.objectives[].metric", "`istio/eror-rate`", "`istio/error-rate`"],
     ),
     (
         "aggregation in a selector",
@@ -310,6 +310,7 @@ fn repository(url: &str) -> RepositorySpec {
         secret_ref: SecretRef { name: "environment-token".into(), key: None },
         allowed_namespaces: vec![],
         allowed_paths: vec![],
+        allow_commit_to_base: false,
         commit: None,
     }
 }

@@ -23,6 +23,7 @@ fn plan(rules: &[(usize, Rule)]) -> Plan {
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: rules
             .iter()

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
@@ -20,6 +22,7 @@ fn plan() -> Plan {
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
@@ -83,7 +86,7 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Close(_) | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) | Effect::Forget => {}
         }
     }
 }
@@ -263,12 +266,13 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
         stale_after: day,
         drain: SignedDuration::ZERO,
         waiting: WhileWaiting::Hold,
+        handover: Handover::TwoPullRequests,
     };
     let (mut progress, mut now) = (Progress::default(), T0.parse().unwrap());
     run(plan, world, &mut progress, &mut now, 8);
     plan.gitops = Some(gitops);
     let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
-    progress.preflight = Some(Preflight { base: base.clone(), blobs: std::collections::BTreeMap::new() });
+    progress.preflight = Some(Preflight { base: base.clone(), blobs: BTreeMap::new() });
     for _ in 0..200 {
         let questions = ask(plan, &progress, now);
         let mut seen = world.see(&questions);
@@ -288,13 +292,16 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
 
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
-    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![] };
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open };
+    let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
     match question.look {
         Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
         Look::Publish | Look::Review(_) => {
-            StageSeen { head: Some(base.clone()), branch: Some(commit.clone()), pull: Some(pull), planned: None }
+            let (head, branch) = (Some(base.clone()), Some(commit.clone()));
+            StageSeen { head, branch, pull: Some(pull), ..StageSeen::default() }
         }
+        Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+        Look::Base(_) => panic!("nothing is committed to the base branch here"),
     }
 }
 
@@ -347,14 +354,15 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
         (0, false, "WaitingForSync"),
         (29, false, "WaitingForSync"),
         (31, false, "SyncOverdue"),
-        (32, true, "BaselineRolloutFailed"),
+        (32, true, "WaitingForRollout"),
+        (61, true, "WaitingForRollout"),
     ] {
         let now = start + SignedDuration::from_mins(minutes);
         for _ in 0..3 {
             let questions = ask(&plan, &progress, now);
             let mut seen = world.see(&questions);
             seen.stage = questions.stage.map(|q| {
-                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()) };
+                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()), head: None };
                 Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
             });
             seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
@@ -365,6 +373,15 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
         assert_eq!(progress.waiting.as_ref().unwrap().reason, reason, "after {minutes} minutes");
         assert_eq!((progress.phase, world.weight), (Promoting, weight));
     }
+    // A rollout that never ends: the promotion is taken back, and the candidate serves until then.
+    let now = start + SignedDuration::from_mins(63);
+    let mut seen = world.see(&ask(&plan, &progress, now));
+    seen.rollout = Some(Ok(Rollout { applied: true, complete: false, detail: String::new() }));
+    let done = step(&plan, &progress, &seen, now);
+    done.effects.iter().for_each(|e| world.obey(e));
+    let decision = done.progress.decision.unwrap();
+    assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::BaselineRolloutFailed));
+    assert_eq!((done.progress.stages.last().unwrap().stage, world.weight), (Stage::Revert, weight));
 }
 
 #[test]

@@ -58,6 +58,7 @@ fn plan(chance: &Chance) -> Plan {
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
         cap: 40,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
@@ -76,6 +77,7 @@ fn plan(chance: &Chance) -> Plan {
             stale_after: seconds(86_400),
             drain: seconds(10),
             waiting: WhileWaiting::Hold,
+            handover: Handover::TwoPullRequests,
         }),
     }
 }
@@ -138,18 +140,22 @@ impl World {
             base: self.base(),
             commit: commit(&format!("{}-on-{}", request.branch, self.head)),
             files: vec![],
+            after: BTreeMap::new(),
         };
         let find = || self.pulls.iter().find(|(branch, _)| *branch == request.branch).map(|(_, pull)| pull.clone());
         match question.look {
             Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
             Look::Publish => {
                 let branch = self.branches.get(&request.branch).cloned();
-                StageSeen { head: Some(self.base()), branch, pull: find(), planned: None }
+                StageSeen { head: Some(self.base()), branch, pull: find(), ..StageSeen::default() }
             }
             Look::Review(number) => {
                 let pull = self.pulls.iter().find(|(_, p)| p.number == number).map(|(_, p)| p.clone());
-                StageSeen { pull, ..StageSeen::default() }
+                let branch = self.branches.get(&request.branch).cloned();
+                StageSeen { head: Some(self.base()), branch, pull, ..StageSeen::default() }
             }
+            Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+            Look::Base(_) => panic!("nothing is committed to the base branch here"),
         }
     }
 
@@ -178,13 +184,17 @@ impl World {
             Effect::Open { request, .. } => {
                 assert!(!self.pulls.iter().any(|(b, _)| *b == request.branch), "opened a request twice");
                 let number = self.pulls.len() as u64 + 1;
-                self.pulls.push((request.branch.clone(), Pull { number, url: String::new(), state: PullState::Open }));
+                self.pulls.push((
+                    request.branch.clone(),
+                    Pull { number, url: String::new(), state: PullState::Open, head: None },
+                ));
             }
             Effect::Close(number) => {
                 let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;
             }
+            Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }
     }

@@ -6,15 +6,17 @@ mod server;
 #[path = "support/gitops/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use reiter8::gitops::blocking;
-use reiter8::gitops::plan::plan_promote;
+use reiter8::gitops::plan::{Spec, plan_promote, plan_revert};
 use reiter8::gitops::repository::{Lease, PushError, Remote, RepositoryError, Session};
 use reiter8::gitops::transport::{Failure, Limits, Token};
+use reiter8::gitops::tree::{Files, read};
 use server::{Mode, Server, TOKEN};
-use support::{author, environment, files, spec, text};
+use support::{APP, author, environment, files, spec, text};
 use tempfile::TempDir;
 
 /// A server with one repository, and the way to it.
@@ -110,6 +112,49 @@ async fn a_shallow_clone_commits_and_pushes_what_a_full_one_would() {
         assert_eq!(session.ls_remote("iter8/x"), Ok(None));
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_replaced_is_fetched_when_it_is_asked_for() {
+    let world = World::new().await;
+    let session = world.open(Limits::default()).await.unwrap();
+    let recorded = |file: &str, session: &Session| {
+        let path = format!("{APP}/{file}");
+        (path.clone(), read(&session.files().unwrap(), &path.parse().unwrap()).unwrap().unwrap().id)
+    };
+    let expected: BTreeMap<_, _> =
+        ["productpage.yaml", "productpage-candidate.yaml"].map(|file| recorded(file, &session)).into();
+    let (started, before) = (session.head().clone(), expected[&format!("{APP}/productpage.yaml")].clone());
+    // The promotion goes on the base branch, and somebody else's commit after it.
+    let (_, promoted) = with(session, |session| {
+        let commit = promotion(session, "Promote");
+        session.push(&commit, "main", &Lease::At(session.head().clone())).unwrap();
+        assert!(matches!(
+            session.push(&promotion(session, "Again"), "main", &Lease::At(session.head().clone())),
+            Err(PushError::LeaseLost { .. })
+        ));
+        commit
+    })
+    .await;
+    support::commit(&world.repository(), "main", "More", &[("x".to_owned(), b"y".to_vec())].into());
+
+    let fresh = world.open(Limits::default()).await.unwrap();
+    let spec = Spec { expected, ..spec() };
+    let (_, ()) = with(fresh, move |session| {
+        assert!(session.files().unwrap().content(&before).is_err(), "a clone has one commit");
+        session.recall([&before]).unwrap();
+        let change = plan_revert(&session.files().unwrap(), &spec).unwrap();
+        assert_eq!(change.files.len(), 1);
+        assert!(session.holds(&promoted).unwrap() && session.holds(&started).unwrap());
+        let elsewhere = session.commit(session.head(), &change, text("Nowhere", &author())).unwrap();
+        assert!(!session.holds(&elsewhere).unwrap());
+    })
+    .await;
+    // One that knows a commit of its own only by name finds it as well.
+    let fresh = world.open(Limits::default()).await.unwrap();
+    let started = world.repository().revparse_single("main~2").unwrap().id().into();
+    let (_, held) = with(fresh, move |session| session.holds(&started)).await;
+    assert_eq!(held, Ok(true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,10 @@ use reiter8::bench::theirs::Peer;
 
 /// Runs of each cell: a rate of 5 % in place of 1 % shows.
 const RUNS: u32 = 120;
+/// Runs at the limit, where 2 % of the decisions are wrong: the bound of so many tells it from 5 %.
+const RUNS_AT_THE_LIMIT: u32 = 600;
+/// Bars that are missed, as `docs/benchmark/judge.md` says. One that is met again has to leave this list.
+const MISSED: [&str; 1] = ["at most half the limit, 50 rps or more, absolute: median to promote"];
 
 fn cell(rule: Rule, scenario: Scenario, runs: u32) -> Cell {
     Cell { rule, scenario, replications: Replications::exactly(runs) }
@@ -43,16 +47,20 @@ fn the_bars_hold_on_a_part_of_the_grid() {
     cells.push(cell(Rule::Ours, Scenario { rps: 500.0, ..absolute(1.0) }, RUNS));
     cells.push(cell(Rule::Ours, Scenario { outage: true, ..absolute(0.005) }, RUNS));
     cells.push(cell(Rule::Ours, Scenario { clump: 5.0, ..absolute(0.005) }, RUNS));
-    cells.push(cell(Rule::Ours, absolute(0.01), RUNS));
+    cells.push(cell(Rule::Ours, absolute(0.01), RUNS_AT_THE_LIMIT));
+    cells.push(cell(Rule::Ours, Scenario { baseline: 0.1, ..absolute(1.0) }, RUNS));
+    for objective in [Objective::Relative, Objective::Quantile] {
+        cells.push(cell(Rule::Ours, Scenario { objective, ..absolute(0.005) }, RUNS));
+        cells.push(cell(Rule::Ours, Scenario { objective, ..absolute(0.2) }, RUNS));
+    }
     let results = results(&cells);
     let bars = bars(&results, &[]);
     for bar in &bars {
         println!("{:<90} {} ({})", bar.figure, bar.measured, bar.state.as_str());
     }
     // Speed is that of an optimised build.
-    let missed: Vec<_> =
-        bars.iter().filter(|b| b.state == State::Missed && !b.figure.starts_with("simulated hours")).collect();
-    assert!(missed.is_empty(), "{missed:#?}");
+    let missed = bars.iter().filter(|b| b.state == State::Missed && !b.figure.starts_with("simulated hours"));
+    assert_eq!(missed.map(|b| b.figure.as_str()).collect::<Vec<_>>(), MISSED, "{bars:#?}");
     let met = bars.iter().filter(|b| b.state == State::Met).count();
     assert!(met >= 8, "only {met} bars were measured: {bars:#?}");
     assert_eq!(results.skipped, vec![], "the engine has a test for every objective here");
@@ -119,5 +127,5 @@ fn the_quick_grid_covers_every_bar() {
     let results = run(&cells, 1, 2, &AtomicBool::new(false), &|_, _| {});
     let unknown: Vec<_> =
         bars(&results, &[]).into_iter().filter(|b| b.measured.contains("no such cell")).map(|b| b.figure).collect();
-    assert!(results.skipped.is_empty() == unknown.is_empty(), "{unknown:?}");
+    assert!(results.skipped.is_empty() && unknown.is_empty(), "{unknown:?}");
 }

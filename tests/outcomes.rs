@@ -12,7 +12,7 @@ use reiter8::engine::Reason;
 use reiter8::simulate::{Request, Scenario, Story, play};
 
 /// Every reason: one that is added has to be added here, and then to the table.
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 16] = [
     Reason::Proven,
     Reason::Unproven,
     Reason::Requested,
@@ -24,6 +24,9 @@ const REASONS: [Reason; 13] = [
     Reason::GuardTripped,
     Reason::GuardTrippedAfterMerge,
     Reason::RejectedInReview,
+    Reason::BranchDeleted,
+    Reason::PromotionReverted,
+    Reason::BaselineRolloutFailed,
     Reason::Stale,
     Reason::Aborted,
 ];
@@ -42,6 +45,9 @@ fn is_listed(reason: Reason) -> bool {
         | Reason::GuardTripped
         | Reason::GuardTrippedAfterMerge
         | Reason::RejectedInReview
+        | Reason::BranchDeleted
+        | Reason::PromotionReverted
+        | Reason::BaselineRolloutFailed
         | Reason::Stale
         | Reason::Aborted => REASONS.contains(&reason),
     }

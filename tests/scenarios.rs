@@ -100,6 +100,20 @@ async fn every_scenario_ends_as_it_should() {
         ("refused", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("refused-forever", Some(Outcome::Discard), Some("Undecided"), 0, true, 1),
         ("refused-review", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("merged-differently", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("request-pushed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("squashed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("branch-deleted", Some(Outcome::Discard), Some("BranchDeleted"), 0, true, 2),
+        ("base-renamed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("base-reverted", Some(Outcome::Discard), Some("PromotionReverted"), 0, true, 2),
+        ("base-rewritten", Some(Outcome::Discard), Some("PromotionReverted"), 0, true, 2),
+        ("rollout-failed", Some(Outcome::Discard), Some("BaselineRolloutFailed"), 0, true, 3),
+        ("rollout-failed-kept", Some(Outcome::Discard), Some("BaselineRolloutFailed"), 50, false, 2),
+        ("single", Some(Outcome::Promote), Some("Proven"), 0, true, 1),
+        ("single-rejected", Some(Outcome::Discard), Some("RejectedInReview"), 0, true, 2),
+        ("direct", Some(Outcome::Promote), Some("Proven"), 0, true, 0),
+        ("direct-bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 0),
+        ("direct-aborted", Some(Outcome::Discard), Some("Aborted"), 0, true, 0),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     assert_eq!(table.len(), scenarios().len(), "a scenario is missing in the table");

@@ -17,7 +17,7 @@ use github::front::Front;
 use github::openapi;
 use jiff::Timestamp;
 use reiter8::api::{Provider, RepositorySpec, SecretRef};
-use reiter8::engine::{self, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
+use reiter8::engine::{self, Handover, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
 use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, Permissions, PullState};
 use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, Session};
@@ -344,6 +344,7 @@ fn promotion() -> Request {
         key: "0a1b2c3d".into(),
         branch: "iter8/whole/promote".into(),
         base_branch: "main".into(),
+        handover: Handover::TwoPullRequests,
         decided_at,
         blobs: BTreeMap::new(),
         report,
@@ -359,6 +360,7 @@ async fn write_back(world: &World) {
         secret_ref: SecretRef { name: "forge".into(), key: None },
         allowed_namespaces: vec![],
         allowed_paths: vec![],
+        allow_commit_to_base: false,
         commit: None,
     };
     let extras = Extras { labels: vec![], reviewers: vec!["nobody-such".into()] };

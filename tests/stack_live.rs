@@ -134,6 +134,7 @@ fn plan() -> Plan {
         ramp: Ramp::Steps(vec![]),
         cap: 50,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria: vec![],
         analysis: Analysis {

@@ -91,6 +91,7 @@ fn promote(state: StageState) -> Vec<StageProgress> {
         number: Some(7),
         url: None,
         merged: (state != StageState::Waiting).then(|| CommitId("m".into())),
+        differently: false,
         closed: false,
     }]
 }
@@ -113,10 +114,13 @@ impl World {
 
     fn see(&self, questions: &Questions) -> Observation {
         let workload = Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
-        let open = Pull { number: 7, url: String::new(), state: PullState::Open };
+        let open = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
         let stage = |look: &Look| match look {
             Look::Plan => StageSeen { planned: Some(Planned::Nothing(CommitId("h".into()))), ..StageSeen::default() },
-            Look::Publish | Look::Review(_) => StageSeen { pull: Some(open), ..StageSeen::default() },
+            Look::Publish | Look::Review(_) | Look::Base(_) | Look::Contents(_) => {
+                let here = || Some(CommitId("h".into()));
+                StageSeen { pull: Some(open), head: here(), branch: here(), ..StageSeen::default() }
+            }
         };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),

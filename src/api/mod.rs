@@ -24,7 +24,7 @@ use kube::CustomResourceExt;
 
 pub use duration::{DurationError, Span};
 pub use experiment::{Experiment, ExperimentSpec, ExperimentStatus};
-pub use metric::{Gauge, Histogram, Mean, Metric, MetricKind, MetricSpec, Selector, Share};
+pub use metric::{Gauge, Histogram, Mean, Method, Metric, MetricKind, MetricSpec, NamedValue, Selector, Share};
 pub use quantity::{Quantity, QuantityError, Unit};
 pub use repository::{CommitIdentity, Provider, Repository, RepositorySpec, SecretRef};
 

@@ -46,6 +46,9 @@ pub struct RepositorySpec {
     #[x_kube(validation = Rule::new("self.all(p, p.matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
         .message("not a directory in the repository: write it relative and without a slash at the end, such as `apps/productpage`; wildcards are not needed, all below it is included"))]
     pub allowed_paths: Vec<String>,
+    /// Whether Experiments may write to the branch without a review (`handover: CommitToBase`). Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_commit_to_base: bool,
     /// Who the commits are by. Default: Reiter8 <reiter8@localhost>.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitIdentity>,
@@ -137,6 +140,7 @@ mod tests {
             secret_ref: SecretRef { name: "forge".into(), key: None },
             allowed_namespaces: owned(namespaces),
             allowed_paths: owned(paths),
+            allow_commit_to_base: false,
             commit: None,
         }
     }

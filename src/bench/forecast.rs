@@ -55,7 +55,7 @@ pub struct Forecast {
 impl Forecast {
     /// Takes a plan apart. `None` if no criterion is left.
     pub fn new(plan: &Plan, known: Known) -> Option<Self> {
-        let share = |c: &&Criterion| !matches!(c.rule, Rule::Mean { .. });
+        let share = |c: &&Criterion| c.rule.is_share();
         let mut left_out: Vec<String> = plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.clone()).collect();
         left_out.dedup();
         let criteria: Vec<Criterion> = plan.criteria.iter().filter(share).cloned().collect();
@@ -90,7 +90,7 @@ impl Forecast {
         match criterion.rule {
             Rule::Share { limit } | Rule::Companion { limit } => limit,
             Rule::RelativeShare { factor, slack } => factor * self.share(criterion.source) + slack,
-            Rule::Mean { .. } => f64::INFINITY,
+            Rule::Mean { .. } | Rule::Threshold { .. } => f64::INFINITY,
         }
     }
 
@@ -207,7 +207,7 @@ impl Forecast {
             Rule::RelativeShare { factor, slack } => {
                 information::relative((candidate, share), (rest, baseline), factor, slack, self.dispersion(c.source))
             }
-            Rule::Companion { .. } | Rule::Mean { .. } => 0.0,
+            Rule::Companion { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => 0.0,
         }
     }
 

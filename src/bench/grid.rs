@@ -161,7 +161,7 @@ impl Grid<'_> {
         for baseline in baselines {
             let same = scenario(objective, rps, *baseline, *baseline);
             let candidate = exact(objective.limit(same.baseline));
-            self.add(Rule::Ours, Scenario { clump, candidate, ..same }, &AT_THE_LIMIT);
+            self.add(Rule::Ours, Scenario { candidate, clump, ..same }, &AT_THE_LIMIT);
         }
     }
 
@@ -228,7 +228,9 @@ impl Grid<'_> {
         }
         for rps in self.rps(&[50.0]) {
             for clump in self.clumps(&CLUMPS) {
-                OBJECTIVES.into_iter().for_each(|objective| self.at_the_limit(objective, rps, clump));
+                for objective in OBJECTIVES {
+                    self.at_the_limit(objective, rps, clump);
+                }
                 self.ours(clumped(scenario(Absolute, rps, 0.5, 0.5), clump));
             }
             self.ours(scenario(Absolute, rps, 0.8, 0.8));

@@ -47,7 +47,7 @@ fn watched(hours: f64, seed: u64) -> Option<f64> {
         let progress = driver.progress();
         match (progress.phase, progress.decision.as_ref().map(|d| d.outcome)) {
             (Phase::Promoting, _) => {
-                let begins = *harm.get_or_insert(traffic.now() + hours * 3600.0);
+                let begins = *harm.get_or_insert_with(|| traffic.now() + hours * 3600.0);
                 if traffic.now() >= begins {
                     traffic.set_candidate(HARMFUL);
                 }

@@ -48,6 +48,7 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
         ramp: Ramp::Gated { budget: BUDGET },
         cap: CAP,
         capacity: None,
+        iterations: None,
         wishes: vec![],
         criteria,
         analysis,
@@ -80,6 +81,7 @@ pub(super) fn waiting(plan: &Plan) -> Plan {
         stale_after: SignedDuration::from_hours(24 * 365),
         drain: SignedDuration::from_secs(5),
         waiting: engine::WhileWaiting::Hold,
+        handover: engine::Handover::TwoPullRequests,
     };
     Plan { gitops: Some(gitops), ..plan.clone() }
 }
@@ -198,11 +200,13 @@ impl<'a> Driver<'a> {
         self.seen.sync = asked.sync.is_some().then_some(Ok(Synced::Yes));
         // The request is there as soon as it is wanted, and nobody merges it.
         self.seen.stage = asked.stage.is_some().then(|| {
+            let (base, after) = (commit(), BTreeMap::new());
             Ok(StageSeen {
-                planned: Some(Planned::Commit(StageWork { base: commit(), commit: commit(), files: vec![] })),
+                planned: Some(Planned::Commit(StageWork { base, commit: commit(), files: vec![], after })),
                 head: Some(commit()),
                 branch: Some(commit()),
-                pull: Some(Pull { number: 1, url: String::new(), state: PullState::Open }),
+                pull: Some(Pull { number: 1, url: String::new(), state: PullState::Open, head: Some(commit()) }),
+                ..StageSeen::default()
             })
         });
     }

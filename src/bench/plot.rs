@@ -73,15 +73,18 @@ fn wrong(results: &Results) -> String {
         out.push_str(&text(LEFT - 14.0, y + 4.0, "end", 13.0, &rule.name()));
         out.push_str(&rule_line(LEFT, y, RIGHT, y, "stroke=\"#eee\""));
         let of = |done: &&Done| done.cell.rule == *rule && done.cell.scenario.objective == Objective::Absolute;
+        let mut drawn = std::collections::BTreeSet::new();
         for done in results.cells.iter().filter(of) {
             let truth = done.cell.scenario.truth();
             if truth != Truth::Beyond {
-                out.push_str(&tick(at_rate(done.summary.false_rollback()), y, -10.0, colour));
+                drawn.insert(tick(at_rate(done.summary.false_rollback()), y, -10.0, colour));
             }
             if matches!(truth, Truth::Beyond | Truth::AtTheLimit) {
-                out.push_str(&tick(at_rate(done.summary.false_promotion()), y, 10.0, colour));
+                drawn.insert(tick(at_rate(done.summary.false_promotion()), y, 10.0, colour));
             }
         }
+        // Equal rates are one tick.
+        out.extend(drawn);
     }
     out
 }

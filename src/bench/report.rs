@@ -202,13 +202,20 @@ impl Report<'_> {
         text
     }
 
-    /// All cells of ours, and of the peers those that are elsewhere.
+    /// Cells of ours, and of the peers those that are nowhere else.
     fn cells(&self) -> String {
-        let mut text = "\n## All cells\n\nThe peers' cells of the grid are in the JSON document.\n".to_owned();
+        let many = self.results.cells.len() > MANY;
+        let mut text = "\n## Cells\n\nEvery cell of every rule is in the JSON document.".to_owned();
+        if many {
+            text.push_str(" Here are those of Reiter8 without clumps and outage, at the limit, and with change.");
+        }
+        text.push('\n');
         for objective in [Objective::Absolute, Objective::Relative, Objective::Quantile] {
             let of = |done: &&Done| {
                 let shown = matches!(done.cell.rule, Rule::Ours | Rule::Theirs(Peer::Kayenta));
-                shown && done.cell.scenario.objective == objective
+                let s = &done.cell.scenario;
+                let plain = s.clump <= 1.0 && !s.outage || s.truth() == Truth::AtTheLimit;
+                shown && s.objective == objective && (plain || !many)
             };
             let name = |done: &Done| match done.cell.rule {
                 Rule::Ours => done.cell.scenario.to_string(),
@@ -223,6 +230,8 @@ impl Report<'_> {
     }
 }
 
+/// Cells beyond which a table of all is none that is read.
+const MANY: usize = 300;
 const HEAD: &str = "| scenario | truth | rollback % | promote % | undecided % | wrong, at most % | s to rollback | s to promote | bad requests | runs |\n\
     |---|---|---|---|---|---|---|---|---|---|\n";
 

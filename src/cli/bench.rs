@@ -133,7 +133,7 @@ fn judge(args: &JudgeArgs, stop: &AtomicBool) -> anyhow::Result<std::process::Ex
     let mut cells = wanted.cells();
     if let Some(only) = &args.only {
         cells.retain(|cell| only.is_match(&cell.name()));
-        anyhow::ensure!(!cells.is_empty(), "no cell matches `{only}`; a cell is called `{}`", EXAMPLE);
+        anyhow::ensure!(!cells.is_empty(), "no cell matches `{only}`; a cell is called `{EXAMPLE}`");
     }
     let jobs = args.jobs.map(usize::from).or_else(|| std::thread::available_parallelism().ok().map(Into::into));
     let jobs = jobs.unwrap_or(1);

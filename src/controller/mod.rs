@@ -7,6 +7,7 @@
 mod accepted;
 mod events;
 mod experiments;
+mod iterations;
 mod layout;
 mod ledger;
 mod objectives;

@@ -6,10 +6,10 @@
 use super::refusal::Refusal;
 use super::resolve::Referred;
 use crate::api::experiment::{Criteria, Objective, PreferredDirection, Relative, Reward, TestingPattern};
-use crate::api::{MetricKind, Quantity, Unit};
+use crate::api::{Method, MetricKind, MetricSpec, NamedValue, Quantity, Unit};
 use crate::engine::judge::Bracket;
 use crate::engine::{Criterion, Rule};
-use crate::live::{MetricQuery, ShareQuery, builtin};
+use crate::live::{Expression, MetricQuery, OpaqueQuery, ShareQuery, builtin};
 
 /// The fields that messages name.
 const METRIC: &str = "spec.criteria.objectives[].metric";
@@ -17,6 +17,8 @@ const UPPER: &str = "spec.criteria.objectives[].upperLimit";
 const LOWER: &str = "spec.criteria.objectives[].lowerLimit";
 const FACTOR: &str = "spec.criteria.objectives[].relative.factor";
 const SLACK: &str = "spec.criteria.objectives[].relative.slack";
+const RELATIVE: &str = "spec.criteria.objectives[].relative";
+const ROLLBACK: &str = "spec.criteria.objectives[].rollback_on_failure";
 const REWARDS: &str = "spec.criteria.rewards";
 
 /// Largest multiple of the baseline's value: beyond it nothing is limited.
@@ -37,6 +39,8 @@ enum Measure {
     Quantile(f64),
     /// A mean or gauge in this unit.
     Mean { unit: Unit, gauge: bool },
+    /// A number of unknown origin in this unit.
+    Opaque(Unit),
 }
 
 /// The criteria of an experiment, and the metrics that they read.
@@ -52,7 +56,13 @@ pub(super) fn criteria(
             Measure::Share => share(objective)?,
             Measure::Quantile(quantile) => quantiles(objective, quantile)?,
             Measure::Mean { unit, gauge } => means(objective, unit, gauge)?,
+            Measure::Opaque(unit) => vec![threshold(objective, unit)?],
         };
+        let opaque = matches!(source.measure, Measure::Opaque(_));
+        if !opaque && objective.rollback_on_failure == Some(false) {
+            let instead = "remove it; a proven violation always rolls back".into();
+            return Err(Refusal::NotSupported { field: ROLLBACK, instead });
+        }
         add(&mut both, &objective.metric, source.query, rules);
     }
     if pattern == TestingPattern::Ab {
@@ -69,7 +79,19 @@ pub(super) fn criteria(
         let problem = "only A/B experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
         return Err(Refusal::Invalid { field: REWARDS, problem });
     }
+    let opaque = both.0.iter().filter(|c| is_threshold(c)).count();
+    if opaque > 0 && opaque < both.0.len() {
+        let instead = "judge either opaque metrics alone, or none; give the others `share`, `histogram`, `mean` or \
+                       `gauge`, which the judge can reason about"
+            .into();
+        return Err(Refusal::NotSupported { field: METRIC, instead });
+    }
     Ok(both)
+}
+
+/// Whether a criterion is one of Iter8's thresholds, which iterations decide.
+pub(super) fn is_threshold(criterion: &Criterion) -> bool {
+    matches!(criterion.rule, Rule::Threshold { .. })
 }
 
 fn add(both: &mut (Vec<Criterion>, Vec<MetricQuery>), metric: &str, query: MetricQuery, rules: Vec<Rule>) {
@@ -113,12 +135,57 @@ fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred:
         Some(MetricKind::Gauge(g)) => {
             (MetricQuery::Gauge { query: g.query.clone() }, Measure::Mean { unit, gauge: true })
         }
-        Some(MetricKind::Opaque) | None => {
+        Some(MetricKind::Opaque) => (opaque(metric, &found.spec, field)?, Measure::Opaque(unit)),
+        None => {
             let instead = format!("give Metric `{metric}` one of `share`, `histogram`, `mean` and `gauge`");
             return Err(Refusal::NotSupported { field, instead });
         }
     };
     Ok(Source { query, measure })
+}
+
+/// Iter8's request. What needs a Secret is refused: the controller may read none of the experiment's namespace.
+fn opaque(metric: &str, spec: &MetricSpec, field: &'static str) -> Result<MetricQuery, Refusal> {
+    let refuse = |what: &str| Refusal::NotSupported { field, instead: format!("Metric `{metric}`: {what}") };
+    if spec.secret.is_some() || spec.auth_type.is_some() {
+        return Err(refuse(
+            "remove `secret` and `authType`, the controller reads no Secrets of an experiment's namespace; read a \
+             source that asks for none, or write a typed metric",
+        ));
+    }
+    if spec.mock.is_some() {
+        return Err(refuse("remove `mock`; `reiter8 simulate` plays with made-up values"));
+    }
+    let invalid = |problem: String| Refusal::Invalid { field, problem: format!("Metric `{metric}`: {problem}") };
+    let missing = |name: &str| invalid(format!("it has no `{name}`; an opaque metric needs it"));
+    let program = spec.jq_expression.as_ref().ok_or_else(|| missing("jqExpression"))?;
+    let pairs = |all: &[NamedValue]| all.iter().map(|one| (one.name.clone(), one.value.clone())).collect();
+    Ok(MetricQuery::Opaque(Box::new(OpaqueQuery {
+        url: spec.url_template.clone().ok_or_else(|| missing("urlTemplate"))?,
+        params: pairs(&spec.params),
+        post: spec.method == Some(Method::Post),
+        body: spec.body.clone(),
+        headers: pairs(&spec.header_templates),
+        expression: Expression::new(program).map_err(|e| invalid(e.to_string()))?,
+    })))
+}
+
+/// The limits of an opaque metric.
+fn threshold(objective: &Objective, unit: Unit) -> Result<Rule, Refusal> {
+    if objective.relative.is_some() {
+        let instead = format!(
+            "write `upperLimit` or `lowerLimit` for `{}`: an opaque metric is compared with limits alone",
+            objective.metric
+        );
+        return Err(Refusal::NotSupported { field: RELATIVE, instead });
+    }
+    let limit = |limit: &Option<Quantity>, field| limit.as_ref().map(|l| quantity(l, unit, field)).transpose();
+    let (lower, upper) = (limit(&objective.lower_limit, LOWER)?, limit(&objective.upper_limit, UPPER)?);
+    if lower.is_none() && upper.is_none() {
+        let problem = format!("objective `{}` has no limit; write `upperLimit` or `lowerLimit`", objective.metric);
+        return Err(Refusal::Invalid { field: UPPER, problem });
+    }
+    Ok(Rule::Threshold { lower, upper, at_once: objective.rollback_on_failure == Some(true) })
 }
 
 /// A limit on a share of requests, a comparison with the baseline's, or both.

@@ -12,9 +12,9 @@ use kube::ResourceExt;
 use super::layout::{Sides, fields, layout};
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover};
+use crate::api::experiment::{self as spec, Handover, WeightsWhileWaiting};
 use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
-use crate::engine::{Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::engine::{self, Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
@@ -51,6 +51,7 @@ pub(crate) fn any_repository(namespace: &str) -> Repository {
         secret_ref: SecretRef { name: "token".into(), key: None },
         allowed_namespaces: vec!["*".into()],
         allowed_paths: vec![],
+        allow_commit_to_base: true,
         commit: None,
     };
     let mut repository = Repository::new("absent", spec);
@@ -78,8 +79,9 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         problem: "one candidate is needed; write its name, workload and destination".into(),
     })?;
     let baseline = &spec.version_info.baseline;
-    let analysis = analysis(&spec.analysis)?;
+    let mut analysis = analysis(&spec.analysis)?;
     let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
+    let iterations = super::iterations::iterations(spec, &criteria, &mut analysis)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let plan = Plan {
         identity: Identity {
@@ -102,6 +104,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             .transpose()?,
         wishes: wishes(experiment),
         criteria,
+        iterations,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
     };
@@ -234,8 +237,10 @@ fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
 
 /// Where the outcome is written, if the repository's owner allows it.
 fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) -> Result<WriteTarget, Refusal> {
-    if gitops.handover() != Handover::TwoPullRequests {
-        return Err(unsupported("spec.gitops.handover", "write `TwoPullRequests`"));
+    let away = matches!(gitops.weights_while_waiting, Some(WeightsWhileWaiting::Hold | WeightsWhileWaiting::Candidate));
+    if gitops.handover() == Handover::SinglePullRequest && away {
+        let problem = "with `SinglePullRequest` all traffic is at the baseline before the request is opened, which removes the candidate; write `Baseline` or remove it, or write `handover: TwoPullRequests`";
+        return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting", problem: problem.into() });
     }
     let repository = referred.repository.as_ref().ok_or_else(|| Refusal::Missing {
         field: "spec.gitops.repository",
@@ -255,6 +260,13 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         let problem =
             format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
         return Err(Refusal::NotAllowed { field: "path", problem });
+    }
+    if gitops.handover() == Handover::CommitToBase && !repository.spec.allow_commit_to_base {
+        let problem = format!(
+            "Repository {} does not allow `CommitToBase` (its spec.allowCommitToBase is not true); write `TwoPullRequests`, or ask its owner",
+            gitops.repository
+        );
+        return Err(Refusal::NotAllowed { field: "handover", problem });
     }
     let info = &experiment.spec.version_info;
     let workload = |v: Option<&spec::Version>| Workload {
@@ -292,9 +304,14 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
         stale_after: signed(gitops.stale_after()?),
         drain: DRAIN,
         waiting: match gitops.weights_while_waiting() {
-            spec::WeightsWhileWaiting::Hold => WhileWaiting::Hold,
-            spec::WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
-            spec::WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+            WeightsWhileWaiting::Hold => WhileWaiting::Hold,
+            WeightsWhileWaiting::Candidate => WhileWaiting::Candidate,
+            WeightsWhileWaiting::Baseline => WhileWaiting::Baseline,
+        },
+        handover: match gitops.handover() {
+            Handover::TwoPullRequests => engine::Handover::TwoPullRequests,
+            Handover::SinglePullRequest => engine::Handover::SinglePullRequest,
+            Handover::CommitToBase => engine::Handover::CommitToBase,
         },
     })
 }

@@ -22,6 +22,8 @@ const NORMAL: &[&str] = &[
     "Deciding",
     "NoTraffic",
     "WaitingForReview",
+    "RequestEdited",
+    "MergeNotVisible",
     "WaitingForSync",
     "WaitingForRollout",
     "HandingOver",

@@ -19,7 +19,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "spec.target", problem });
     }
     let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
-    let objectives = &criteria.objectives;
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
     let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
     let gitops = spec.gitops.as_ref();
@@ -51,12 +50,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             "spec.criteria.strength",
             "remove it; write `spec.analysis.falseRollback` and `falsePromotion`",
         ),
-        (
-            objectives.iter().any(|o| o.rollback_on_failure == Some(false)),
-            "spec.criteria.objectives[].rollback_on_failure",
-            "remove it; a proven violation always rolls back",
-        ),
-        (spec.duration.is_some(), "spec.duration", "remove it; write `spec.analysis.interval` and `deadline`"),
         (
             request.is_some_and(|r| r.auto_merge.as_ref().is_some_and(|a| a.cleanup)),
             "spec.gitops.pullRequest.autoMerge",

@@ -1,7 +1,8 @@
 //! The verdict: when the evidence is enough, and what follows when it is not and time is up.
 //!
 //! Bounds: P(Discard | every limit is kept) ≤ false rollback budget; P(Promote as proven | some limit is broken at the
-//! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks.
+//! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks. An
+//! experiment of thresholds has no such bounds: its last iteration decides, and is reported as unproven.
 
 use super::evidence::Evidence;
 use super::judge;
@@ -21,7 +22,7 @@ const SUSPECT: f64 = 3.0;
 impl Turn<'_> {
     /// Draws the verdict if the evidence or the clock allows one.
     pub(super) fn verdict(&mut self) {
-        if let Some(sentence) = self.harm() {
+        if let Some(sentence) = self.harm().or_else(|| self.beyond_at_once()) {
             return self.decide(Outcome::Discard, Reason::Harmful, sentence);
         }
         // A held experiment is still protected; everything else waits for the person.
@@ -33,7 +34,39 @@ impl Turn<'_> {
                 format!("{} keeps every limit at {} % of the traffic", self.plan.candidate.name, self.progress.weight);
             return self.decide(Outcome::Promote, Reason::Proven, sentence);
         }
+        if let Some((outcome, reason, sentence)) = self.last_iteration() {
+            return self.decide(outcome, reason, sentence);
+        }
         self.time_is_up();
+    }
+
+    /// A threshold that discards at its first value beyond a limit, in one sentence.
+    fn beyond_at_once(&self) -> Option<String> {
+        let strict = |e: &&Evidence| matches!(e.criterion.rule, Rule::Threshold { at_once: true, .. }) && e.beyond();
+        let broken: Vec<&Evidence> = self.progress.evidence.iter().filter(strict).collect();
+        let told = report::beyond(&broken, &self.plan.candidate.name);
+        (!broken.is_empty()).then(|| format!("{told}; its objective rolls back at once, by a threshold alone"))
+    }
+
+    /// What the last of Iter8's iterations says. All values within their limits promote at the final weight only: until
+    /// it is reached and held, the last iteration is repeated.
+    fn last_iteration(&self) -> Option<(Outcome, Reason, String)> {
+        let (all, iterations) = (self.plan.iterations?, self.progress.iterations);
+        if iterations.done < all || !iterations.last {
+            return None;
+        }
+        let name = &self.plan.candidate.name;
+        let broken: Vec<&Evidence> = self.progress.evidence.iter().filter(|e| e.beyond()).collect();
+        if !broken.is_empty() {
+            let sentence = format!("{} in the last of {} iterations", report::beyond(&broken, name), iterations.done);
+            return Some((Outcome::Discard, Reason::Harmful, sentence));
+        }
+        let sentence = format!(
+            "{name} was within every threshold in the last of {} iterations; this rule of Iter8 promises nothing about \
+             a wrong decision",
+            iterations.done
+        );
+        (iterations.settled && self.ripe()).then_some((Outcome::Promote, Reason::Unproven, sentence))
     }
 
     /// The criterion that broke its limit, in one sentence.
@@ -44,14 +77,15 @@ impl Turn<'_> {
     }
 
     fn proven(&self) -> bool {
-        let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
         let asked = self.progress.evidence.iter().filter(|e| e.criterion.rule.has_to_pass());
         let logs = asked.map(Evidence::log_pass);
-        self.progress.phase == Phase::Deciding
-            && !self.progress.lost
-            && self.progress.retreated.is_none()
-            && soaked
-            && judge::combine_pass(logs, self.plan.analysis.false_promotion)
+        self.ripe() && judge::combine_pass(logs, self.plan.analysis.false_promotion)
+    }
+
+    /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.
+    fn ripe(&self) -> bool {
+        let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
+        self.progress.phase == Phase::Deciding && !self.progress.lost && self.progress.retreated.is_none() && soaked
     }
 
     pub(super) fn time_is_up(&mut self) {
@@ -79,7 +113,7 @@ impl Turn<'_> {
             && !self.progress.lost
             && self.progress.evidence.iter().all(|e| {
                 let asked = e.criterion.rule.has_to_pass();
-                let gauge = matches!(e.criterion.rule, Rule::Mean { gauge: true, .. });
+                let gauge = matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. });
                 let least = if gauge { LEAST_GAUGED } else { LEAST_UNPROVEN };
                 (!asked || e.samples() >= least && e.within()) && e.log_fail() < SUSPECT.ln()
             })
@@ -117,7 +151,7 @@ impl Turn<'_> {
         } else {
             self.decide(Outcome::Discard, reason, sentence);
         }
-        if merged {
+        if merged && !self.reverting() {
             self.begin(Stage::Revert);
         }
     }

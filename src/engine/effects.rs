@@ -31,6 +31,15 @@ pub enum Effect {
         /// The commit that its change was made on.
         base: CommitId,
     },
+    /// The base branch holds this commit, made on this base, its head. Only that head is replaced.
+    Commit {
+        /// What the commit is for.
+        request: Request,
+        /// The commit it is made on.
+        base: CommitId,
+        /// The commit.
+        commit: CommitId,
+    },
     /// The request of this number is not open any more.
     Close(u64),
     /// The resource may be deleted as far as this experiment is concerned.
@@ -46,6 +55,7 @@ impl Effect {
             Self::Route(_) => "Route",
             Self::Push { .. } => "Push",
             Self::Open { .. } => "Open",
+            Self::Commit { .. } => "Commit",
             Self::Close(_) => "Close",
             Self::Forget => "Forget",
         }

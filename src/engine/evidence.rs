@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::{
     self, Dispersion, MeanEvidence, MeanTest, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
-    environment,
+    ThresholdSeen, ThresholdTest, environment,
 };
 use super::observation::Pair;
 use super::plan::{Criterion, Rule};
@@ -50,6 +50,13 @@ pub enum Trial {
         /// What it has seen.
         seen: Box<MeanEvidence>,
     },
+    /// A number against its limits: no evidence, only what the number was.
+    Threshold {
+        /// The limits.
+        test: ThresholdTest,
+        /// What the number was.
+        seen: ThresholdSeen,
+    },
 }
 
 /// How far a criterion lets the weight grow.
@@ -79,6 +86,7 @@ impl Evidence {
             Trial::Share { test, .. } => Trial::share(ShareTest { horizon, ..test }),
             Trial::Relative { test, .. } => Trial::relative(RelativeTest { horizon, ..test }),
             Trial::Mean { test, .. } => Trial::mean(MeanTest { horizon, ..test }),
+            Trial::Threshold { test, .. } => Trial::threshold(test),
         };
         Self { criterion: self.criterion.clone(), trial }
     }
@@ -89,7 +97,7 @@ impl Evidence {
         let known = before.iter().filter(|e| e.criterion.metric == criterion.metric).find_map(|e| match e.trial {
             Trial::Share { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, None)),
             Trial::Relative { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, Some(test.history))),
-            Trial::Mean { .. } => None,
+            Trial::Mean { .. } | Trial::Threshold { .. } => None,
         });
         let (dispersion, history) = known.unwrap_or_else(|| (judge::dispersion(&[]), None));
         let trial = Trial::start(criterion.rule, dispersion, history.unwrap_or(0.0), horizon);
@@ -116,7 +124,9 @@ impl Evidence {
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {
                     Rule::Companion { limit } => environment::masked(baseline.least, limit),
-                    Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } => true,
+                    Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => {
+                        true
+                    }
                 };
                 if asked {
                     test.update(seen, *candidate, *baseline, counts_for_pass);
@@ -125,6 +135,7 @@ impl Evidence {
             (Trial::Mean { test, seen }, Pair::Values { baseline, candidate }) => {
                 test.update(seen, *candidate, *baseline, counts_for_pass);
             }
+            (Trial::Threshold { test, seen }, Pair::Values { candidate, .. }) => test.update(seen, *candidate),
             _ => {}
         }
     }
@@ -135,6 +146,7 @@ impl Evidence {
             Trial::Share { test, seen } => test.log_fail(seen),
             Trial::Relative { test, seen } => test.log_fail(seen),
             Trial::Mean { test, seen } => test.log_fail(seen),
+            Trial::Threshold { .. } => 0.0,
         }
     }
 
@@ -144,6 +156,7 @@ impl Evidence {
             Trial::Share { test, seen } => test.log_fail_at_most(seen),
             Trial::Relative { test, seen } => test.log_fail_at_most(seen),
             Trial::Mean { test, seen } => test.log_fail(seen),
+            Trial::Threshold { .. } => 0.0,
         }
     }
 
@@ -153,6 +166,7 @@ impl Evidence {
             Trial::Share { test, seen } => test.log_pass(seen),
             Trial::Relative { test, seen } => test.log_pass(seen),
             Trial::Mean { test, seen } => test.log_pass(seen),
+            Trial::Threshold { .. } => 0.0,
         }
     }
 
@@ -162,6 +176,7 @@ impl Evidence {
             Trial::Share { test, seen } => test.restart_pass(seen),
             Trial::Relative { test, seen } => test.restart_pass(seen),
             Trial::Mean { test, seen } => test.restart_pass(seen),
+            Trial::Threshold { .. } => {}
         }
     }
 
@@ -172,7 +187,19 @@ impl Evidence {
             Trial::Relative { test, seen } => test.enough_bad(seen),
             // The blocks that a mean needs are counted by its evidence.
             Trial::Mean { .. } => true,
+            // It never speaks.
+            Trial::Threshold { .. } => false,
         }
+    }
+
+    /// Whether the last interval had a value of the candidate; asked of thresholds alone.
+    pub(super) fn has_value(&self) -> bool {
+        matches!(&self.trial, Trial::Threshold { seen, .. } if seen.last.is_some())
+    }
+
+    /// Whether the candidate's last value is beyond a threshold's limit.
+    pub(super) fn beyond(&self) -> bool {
+        matches!(&self.trial, Trial::Threshold { test, seen } if test.broken(seen))
     }
 
     /// How far the weight may grow by this criterion; `None`: it has no say. `gamma`: the chance that the bound is
@@ -188,6 +215,7 @@ impl Evidence {
             Trial::Mean { test, seen } => {
                 Some(Gate::Calm(test.totals(seen).count > 0.0 && test.log_fail(seen) < CALM.ln()))
             }
+            Trial::Threshold { test, seen } => Some(Gate::Calm(test.satisfied(seen))),
         }
     }
 
@@ -197,6 +225,7 @@ impl Evidence {
             Trial::Share { test, seen } => test.totals(seen).requests,
             Trial::Relative { test, seen } => test.totals(seen).requests,
             Trial::Mean { test, seen } => test.totals(seen).count,
+            Trial::Threshold { seen, .. } => f64::from(seen.values),
         }
     }
 
@@ -205,15 +234,16 @@ impl Evidence {
         match &self.trial {
             Trial::Share { test, seen } => test.totals(seen).bad,
             Trial::Relative { test, seen } => test.totals(seen).bad,
-            Trial::Mean { .. } => 0.0,
+            Trial::Mean { .. } | Trial::Threshold { .. } => 0.0,
         }
     }
 
-    /// The candidate's share or mean since the start, if anything was seen.
+    /// The candidate's share or mean since the start, or a threshold's last value, if anything was seen.
     pub fn estimate(&self) -> Option<f64> {
         let value = match &self.trial {
             Trial::Share { .. } | Trial::Relative { .. } => self.bad() / self.samples(),
             Trial::Mean { test, seen } => test.totals(seen).mean(),
+            Trial::Threshold { seen, .. } => return seen.last,
         };
         (self.samples() > 0.0 && value.is_finite()).then_some(value)
     }
@@ -229,6 +259,7 @@ impl Evidence {
                     if test.ratio > 0.0 && baseline.count > 0.0 { test.ratio * baseline.mean() } else { 0.0 };
                 followed + test.slack
             }
+            Trial::Threshold { test, seen } => test.nearest(seen),
         }
     }
 
@@ -243,11 +274,15 @@ impl Evidence {
                 let limit = self.limit();
                 if test.higher_is_better { (limit - high, limit - low) } else { (limit + low, limit + high) }
             }
+            Trial::Threshold { .. } => (f64::NEG_INFINITY, f64::INFINITY),
         }
     }
 
     /// Whether nothing that was seen speaks against the candidate: its value is within the limit.
     pub(super) fn within(&self) -> bool {
+        if let Trial::Threshold { test, seen } = &self.trial {
+            return test.satisfied(seen);
+        }
         let higher = matches!(self.criterion.rule, Rule::Mean { higher_is_better: true, .. });
         self.estimate().is_some_and(|value| if higher { value >= self.limit() } else { value <= self.limit() })
     }
@@ -264,6 +299,7 @@ impl Trial {
             Rule::Mean { factor, slack, higher_is_better, gauge } => {
                 Self::mean(MeanTest { ratio: factor, slack, higher_is_better, gauge, horizon })
             }
+            Rule::Threshold { lower, upper, .. } => Self::threshold(ThresholdTest { lower, upper }),
         }
     }
 
@@ -277,6 +313,10 @@ impl Trial {
 
     fn mean(test: MeanTest) -> Self {
         Self::Mean { seen: Box::new(test.start()), test }
+    }
+
+    fn threshold(test: ThresholdTest) -> Self {
+        Self::Threshold { test, seen: ThresholdSeen::default() }
     }
 }
 

@@ -11,6 +11,7 @@ mod decide;
 mod effects;
 mod evidence;
 pub mod judge;
+pub mod mutants;
 mod observation;
 mod phases;
 mod plan;
@@ -32,7 +33,8 @@ pub use observation::{
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, Criterion, Gitops, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting, Wish,
+    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting,
+    Wish,
 };
 pub use progress::{
     Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Counted, Sample, Tally};
+use super::plan::Handover;
 use super::progress::{Stage, StageWork};
 use super::report::Report;
 
@@ -88,6 +89,8 @@ pub struct Request {
     pub branch: String,
     /// The branch it is to be merged into.
     pub base_branch: String,
+    /// What the request is made of: `SinglePullRequest` removes the experiment with its promotion.
+    pub handover: Handover,
     /// The commit's time, so that a repeated commit has the same id.
     pub decided_at: Timestamp,
     /// Blob ids of the files as they were when the experiment started, by path: nothing else is removed or promoted.
@@ -103,8 +106,12 @@ pub enum Look {
     Plan,
     /// Find the branch and a request made from it, in any state.
     Publish,
-    /// Read the request of this number.
+    /// Read the request of this number, and whether its branch and the base branch are there.
     Review(u64),
+    /// Whether the base branch holds this commit, and what its head is.
+    Base(CommitId),
+    /// The blob ids that the base branch has at these paths.
+    Contents(Vec<String>),
 }
 
 /// What a world saw. A question that was not asked has no answer (`None`).
@@ -245,10 +252,14 @@ pub struct Preflight {
 pub struct StageSeen {
     /// Asked with [`Look::Plan`]: the work to do.
     pub planned: Option<Planned>,
-    /// Asked with [`Look::Publish`]: head of the base branch.
+    /// Asked with [`Look::Publish`], [`Look::Review`] and [`Look::Base`]: head of the base branch.
     pub head: Option<CommitId>,
-    /// Asked with [`Look::Publish`]: head of the request's branch.
+    /// Asked with [`Look::Publish`] and [`Look::Review`]: head of the request's branch.
     pub branch: Option<CommitId>,
+    /// Asked with [`Look::Base`]: the base branch holds the commit.
+    pub landed: bool,
+    /// Asked with [`Look::Contents`]: the blob id at each path, none if there is no file.
+    pub contents: Option<BTreeMap<String, Option<String>>>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
 }
@@ -271,6 +282,8 @@ pub struct Pull {
     pub url: String,
     /// What became of it.
     pub state: PullState,
+    /// The commit that is, or was, to be merged, if the forge tells.
+    pub head: Option<CommitId>,
 }
 
 /// What became of a pull request.

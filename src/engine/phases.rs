@@ -400,7 +400,7 @@ impl<'a> Turn<'a> {
         match effect {
             // A deletion waits for seconds and says that.
             _ if self.plan.deleting.is_some() => {}
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Close(_) => self.missing(why),
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
             Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Forget => {}
         }
     }

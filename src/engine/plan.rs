@@ -34,6 +34,9 @@ pub struct Plan {
     pub wishes: Vec<Wish>,
     /// The tests the candidate has to stand; never empty.
     pub criteria: Vec<Criterion>,
+    /// Iter8's iterations, of which the last one decides; given if, and only if, every criterion is a
+    /// [`Rule::Threshold`].
+    pub iterations: Option<u32>,
     /// Error budgets and times.
     pub analysis: Analysis,
     /// The write-back; `None` leaves the outcome in the status.
@@ -180,6 +183,15 @@ pub enum Rule {
         /// One value an interval instead of the mean of many.
         gauge: bool,
     },
+    /// The last value is within its limits: Iter8's rule for a number of unknown origin. It promises nothing.
+    Threshold {
+        /// The least good value.
+        lower: Option<f64>,
+        /// The largest good value.
+        upper: Option<f64>,
+        /// Whether one value beyond a limit discards at once.
+        at_once: bool,
+    },
 }
 
 impl Rule {
@@ -261,6 +273,20 @@ pub struct Gitops {
     pub drain: SignedDuration,
     /// Where traffic is while the promote request waits.
     pub waiting: WhileWaiting,
+    /// In how many requests the outcome is written.
+    pub handover: Handover,
+}
+
+/// In how many requests the outcome is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Handover {
+    /// One changes the baseline; when it runs and has the traffic, another removes the experiment.
+    #[default]
+    TwoPullRequests,
+    /// One does both, with all traffic at the baseline before it is opened.
+    SinglePullRequest,
+    /// None: commits on the base branch, in the same two steps.
+    CommitToBase,
 }
 
 /// Where traffic is between the verdict for the candidate and the merge of its request.

@@ -94,6 +94,9 @@ pub struct Progress {
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
+    /// Iterations of an experiment whose criteria are thresholds.
+    #[serde(skip_serializing_if = "Iterations::is_none")]
+    pub iterations: Iterations,
     /// The error budgets that the evidence is held against: bounds of a false rollback and a false promotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<[f64; 2]>,
@@ -139,6 +142,26 @@ impl Progress {
     /// The instant that deadlines count from: the first traffic, later by the time that was spent held.
     pub fn began(&self) -> Option<Timestamp> {
         self.first_traffic.map(|t| t + SignedDuration::from_secs(self.idle))
+    }
+}
+
+/// Iterations: intervals in which every threshold had a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Iterations {
+    /// How many there were.
+    pub done: u32,
+    /// Whether the last interval was one.
+    pub last: bool,
+    /// Whether the last one was at the final weight, and after the warm-up.
+    pub settled: bool,
+}
+
+impl Iterations {
+    // Serde asks with a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -326,6 +349,12 @@ pub enum Reason {
     GuardTripped,
     /// The candidate broke a limit after its promote request was merged.
     GuardTrippedAfterMerge,
+    /// The promote request's branch was deleted, and the request closed with it.
+    BranchDeleted,
+    /// The merged promotion was removed from the base branch.
+    PromotionReverted,
+    /// The baseline's rollout with the promoted content failed.
+    BaselineRolloutFailed,
 }
 
 impl Reason {
@@ -345,6 +374,9 @@ impl Reason {
             Self::CandidateChanged => "CandidateChanged",
             Self::GuardTripped => "GuardTripped",
             Self::GuardTrippedAfterMerge => "GuardTrippedAfterMerge",
+            Self::BranchDeleted => "BranchDeleted",
+            Self::PromotionReverted => "PromotionReverted",
+            Self::BaselineRolloutFailed => "BaselineRolloutFailed",
         }
     }
 }
@@ -430,6 +462,9 @@ pub struct StageProgress {
     /// The base branch's head that contains the merge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged: Option<CommitId>,
+    /// What was merged is not what the request proposed.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub differently: bool,
     /// The request was closed unmerged.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub closed: bool,
@@ -448,6 +483,9 @@ pub struct StageWork {
     pub commit: CommitId,
     /// What it does, one line for each file.
     pub files: Vec<String>,
+    /// The blob id that each of its files has afterwards, by path; none for a removed one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub after: BTreeMap<String, Option<String>>,
 }
 
 /// State of a stage.
@@ -461,8 +499,12 @@ pub enum StageState {
     Pushed,
     /// The request waits for its merge.
     Waiting,
-    /// The promote request was merged; the baseline's rollout is awaited.
+    /// The promote request was merged; what was merged is compared with what was proposed.
+    Merged,
+    /// The baseline's rollout is awaited.
     RollingOut,
+    /// The rollout is complete; the base branch is looked at once more before the traffic moves.
+    Confirming,
     /// The rollout is complete; traffic goes to the baseline.
     HandingOver,
     /// Traffic is at the baseline; the last requests leave the candidate.
@@ -483,7 +525,9 @@ impl StageState {
             Self::Planned => "Planned",
             Self::Pushed => "Pushed",
             Self::Waiting => "Waiting",
+            Self::Merged => "Merged",
             Self::RollingOut => "RollingOut",
+            Self::Confirming => "Confirming",
             Self::HandingOver => "HandingOver",
             Self::Draining => "Draining",
             Self::Done => "Done",

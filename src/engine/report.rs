@@ -181,6 +181,12 @@ impl Rule {
                 let limit = if factor > 0.0 { following(factor, slack, number) } else { number(slack) };
                 format!("at {} {limit}", if higher_is_better { "least" } else { "most" })
             }
+            Self::Threshold { lower, upper, .. } => match (lower, upper) {
+                (Some(lower), Some(upper)) => format!("{} to {}", number(lower), number(upper)),
+                (Some(lower), None) => format!("at least {}", number(lower)),
+                (None, Some(upper)) => format!("at most {}", number(upper)),
+                (None, None) => "any value".into(),
+            },
         }
     }
 
@@ -189,7 +195,10 @@ impl Rule {
         match *self {
             Self::Share { limit } => Some(limit),
             Self::Mean { factor, slack, .. } if factor <= 0.0 => Some(slack),
-            Self::RelativeShare { .. } | Self::Companion { .. } | Self::Mean { .. } => None,
+            Self::Threshold { lower: Some(limit), upper: None, .. } | Self::Threshold { upper: Some(limit), .. } => {
+                Some(limit)
+            }
+            Self::RelativeShare { .. } | Self::Companion { .. } | Self::Mean { .. } | Self::Threshold { .. } => None,
         }
     }
 
@@ -197,13 +206,13 @@ impl Rule {
     pub fn shown(&self, value: f64) -> String {
         match self {
             Self::Share { .. } | Self::RelativeShare { .. } | Self::Companion { .. } => percent(value),
-            Self::Mean { .. } => number(value),
+            Self::Mean { .. } | Self::Threshold { .. } => number(value),
         }
     }
 
     /// Whether values are shares of requests.
     pub fn is_share(&self) -> bool {
-        !matches!(self, Self::Mean { .. })
+        !matches!(self, Self::Mean { .. } | Self::Threshold { .. })
     }
 }
 
@@ -252,6 +261,15 @@ pub(super) fn harm(e: &Evidence, candidate: &str) -> String {
             e.samples()
         ),
     }
+}
+
+/// The thresholds that the last values break, in one sentence.
+pub(super) fn beyond(broken: &[&Evidence], candidate: &str) -> String {
+    let one = |e: &&Evidence| {
+        let value = e.estimate().map_or_else(|| "nothing".into(), number);
+        format!("{} was {value} at {candidate}, not {}", e.criterion.metric, e.criterion.rule.text())
+    };
+    broken.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// An e-value for people and for JSON: finite, because a number beyond this says no more than "proven".

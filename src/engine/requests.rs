@@ -110,27 +110,37 @@ impl Turn<'_> {
     fn retry(&mut self) {
         let decided = self.progress.decision.as_ref().map(|d| d.reason);
         let merged = self.progress.stages.iter().any(|s| s.stage != Stage::Promote && s.merged.is_some());
-        let rejected = matches!(decided, Some(Reason::RejectedInReview | Reason::Stale)) && !merged;
+        let rejected =
+            matches!(decided, Some(Reason::RejectedInReview | Reason::BranchDeleted | Reason::Stale)) && !merged;
         if let Some(verdict) = self.progress.overturned.take_if(|_| rejected) {
             // The verdict stands; traffic stays where it is until the merge.
             self.progress.overturned = self.progress.decision.replace(*verdict).map(Box::new);
             (self.progress.held, self.progress.weight) = (self.progress.phase != Phase::Completed, 0);
             self.enter(Phase::Promoting);
-            return self.change(StageState::Withdrawing, |_| {});
+            // Of a clean-up that nothing was written for, nothing has to be taken back.
+            let written = self.progress.stages.last().is_some_and(|s| s.work.is_some() || s.number.is_some());
+            let state = if written { StageState::Withdrawing } else { StageState::Done };
+            return self.change(state, |s| s.closed = !written);
         }
-        let Some((stage, state)) = self.progress.stages.last().map(|s| (s.stage, s.state)) else {
+        let last = self.progress.stages.last().map(|s| (s.stage, s.state, s.merged.is_some()));
+        let Some((stage, state, ended)) = last else {
             return self.warn("NothingToRetry", "nothing was written to Git yet");
         };
         match state {
             StageState::Planning | StageState::Planned | StageState::Pushed => self.begin(stage),
-            StageState::Waiting | StageState::Done if stage == Stage::CleanUp => {
+            StageState::Waiting | StageState::Done if stage == Stage::CleanUp && !ended => {
                 let promoted = self.progress.decision.as_ref().is_some_and(|d| d.outcome == Outcome::Promote);
                 if self.progress.phase == Phase::Completed {
                     // The target was given back: the routes may be another experiment's.
                     self.progress.held = false;
                     self.enter(if promoted { Phase::Promoting } else { Phase::Discarding });
                 }
-                self.change(StageState::Checking, |_| {});
+                if self.progress.stages.last().is_some_and(|s| s.number.is_some()) {
+                    self.change(StageState::Checking, |_| {});
+                } else {
+                    // There never was a request.
+                    self.begin(stage);
+                }
             }
             _ => self.warn("NothingToRetry", "the request waits for its review, or was merged"),
         }

@@ -10,7 +10,7 @@ use super::judge::{Tally, ramp};
 use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
 use super::plan::{Plan, Ramp, Rule, Rung};
-use super::progress::{HeldBy, Hold, Phase, Progress, Spell};
+use super::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell};
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -120,6 +120,7 @@ impl Turn<'_> {
                 evidence.update(&pair, counts);
             }
         }
+        self.iterate(counts);
         self.note_environment(masked, reading.window);
         let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
         let (requests, silent) = self.volume(reading);
@@ -136,6 +137,18 @@ impl Turn<'_> {
         }
     }
 
+    /// Counts an iteration: an interval in which every threshold has a value. A missing one repeats it; and time that is
+    /// held for a person is none of an experiment's.
+    fn iterate(&mut self, counts: bool) {
+        if self.plan.iterations.is_none() || self.progress.hold.is_some() {
+            return;
+        }
+        let last = self.progress.evidence.iter().all(Evidence::has_value);
+        let iterations = &mut self.progress.iterations;
+        iterations.done = iterations.done.saturating_add(u32::from(last));
+        (iterations.last, iterations.settled) = (last, last && counts);
+    }
+
     /// Requests of both versions in an interval, and whether there were none to the candidate. A gauge counts no requests:
     /// alone it tells of no rate, and of no silence while it has a value.
     fn volume(&self, reading: &Reading) -> (f64, bool) {
@@ -143,7 +156,7 @@ impl Turn<'_> {
         for e in &self.progress.evidence {
             let Some(pair) = pair_of(reading, e.criterion.source) else { continue };
             let (baseline, candidate) = pair.volume();
-            if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. }) {
+            if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. }) {
                 volume.0 = volume.0.max(baseline + candidate);
             }
             volume.1 &= candidate <= 0.0;
@@ -161,6 +174,7 @@ impl Turn<'_> {
         }
         let horizon = self.plan.analysis.horizon();
         self.progress.evidence = criteria.iter().map(|c| Evidence::edited(c, before, horizon)).collect();
+        self.progress.iterations = Iterations::default();
         self.progress.budgets = Some(budgets);
         self.progress.restarts = self.progress.restarts.saturating_add(1);
         self.warn("EvidenceRestarted", "limits or error budgets were edited; the evidence begins anew");
@@ -293,6 +307,8 @@ impl Turn<'_> {
                 (None, Some(_)) => {}
                 (None, None) => self.wait("MetricsUnavailable", "the metrics source to answer", deadline),
             }
+        } else if self.progress.silent >= QUIET && self.plan.iterations.is_some() {
+            self.wait("NoValue", "a number from the opaque metrics: none came in five intervals", deadline);
         } else if self.progress.silent >= QUIET {
             self.wait("NoTraffic", "requests to the candidate: none were seen in five intervals", deadline);
         } else if self.scaled_down() {
@@ -307,7 +323,11 @@ impl Turn<'_> {
         } else {
             let past = deadline.is_some_and(|d| self.now >= d);
             let until = if past { began.map(|t| t + hard) } else { deadline };
-            self.wait("Deciding", &format!("a verdict at {} %", self.progress.weight), until);
+            let what = match self.plan.iterations {
+                Some(all) => format!("the last of {all} iterations at {} %", self.progress.weight),
+                None => format!("a verdict at {} %", self.progress.weight),
+            };
+            self.wait("Deciding", &what, until);
         }
     }
 

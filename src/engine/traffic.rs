@@ -7,6 +7,7 @@
 use jiff::SignedDuration;
 
 use super::effects::Effect;
+use super::mutants::{Mutant, on};
 use super::observation::{Routes, Workloads};
 use super::phases::{Turn, still_writable};
 use super::plan::WhileWaiting;
@@ -36,6 +37,7 @@ impl Turn<'_> {
             Phase::Shifting | Phase::Deciding => Some(p.weight),
             Phase::Promoting if self.handing_over() => Some(0),
             Phase::Promoting => Some(self.while_waiting().min(self.carries())),
+            Phase::Discarding if self.keeps_serving() => Some(self.while_waiting().min(self.carries())),
             Phase::Discarding => Some(0),
         }
     }
@@ -49,10 +51,13 @@ impl Turn<'_> {
         }
     }
 
-    /// The most that the candidate's ready replicas carry, percent; 100 if it is unknown.
+    /// The most that the candidate's ready replicas carry, percent; 100 if it is unknown, nothing without one.
     pub(super) fn carries(&self) -> u8 {
         let (Some(Ok(workloads)), Some(start)) = (&self.seen.workloads, &self.progress.start) else { return 100 };
         let ready = u64::from(workloads.candidate.ready);
+        if ready == 0 {
+            return 0;
+        }
         let percent = match self.plan.capacity {
             Some(each) => ready * u64::from(each),
             None => (ready * 100).checked_div(u64::from(start.baseline_ready)).unwrap_or(100),
@@ -152,6 +157,9 @@ impl Turn<'_> {
         let person = writer.filter(|w| !GITOPS_TOOLS.contains(w));
         if let Some(person) = person.filter(|_| wanted > 0 && routes.candidate == 0 && routes.baseline == 100) {
             return self.obey(person);
+        }
+        if on(Mutant::ForeignWeightAdopted) {
+            self.progress.weight = routes.candidate;
         }
         let now = self.now;
         let repairs = &mut self.progress.repairs;

@@ -19,7 +19,8 @@ pub(super) const FALSE_ALARM: f64 = 0.01;
 
 /// The interval that is due, if the guard is armed.
 pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Window> {
-    let watch = progress.watch.as_ref().filter(|_| progress.phase == Phase::Promoting)?;
+    // There is a watch only while a decided candidate serves.
+    let watch = progress.watch.as_ref().filter(|_| matches!(progress.phase, Phase::Promoting | Phase::Discarding))?;
     let (from, to) = (watch.looked, now - plan.analysis.lag);
     let patient = watch.unanswered.is_none_or(|t| now >= t + plan.analysis.interval);
     (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
@@ -29,7 +30,8 @@ impl Turn<'_> {
     /// Keeps the guard armed while the candidate serves, and acts when it trips.
     pub(super) fn guard(&mut self) {
         let serving = self.weight().is_some_and(|w| w > 0 && self.progress.carried == Some(w));
-        if self.progress.phase != Phase::Promoting || !serving {
+        let decided = self.progress.phase == Phase::Promoting || self.keeps_serving();
+        if !decided || !serving {
             self.progress.watch = None;
             return;
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use gitea::Gitea;
 pub use github::GitHub;
-pub use local::{LocalForge, LocalPull};
+pub use local::{LocalForge, LocalPull, MergeStyle};
 
 use super::tree::CommitId;
 use crate::telemetry::{self, Provider};

@@ -56,6 +56,7 @@ mod tests {
             secret_ref: SecretRef { name: "environment-token".into(), key: None },
             allowed_namespaces: vec![],
             allowed_paths: vec![],
+            allow_commit_to_base: false,
             commit: None,
         }
     }

@@ -12,7 +12,7 @@ use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
-use crate::engine::{Outcome, Rule, Running, Stage};
+use crate::engine::{Handover, Outcome, Rule, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
@@ -77,6 +77,8 @@ pub struct Report {
     pub key: String,
     /// The commit that the change was computed on.
     pub base: CommitId,
+    /// In how many requests the outcome is written.
+    pub handover: Handover,
 }
 
 /// The request's title and the commit's first line.
@@ -225,6 +227,9 @@ fn changes(report: &Report) -> String {
 
 fn outlook(report: &Report) -> String {
     match report.stage {
+        Stage::Promote if report.handover == Handover::SinglePullRequest => "\n**All traffic is at the baseline.** After the merge the baseline gets the candidate's content, and the experiment's files are gone.\n\n\
+             **Closing this request** without a merge discards the candidate; a second request removes the experiment.\n"
+            .to_owned(),
         Stage::Promote => "\n**After the merge** the candidate keeps its part of the traffic until the baseline's rollout is complete; a second request then removes the experiment.\n\n\
              **Closing this request** without a merge discards the candidate: all traffic returns to the baseline.\n"
             .to_owned(),

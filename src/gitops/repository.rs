@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod history;
 mod push;
 mod put;
 
@@ -191,6 +192,11 @@ impl Session {
 
     /// Fetches the branch again and returns its commit.
     pub fn refresh(&mut self) -> Result<&CommitId, RepositoryError> {
+        self.fetch(1)
+    }
+
+    /// Fetches the branch with so many of its commits; over HTTP alone, a local one comes whole.
+    fn fetch(&mut self, depth: i32) -> Result<&CommitId, RepositoryError> {
         self.link.begin();
         let deadline = Instant::now() + self.limits.wall_clock;
         let budget = self.limits.bytes;
@@ -200,7 +206,7 @@ impl Session {
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
         if matches!(self.link, Link::Http(_)) {
-            options.depth(1);
+            options.depth(depth);
         }
         let source = branch_ref(&self.branch)?;
         let refspec = format!("+{source}:refs/fetched");
@@ -217,14 +223,25 @@ impl Session {
 
     /// The commit of a branch at the remote now, `None` if there is no such branch. Transfers no content.
     pub fn ls_remote(&self, branch: &str) -> Result<Option<CommitId>, RepositoryError> {
-        let name = branch_ref(branch)?;
+        Ok(self.ls_remotes([branch])?.into_iter().next().flatten())
+    }
+
+    /// The same of several branches, in one exchange.
+    pub fn ls_remotes<const N: usize>(&self, branches: [&str; N]) -> Result<[Option<CommitId>; N], RepositoryError> {
+        let mut found = [const { None }; N];
+        let names = branches.iter().map(|branch| branch_ref(branch)).collect::<Result<Vec<_>, _>>()?;
         self.link.begin();
-        let list = || -> Result<Option<CommitId>, git2::Error> {
+        let mut list = || -> Result<(), git2::Error> {
             let mut remote = self.repository.remote_anonymous(&self.link.address())?;
             let connection = remote.connect_auth(Direction::Fetch, None, None)?;
-            Ok(connection.list()?.iter().find(|head| head.name() == name).map(|head| head.oid().into()))
+            let heads = connection.list()?;
+            for (found, name) in found.iter_mut().zip(&names) {
+                *found = heads.iter().find(|head| head.name() == name).map(|head| head.oid().into());
+            }
+            Ok(())
         };
-        list().map_err(|error| self.link.explain(&error))
+        list().map_err(|error| self.link.explain(&error))?;
+        Ok(found)
     }
 
     /// Writes a commit on `base` into this session, without any branch; the same arguments give the same id.

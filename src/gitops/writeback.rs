@@ -10,15 +10,17 @@ use reqwest::Url;
 
 use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
-use super::plan::{baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert};
+use super::plan::{
+    baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
+};
 use super::remedy;
 use super::render::{self, Report};
 use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
 use super::transport::{Limits, Token};
-use super::tree::{CommitId, Files, TreeError};
+use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
 use crate::api::{Provider, RepositorySpec};
 use crate::engine::{
-    self, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
+    self, Handover, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
 };
 
 /// Where and what the outcome is written.
@@ -128,21 +130,40 @@ impl WriteBack {
                 Ok(StageSeen { planned: Some(planned), ..StageSeen::default() })
             }
             Look::Publish => {
-                let (branch, base) = (request.branch.clone(), request.base_branch.clone());
-                let (branch, head) =
-                    self.git(move |session| Ok((session.ls_remote(&branch)?, session.ls_remote(&base)?))).await?;
-                let pull = self.pull(request, None).await?;
-                Ok(StageSeen {
-                    head: head.as_ref().map(engine_id),
-                    branch: branch.as_ref().map(engine_id),
-                    pull,
-                    planned: None,
-                })
+                let refs = self.refs(request).await?;
+                Ok(StageSeen { pull: self.pull(request, None).await?, ..refs })
             }
             Look::Review(number) => {
-                Ok(StageSeen { pull: self.pull(request, Some(number)).await?, ..StageSeen::default() })
+                let pull = self.pull(request, Some(number)).await?;
+                // After the request: a branch that is gone then was there as long as the request was open.
+                Ok(StageSeen { pull, ..self.refs(request).await? })
+            }
+            Look::Base(ref commit) => {
+                let commit = git_id(commit)?;
+                self.git(move |session| {
+                    let landed = session.holds(&commit)?;
+                    Ok(StageSeen { head: Some(engine_id(session.head())), landed, ..StageSeen::default() })
+                })
+                .await
+            }
+            Look::Contents(ref paths) => {
+                let paths = paths.clone();
+                self.git(move |session| {
+                    session.refresh()?;
+                    let contents = contents(&session.files()?, &paths)?;
+                    Ok(StageSeen { contents: Some(contents), ..StageSeen::default() })
+                })
+                .await
             }
         }
+    }
+
+    /// The heads of the request's branch and of the base branch.
+    async fn refs(&self, request: &Request) -> Seen<StageSeen> {
+        let (branch, base) = (request.branch.clone(), request.base_branch.clone());
+        let [branch, head] = self.git(move |session| Ok(session.ls_remotes([&branch, &base])?)).await?;
+        let (head, branch) = (head.as_ref().map(engine_id), branch.as_ref().map(engine_id));
+        Ok(StageSeen { head, branch, ..StageSeen::default() })
     }
 
     /// The pod template that the baseline's manifest has at a commit.
@@ -183,15 +204,31 @@ impl WriteBack {
         let (base, commit) = (git_id(base)?, git_id(commit)?);
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
         self.git(move |session| {
-            let change = change(session, &base, &spec, &request)?;
-            let made = commit_of(session, &base, &change, &author, &request)?;
-            if made != commit {
-                return Err(Unavailable::new(
-                    "PlanChanged",
-                    format!("the commit became {made} instead of {commit}; it is planned anew"),
-                ));
-            }
+            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
             Ok(session.push(&made, &request.branch, &Lease::Absent)?)
+        })
+        .await
+    }
+
+    /// Puts the base branch at the commit, if it is at the commit's base.
+    pub async fn commit(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        commit: &engine::CommitId,
+    ) -> Result<(), Unavailable> {
+        let (base, commit) = (git_id(base)?, git_id(commit)?);
+        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
+        self.git(move |session| {
+            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
+            match session.push(&made, &request.base_branch, &Lease::At(base)) {
+                // Of the base branch it means that somebody else was faster.
+                Err(PushError::LeaseLost { .. } | PushError::NotFastForward) => Err(Unavailable::new(
+                    "BaseMoved",
+                    format!("branch {} moved on; the commit is planned anew", request.base_branch),
+                )),
+                pushed => Ok(pushed?),
+            }
         })
         .await
     }
@@ -246,13 +283,18 @@ impl WriteBack {
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
         self.git(move |session| {
             let base = session.refresh()?.clone();
+            if request.stage == Stage::Revert {
+                let recorded = request.blobs.values().map(|blob| blob.parse()).collect::<Result<Vec<_>, _>>();
+                session.recall(&recorded.map_err(Unavailable::from)?)?;
+            }
             let change = change(session, &base, &spec, &request)?;
             if change.files.is_empty() {
                 return Ok(Planned::Nothing(engine_id(&base)));
             }
             let commit = commit_of(session, &base, &change, &author, &request)?;
             let files = change.files.iter().map(line).collect();
-            Ok(Planned::Commit(StageWork { base: engine_id(&base), commit: engine_id(&commit), files }))
+            let after = change.files.iter().map(|f| (f.path.clone(), after(&f.op).map(ToString::to_string))).collect();
+            Ok(Planned::Commit(StageWork { base: engine_id(&base), commit: engine_id(&commit), files, after }))
         })
         .await
     }
@@ -275,7 +317,8 @@ impl WriteBack {
                 engine::PullState::Merged(engine_id(&head))
             }
         };
-        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state }))
+        let head = pull.head.as_ref().map(engine_id);
+        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head }))
     }
 
     /// Runs blocking work on the session, which is opened at its first use.
@@ -303,11 +346,38 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
     }
     let files = session.files_at(base)?;
     Ok(match request.stage {
+        Stage::Promote if request.handover == Handover::SinglePullRequest => plan_whole(&files, &spec)?,
         Stage::Promote => plan_promote(&files, &spec)?,
         Stage::CleanUp if request.report.outcome == engine::Outcome::Discard => plan_discard(&files, &spec)?,
         Stage::CleanUp => plan_cleanup(&files, &spec)?,
         Stage::Revert => plan_revert(&files, &spec)?,
     })
+}
+
+/// The blob id at each path, none if there is no file.
+fn contents(files: &dyn Files, paths: &[String]) -> Seen<BTreeMap<String, Option<String>>> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        let blob = read(files, &path.parse::<RepoPath>()?)?;
+        found.insert(path.clone(), blob.map(|blob| blob.id.to_string()));
+    }
+    Ok(found)
+}
+
+/// The commit that was decided on, made again.
+fn remade(
+    session: &Session,
+    base: &CommitId,
+    commit: &CommitId,
+    (spec, author, request): (&Spec, &Author, &Request),
+) -> Seen<CommitId> {
+    let change = change(session, base, spec, request)?;
+    let made = commit_of(session, base, &change, author, request)?;
+    if made != *commit {
+        let what = format!("the commit became {made} instead of {commit}; it is planned anew");
+        return Err(Unavailable::new("PlanChanged", what));
+    }
+    Ok(made)
 }
 
 fn commit_of(
@@ -343,6 +413,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         sentence: told.sentence.clone(),
         key: request.key.clone(),
         base: base.clone(),
+        handover: request.handover,
     }
 }
 
@@ -368,6 +439,13 @@ fn verb(op: &FileOp) -> &'static str {
     match op {
         FileOp::Edit { .. } => "edit",
         FileOp::Remove { .. } => "remove",
+    }
+}
+
+fn after(op: &FileOp) -> Option<&BlobId> {
+    match op {
+        FileOp::Edit { after, .. } => Some(after),
+        FileOp::Remove { .. } => None,
     }
 }
 

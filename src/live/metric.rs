@@ -2,6 +2,7 @@
 //!
 //! Built by `controller::resolve` from a Metric or a built-in name; filled in and read by [`super::prometheus`].
 
+use super::opaque::OpaqueQuery;
 use super::query::{SelectorError, Values};
 
 /// How a metric is read.
@@ -28,6 +29,8 @@ pub enum MetricQuery {
         /// A query that answers with one number.
         query: String,
     },
+    /// One number at a time, from anywhere; read by [`super::Opaque`].
+    Opaque(Box<OpaqueQuery>),
 }
 
 /// A share of bad requests, as series selectors with placeholders.
@@ -54,6 +57,7 @@ impl MetricQuery {
         self.texts().into_iter().try_for_each(|text| match self {
             Self::Gauge { .. } => values.fill_query(text, 0).map(|_| ()),
             Self::Share(_) | Self::Histogram { .. } | Self::Mean { .. } => values.fill(text).map(|_| ()),
+            Self::Opaque(query) => Ok(query.check(values)?),
         })
     }
 
@@ -64,6 +68,10 @@ impl MetricQuery {
             Self::Histogram { buckets, .. } => vec![buckets],
             Self::Mean { sum, count } => vec![sum, count],
             Self::Gauge { query } => vec![query],
+            Self::Opaque(query) => {
+                let params = query.params.iter().map(|(_, value)| value);
+                std::iter::once(&query.url).chain(params).chain(&query.body).map(String::as_str).collect()
+            }
         }
     }
 
@@ -73,7 +81,7 @@ impl MetricQuery {
             Self::Share(q) => Some(&q.total),
             Self::Histogram { buckets, .. } => Some(buckets),
             Self::Mean { count, .. } => Some(count),
-            Self::Gauge { .. } => None,
+            Self::Gauge { .. } | Self::Opaque(_) => None,
         }
     }
 }

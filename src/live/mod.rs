@@ -6,9 +6,11 @@
 mod binding;
 pub mod builtin;
 mod call;
+mod expression;
 mod fields;
 mod lock;
 mod metric;
+mod opaque;
 mod owner;
 mod prometheus;
 mod query;
@@ -24,14 +26,16 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 pub use binding::{Binding, Destination, RouteBinding, VersionBinding, WeightField, WeightsAt};
+pub use expression::{Expression, ExpressionError};
 pub use fields::{FieldPath, FieldPathError};
 pub use lock::Contender;
 pub use metric::{MetricQuery, ShareQuery};
+pub use opaque::{Opaque, OpaqueError, OpaqueQuery, Reach};
 pub use prometheus::{Counts, Prometheus, Read};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
-pub use workloads::content;
+pub use workloads::{content, failed};
 
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
@@ -114,14 +118,17 @@ impl Live {
         let began = self.binding.created;
         // The interval ends as long ago as samples need to arrive: from then on, the newest is no older than that.
         let age = Timestamp::now().duration_since(window.to);
-        let queries = self.binding.metrics.iter().map(|query| {
-            futures::future::try_join(
-                self.prometheus.read(query, &versions, window, began),
-                self.prometheus.current(query, &versions, window.to, age),
-            )
+        let versions = &versions;
+        let queries = self.binding.metrics.iter().map(async |query| {
+            if let MetricQuery::Opaque(opaque) = query {
+                let pair = Opaque::shared().read(opaque, versions, window, began).await?;
+                return Ok(Some(Read::Pair(pair)));
+            }
+            let read = self.prometheus.read(query, versions, window, began);
+            let current = self.prometheus.current(query, versions, window.to, age);
+            futures::future::try_join(read, current).await.map(|(read, ())| read)
         });
-        let read = futures::future::join_all(queries).await;
-        Some((window, read.into_iter().map(|seen| seen.map(|(read, ())| read)).collect()))
+        Some((window, futures::future::join_all(queries).await))
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {
@@ -272,6 +279,9 @@ impl World for Live {
                 self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
             }
             Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Commit { request, base, commit } => {
+                self.writer()?.commit(request, base, commit).await.map_err(|u| self.told(u))
+            }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }

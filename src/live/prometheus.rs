@@ -134,6 +134,9 @@ impl Prometheus {
             }
             MetricQuery::Mean { sum, count } => self.values((sum, count), versions, window, began).await?,
             MetricQuery::Gauge { query } => self.gauges(query, versions, window, began).await?,
+            MetricQuery::Opaque(_) => {
+                return Err(Unavailable::new("InvalidQuery", "an opaque metric is not one of Prometheus"));
+            }
         };
         Ok(pair.map(Read::Pair))
     }
@@ -202,7 +205,7 @@ impl Prometheus {
                 self.slower_before((buckets, *bound), values, window, step).await
             }
             MetricQuery::Mean { count, .. } => self.values_before(count, values, window, step).await,
-            MetricQuery::Gauge { .. } => Ok(vec![]),
+            MetricQuery::Gauge { .. } | MetricQuery::Opaque(_) => Ok(vec![]),
         }
     }
 

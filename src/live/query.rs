@@ -34,6 +34,9 @@ pub enum SelectorError {
         /// From where on it cannot be read.
         rest: String,
     },
+    /// An opaque metric of which no request can be made.
+    #[error(transparent)]
+    Opaque(#[from] super::opaque::OpaqueError),
     /// A placeholder that no version has.
     #[error("failed to fill in `${name}`: there are {known}")]
     Unknown {
@@ -143,6 +146,33 @@ impl Values {
             }
         }
         Ok(out)
+    }
+
+    /// Fills in any text by Iter8's rules: `$name` and `${name}`, each value encoded; `$$` is `$`, and what is no
+    /// placeholder stays as it is.
+    pub(super) fn fill_text(&self, text: &str, elapsed: i64, encode: impl Fn(&str) -> String) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            out.push_str(before);
+            let (braced, inner) = after.strip_prefix('{').map_or((false, after), |inner| (true, inner));
+            let name = Reader { rest: inner }.word(false);
+            let behind = inner.get(name.len()..).unwrap_or_default();
+            let behind = if braced { behind.strip_prefix('}') } else { Some(behind) };
+            let value = match name {
+                "elapsedTime" => Some(elapsed.to_string()),
+                _ => self.0.iter().find(|(n, _)| n == name && n != "hosts").map(|(_, value)| encode(value)),
+            };
+            let (put, behind) = match (after.strip_prefix('$'), value, behind) {
+                (Some(behind), _, _) => ("$".to_owned(), behind),
+                (None, Some(value), Some(behind)) => (value, behind),
+                _ => ("$".to_owned(), after),
+            };
+            out.push_str(&put);
+            rest = behind;
+        }
+        out.push_str(rest);
+        out
     }
 
     /// Copies a string's content for double quotes, with the placeholders' values.

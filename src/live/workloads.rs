@@ -131,7 +131,7 @@ fn canonical(value: &Value, out: &mut String) {
 }
 
 /// Why the rollout of the newest template will not go on by itself, in the Deployment controller's words.
-fn failed(live: &Deployment) -> Option<String> {
+pub fn failed(live: &Deployment) -> Option<String> {
     let status = live.status.as_ref()?;
     if status.observed_generation.unwrap_or(0) < live.metadata.generation.unwrap_or(0) {
         return None;

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
 use serde::Deserialize;
 
 use super::SimulateError;
 use crate::api::Experiment;
 use crate::engine::{Routes, Workload};
 use crate::live::FINALIZER;
+
+/// How long a Deployment may make no progress before it says so, seconds; as the samples have it.
+const PROGRESS_DEADLINE: i64 = 120;
 
 /// What the cluster holds.
 #[derive(Default)]
@@ -22,6 +25,8 @@ pub(super) struct Cluster {
     pub(super) writer: Option<String>,
     /// How long a changed Deployment takes to roll out, seconds.
     pub(super) rollout: i64,
+    /// Whether the first update of a workload never becomes ready.
+    pub(super) fails: bool,
     /// Replicas that somebody asked for, by workload.
     pub(super) scaled: BTreeMap<String, i32>,
     pub(super) experiment: Option<Experiment>,
@@ -43,8 +48,8 @@ struct Kind {
 
 impl Cluster {
     /// An empty cluster in which a rollout takes so many seconds.
-    pub(super) fn new(rollout: i64) -> Self {
-        Self { rollout, ..Self::default() }
+    pub(super) fn new(rollout: i64, fails: bool) -> Self {
+        Self { rollout, fails, ..Self::default() }
     }
 
     /// Applies the manifests of a commit and prunes what they no longer hold. Live weights stay, as with
@@ -121,7 +126,14 @@ impl Cluster {
             spec.replicas = Some(replicas);
         }
         let first = object.metadata.generation == Some(1);
-        let done = second >= running.changed + self.rollout;
+        let fails = self.fails && object.metadata.generation == Some(2);
+        let done = second >= running.changed + self.rollout && !fails;
+        let exceeded = (fails && second >= running.changed + PROGRESS_DEADLINE).then(|| DeploymentCondition {
+            type_: "Progressing".into(),
+            status: "False".into(),
+            reason: Some("ProgressDeadlineExceeded".into()),
+            ..DeploymentCondition::default()
+        });
         // While an update rolls out, the old replicas serve; a new Deployment has none yet.
         let updated = if done { replicas } else { 0 };
         let available = if first { updated } else { replicas };
@@ -131,6 +143,7 @@ impl Cluster {
             updated_replicas: Some(updated),
             ready_replicas: Some(available),
             available_replicas: Some(available),
+            conditions: exceeded.map(|condition| vec![condition]),
             ..DeploymentStatus::default()
         });
         Some(object)
@@ -140,7 +153,7 @@ impl Cluster {
     pub(super) fn workload(&self, name: &str, second: i64) -> Workload {
         let Some(object) = self.deployment(name, second) else { return Workload::default() };
         let count = |n: Option<i32>| u32::try_from(n.unwrap_or(0)).unwrap_or(0);
-        let content = crate::live::content(&object);
+        let (content, failed) = (crate::live::content(&object), crate::live::failed(&object));
         let status = object.status.unwrap_or_default();
         let containers = object.spec.and_then(|s| s.template.spec).map(|s| s.containers).unwrap_or_default();
         Workload {
@@ -149,7 +162,7 @@ impl Cluster {
             ready: count(status.ready_replicas),
             images: containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
             content,
-            failed: None,
+            failed,
         }
     }
 

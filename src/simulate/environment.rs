@@ -30,6 +30,11 @@ spec:
 /// The sample experiment.
 pub(super) const EXPERIMENT: &str = include_str!("../../samples/bookinfo/experiment.yaml");
 
+/// The branch's whole name.
+pub(super) fn reference() -> String {
+    format!("refs/heads/{BRANCH}")
+}
+
 /// Makes the bare repository with the baseline alone.
 pub(super) fn create(folder: &Path, time: i64) -> Result<Repository, SimulateError> {
     let repository = Repository::init_bare(folder)?;
@@ -66,6 +71,38 @@ fn commit(repository: &Repository, message: &str, time: i64, files: &[(&str, &st
     let signature = Signature::new("CI", "ci@example.com", &Time::new(time, 0))?;
     let parents: Vec<_> = parent.iter().collect();
     Ok(repository.commit(Some(&name), &signature, &signature, message, &tree, &parents)?)
+}
+
+/// A person adds lines to a file of a branch.
+pub(super) fn append(
+    repository: &Repository,
+    branch: &str,
+    path: &str,
+    lines: &str,
+    time: i64,
+) -> Result<(), SimulateError> {
+    let name = format!("refs/heads/{branch}");
+    let parent = repository.find_reference(&name)?.peel_to_commit()?;
+    let tree = parent.tree()?;
+    let before = tree.get_path(Path::new(path))?.to_object(repository)?;
+    let mut text = before.as_blob().map(|blob| blob.content().to_vec()).unwrap_or_default();
+    text.extend_from_slice(lines.as_bytes());
+    let mut update = TreeUpdateBuilder::new();
+    update.upsert(path, repository.blob(&text)?, FileMode::Blob);
+    let tree = repository.find_tree(update.create_updated(repository, &tree)?)?;
+    let signature = Signature::new("A person", "person@example.com", &Time::new(time, 0))?;
+    repository.commit(Some(&name), &signature, &signature, "A word of my own", &tree, &[&parent])?;
+    Ok(())
+}
+
+/// A person commits the files of an earlier commit to the base branch.
+pub(super) fn restore(repository: &Repository, commit: Oid, time: i64) -> Result<(), SimulateError> {
+    let name = format!("refs/heads/{BRANCH}");
+    let parent = repository.find_reference(&name)?.peel_to_commit()?;
+    let tree = repository.find_commit(commit)?.tree()?;
+    let signature = Signature::new("A person", "person@example.com", &Time::new(time, 0))?;
+    repository.commit(Some(&name), &signature, &signature, "Take that back", &tree, &[&parent])?;
+    Ok(())
 }
 
 /// Id and first line of each commit on the branch, the oldest first.

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod environment;
+mod people;
 mod random;
 mod run;
 mod scenario;
@@ -14,8 +15,9 @@ mod world;
 
 use serde::Serialize;
 
-pub use run::{Event, play};
-pub use scenario::{Behaviour, Review, Reviewer, Scenario, ScenarioError};
+pub use run::{Event, Memory, Simulation, Turned, play};
+pub use scenario::{BaseAct, Behaviour, Review, Reviewer, Rework, Scenario, ScenarioError};
+pub use world::Simulated;
 
 use crate::api::Experiment;
 use crate::controller::Refusal;

@@ -1,7 +1,7 @@
 //! Plays a scenario: turns under a virtual clock until the experiment is gone or the time is up.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -12,13 +12,10 @@ use super::scenario::Scenario;
 use super::world::Simulated;
 use super::{SimulateError, Story};
 use crate::api::{Experiment, Provider, Repository, RepositorySpec, SecretRef};
-use crate::controller::resolve::{self, Referred, Resolved};
+use crate::controller::resolve::{self, Referred};
 use crate::controller::status;
-use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake};
-use crate::gitops::WriteBack;
-use crate::gitops::forge::{Forge, LocalForge};
-use crate::gitops::repository::Remote;
-use crate::turn::{self, Ledger};
+use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake, Watch};
+use crate::turn::{self, Ledger, World};
 
 /// When every simulation starts; only differences matter.
 const START: &str = "2026-01-01T09:00:00Z";
@@ -51,13 +48,19 @@ pub struct Event {
 
 /// Progress in memory; it passes through JSON at every commit, as it does in a status.
 #[derive(Default)]
-struct Memory {
+pub struct Memory {
     progress: Mutex<String>,
     notices: Mutex<Vec<Notice>>,
 }
 
 impl Memory {
-    fn progress(&self) -> Result<Progress, SimulateError> {
+    /// What was told since the last call.
+    fn told(&self) -> Vec<Notice> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was committed last.
+    pub fn progress(&self) -> Result<Progress, SimulateError> {
         let text = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if text.is_empty() {
             return Ok(Progress::default());
@@ -79,84 +82,165 @@ impl Ledger for Memory {
     }
 }
 
+/// A scenario that is being played, one turn after the other.
+///
+/// The turns run over the world and the ledger that are handed in, which may stand between the engine and those of
+/// this simulation: so a test sees every call, and breaks some.
+pub struct Simulation {
+    world: Arc<Simulated>,
+    ledger: Arc<Memory>,
+    referred: Referred,
+    repository: git2::Repository,
+    before: Vec<(String, String)>,
+    start: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+    /// Turns in a row at one instant.
+    same: usize,
+    /// What a process remembers beside its ledger.
+    watched: Option<Watch>,
+    /// The resource as people saw it, at each change of its phase or outcome.
+    life: Vec<Experiment>,
+}
+
+/// What a turn of a simulation came to.
+pub enum Turned {
+    /// It was taken; what a reader wants to know of it.
+    Taken(Vec<Event>),
+    /// It ended early, and is taken again a little later.
+    Failed(Unavailable),
+    /// The story is over.
+    Over,
+}
+
+impl Simulation {
+    /// Sets a scenario up in a folder that does not exist yet.
+    pub fn new(scenario: &Scenario, folder: &Path) -> Result<Self, SimulateError> {
+        let start: Timestamp = START.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        let experiment = experiment(&scenario.experiment)?;
+        let unusable = |source| SimulateError::Folder { folder: folder.display().to_string(), source };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let repository = environment::create(folder, start.as_second() - 86_400)?;
+        let before = environment::files(&repository)?;
+        let referred = Referred { repository: Some(described()), ..Referred::default() };
+        let parsed: Experiment = serde_saphyr::from_str(&experiment)
+            .map_err(|e| SimulateError::Manifest { path: "experiment.yaml".into(), source: Box::new(e) })?;
+        let further = further(&parsed, &before)?;
+        environment::start(&repository, &experiment, &further, start.as_second())?;
+        let target = resolve::resolve(&parsed, &referred)?.write;
+        let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, target)?;
+        let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
+        Ok(Self {
+            world: Arc::new(world),
+            ledger: Arc::default(),
+            referred,
+            repository,
+            before,
+            start,
+            until,
+            now: start,
+            same: 0,
+            watched: None,
+            life: vec![],
+        })
+    }
+
+    /// The world of this simulation.
+    pub fn world(&self) -> Arc<Simulated> {
+        Arc::clone(&self.world)
+    }
+
+    /// Where this simulation's progress is kept.
+    pub fn ledger(&self) -> Arc<Memory> {
+        Arc::clone(&self.ledger)
+    }
+
+    /// A process dies and another one takes its place: what is left is the world, and what the ledger holds.
+    pub fn restart(&mut self) {
+        self.watched = None;
+        self.world.restart();
+    }
+
+    /// Lets time pass until the next turn is due, and takes it.
+    pub async fn turn<W: World, L: Ledger>(&mut self, world: &W, ledger: &L) -> Result<Turned, SimulateError> {
+        let live = loop {
+            if self.now >= self.until {
+                return Ok(Turned::Over);
+            }
+            self.world.advance(self.now)?;
+            match self.world.experiment() {
+                Some(live) => break live,
+                None if self.world.settled() && self.now > self.start => return Ok(Turned::Over),
+                None => self.now += PACE,
+            }
+        };
+        let mut plan = resolve::resolve(&live, &self.referred)?.plan;
+        plan.refused = self.world.refusal();
+        let progress = Progress { watch: self.watched.take(), ..self.ledger.progress()? };
+        // An effect that failed is derived again by the next turn, a little later.
+        let step = match turn::turn(world, ledger, &plan, &progress, self.now).await {
+            Ok(step) => step,
+            Err(u) => {
+                self.now += PACE;
+                return Ok(Turned::Failed(u));
+            }
+        };
+        self.watched.clone_from(&step.progress.watch);
+        note(&mut self.life, live, &plan, &step.progress, self.now);
+        let second = self.now.as_second() - self.start.as_second();
+        let events = noteworthy(&plan, &progress, &step, &self.ledger.told(), second);
+        let next = match step.wake {
+            Wake::At(time) => time.min(self.now + PACE),
+            Wake::OnChange => self.now + PACE,
+        };
+        let next = self.world.next(self.now).map_or(next, |acts| next.min(acts));
+        self.same = if next <= self.now { self.same + 1 } else { 0 };
+        if self.same > LIVELOCK {
+            return Err(SimulateError::Livelock { turns: self.same });
+        }
+        self.now = self.now.max(next);
+        Ok(Turned::Taken(events))
+    }
+
+    /// How it has ended, or where it is.
+    pub fn story(&self, events: Vec<Event>) -> Result<Story, SimulateError> {
+        let progress = self.ledger.progress()?;
+        let decision = progress.decision.as_ref();
+        let since = |d: &engine::Decision| d.at.duration_since(progress.first_traffic.unwrap_or(d.at)).as_secs();
+        Ok(Story {
+            outcome: decision.map(|d| d.outcome),
+            reason: decision.map(|d| d.reason.as_str()),
+            seconds_to_decision: decision.map(since),
+            bad_requests: self.world.bad_requests(),
+            candidate_weight: self.world.weight(),
+            removed: self.world.experiment().is_none(),
+            requests: self.world.requests(),
+            commits: environment::commits(&self.repository)?,
+            before: self.before.clone(),
+            after: environment::files(&self.repository)?,
+            events,
+            life: self.life.clone(),
+        })
+    }
+}
+
 /// Plays a scenario in a folder that does not exist yet; `watch` sees each event as it happens.
 pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Event)) -> Result<Story, SimulateError> {
-    let start: Timestamp = START.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-    let experiment = experiment(&scenario.experiment)?;
-    let unusable = |source| SimulateError::Folder { folder: folder.display().to_string(), source };
-    std::fs::create_dir_all(folder).map_err(unusable)?;
-    let repository = environment::create(folder, start.as_second() - 86_400)?;
-    let before = environment::files(&repository)?;
-    let referred = Referred { repository: Some(described()), ..Referred::default() };
-    let parsed: Experiment = serde_saphyr::from_str(&experiment)
-        .map_err(|e| SimulateError::Manifest { path: "experiment.yaml".into(), source: Box::new(e) })?;
-    let further = further(&parsed, &before)?;
-    environment::start(&repository, &experiment, &further, start.as_second())?;
-    let write_back = write_back(resolve::resolve(&parsed, &referred)?, folder);
-    let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, write_back)?;
-    let (ledger, mut events, mut life) = (Memory::default(), vec![], vec![]);
-    let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
-    let (mut now, mut same, mut watched) = (start, 0, None);
+    let mut simulation = Simulation::new(scenario, folder)?;
+    let (world, ledger) = (simulation.world(), simulation.ledger());
+    let mut events = vec![];
     loop {
-        world.advance(now)?;
-        let Some(live) = world.experiment() else {
-            if world.settled() && now > start || now >= until {
-                break;
+        match simulation.turn(&*world, &*ledger).await? {
+            Turned::Taken(news) => {
+                news.iter().for_each(&mut watch);
+                events.extend(news);
             }
-            now += PACE;
-            continue;
-        };
-        let mut plan = resolve::resolve(&live, &referred)?.plan;
-        plan.refused = world.refusal();
-        let progress = ledger.progress()?;
-        let progress = Progress { watch: watched.take(), ..progress };
-        // An effect that failed is derived again by the next turn, a little later.
-        let step = match turn::turn(&world, &ledger, &plan, &progress, now).await {
-            Ok(step) => step,
-            Err(u) if u.reason == "ForgeUnavailable" => {
-                now += PACE;
-                continue;
-            }
-            Err(u) => return Err(u.into()),
-        };
-        watched.clone_from(&step.progress.watch);
-        note(&mut life, live, &plan, &step.progress, now);
-        let notices = std::mem::take(&mut *ledger.notices.lock().unwrap_or_else(PoisonError::into_inner));
-        let second = now.as_second() - start.as_second();
-        for event in noteworthy(&plan, &progress, &step, &notices, second) {
-            watch(&event);
-            events.push(event);
-        }
-        let next = match step.wake {
-            Wake::At(time) => time.min(now + PACE),
-            Wake::OnChange => now + PACE,
-        };
-        let next = world.next(now).map_or(next, |acts| next.min(acts));
-        same = if next <= now { same + 1 } else { 0 };
-        if same > LIVELOCK {
-            return Err(SimulateError::Livelock { turns: same });
-        }
-        now = now.max(next);
-        if now >= until {
-            break;
+            // The scenario's own outages; nothing else fails here.
+            Turned::Failed(u) if u.reason == "ForgeUnavailable" => {}
+            Turned::Failed(u) => return Err(u.into()),
+            Turned::Over => return simulation.story(events),
         }
     }
-    let progress = ledger.progress()?;
-    let decision = progress.decision.as_ref();
-    Ok(Story {
-        outcome: decision.map(|d| d.outcome),
-        reason: decision.map(|d| d.reason.as_str()),
-        seconds_to_decision: decision.map(|d| d.at.duration_since(progress.first_traffic.unwrap_or(d.at)).as_secs()),
-        bad_requests: world.bad_requests(),
-        candidate_weight: world.weight(),
-        removed: world.experiment().is_none(),
-        requests: world.requests(),
-        commits: environment::commits(&repository)?,
-        before,
-        after: environment::files(&repository)?,
-        events,
-        life,
-    })
 }
 
 /// Notes the resource as people see it, if its phase or its outcome is another one than before.
@@ -212,18 +296,12 @@ fn described() -> Repository {
         secret_ref: SecretRef { name: "environment-token".into(), key: None },
         allowed_namespaces: vec!["*".into()],
         allowed_paths: vec![environment::APP.into()],
+        allow_commit_to_base: true,
         commit: None,
     };
     let mut repository = Repository::new("environment", spec);
     repository.metadata.namespace = Some("platform".into());
     repository
-}
-
-/// The write-back, if the experiment asks for one.
-fn write_back(resolved: Resolved, folder: &Path) -> Option<WriteBack> {
-    let target = resolved.write?;
-    let remote = Remote::Local(folder.to_owned());
-    Some(WriteBack::with(remote, Forge::Local(LocalForge::new(folder)), &target.repository, target.spec))
 }
 
 /// The further files of an experiment: plain names, of files that are not there before it.
@@ -262,6 +340,9 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
             Effect::Route(weight) => events.push(event(format!("weights {}/{weight}", 100 - weight))),
             Effect::Push { request, .. } => events.push(event(format!("push {}", request.branch))),
             Effect::Open { request, .. } => events.push(event(format!("open the {} request", request.stage.as_str()))),
+            Effect::Commit { request, .. } => {
+                events.push(event(format!("commit the {} to {}", request.stage.as_str(), request.base_branch)));
+            }
             Effect::Close(number) => events.push(event(format!("close request #{number}"))),
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }

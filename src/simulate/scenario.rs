@@ -14,7 +14,9 @@
 //! remoteOutages: [{from: 2m, to: 4m}]    # neither Git nor its forge answers
 //! refused: [{from: 2m, to: 4m}]          # the experiment is edited into something that cannot be carried out
 //! rollout: 2m                 # how long a changed Deployment takes to roll out, default 12s
-//! reviewer:  {promote: merge, cleanUp: merge, after: 30s}    # merge | close | ignore
+//! rolloutFails: true          # the promoted content never becomes ready
+//! reviewer:  {promote: merge, cleanUp: merge, after: 30s}    # merge | squash | rebase | edit | push | close | deleteBranch | ignore
+//! base:      [{at: 3m, do: rename}]      # what happens to the base branch: rename | restore | revert | rewrite
 //! experiment: {analysis: {deadline: 20m}}   # laid over the sample's spec
 //! until: 4h                   # the simulation ends then, default 6h
 //! ```
@@ -58,6 +60,10 @@ pub struct Scenario {
     pub refused: Vec<Between>,
     /// How long a changed Deployment takes to roll out.
     pub rollout: Span,
+    /// Whether the promoted content never becomes ready.
+    pub rollout_fails: bool,
+    /// What people do to the base branch.
+    pub base: Vec<Rework>,
     /// What reviewers do.
     pub reviewer: Reviewer,
     /// Laid over the sample's `spec`.
@@ -82,6 +88,8 @@ impl Default for Scenario {
             remote_outages: vec![],
             refused: vec![],
             rollout: Span::new("12s"),
+            rollout_fails: false,
+            base: vec![],
             reviewer: Reviewer::default(),
             experiment: serde_json::Value::Null,
             until: Span::new("6h"),
@@ -176,6 +184,31 @@ pub struct Instant {
     pub at: Span,
 }
 
+/// Somebody does something to the base branch.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rework {
+    /// When.
+    pub at: Span,
+    /// What.
+    #[serde(rename = "do")]
+    pub what: BaseAct,
+}
+
+/// What people do to the base branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BaseAct {
+    /// It has another name from now on.
+    Rename,
+    /// It has its name back.
+    Restore,
+    /// A commit restores the files of the experiment's start.
+    Revert,
+    /// A forced push: its head is the experiment's start again.
+    Rewrite,
+}
+
 /// What reviewers do with requests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -184,13 +217,15 @@ pub struct Reviewer {
     pub promote: Review,
     /// With the clean-up request.
     pub clean_up: Review,
+    /// With a request that takes a promotion back.
+    pub revert: Review,
     /// How long after it was opened.
     pub after: Span,
 }
 
 impl Default for Reviewer {
     fn default() -> Self {
-        Self { promote: Review::Merge, clean_up: Review::Merge, after: Span::new("30s") }
+        Self { promote: Review::Merge, clean_up: Review::Merge, revert: Review::Merge, after: Span::new("30s") }
     }
 }
 
@@ -200,8 +235,18 @@ impl Default for Reviewer {
 pub enum Review {
     /// Merges it.
     Merge,
+    /// Merges it as one new commit.
+    Squash,
+    /// Merges its commit onto the base branch.
+    Rebase,
+    /// Edits the baseline's manifest in it, and merges it after the same time again.
+    Edit,
+    /// Pushes another file onto its branch, and merges it after the same time again.
+    Push,
     /// Closes it unmerged.
     Close,
+    /// Deletes its branch, which closes it.
+    DeleteBranch,
     /// Leaves it.
     Ignore,
 }
@@ -256,6 +301,8 @@ impl Scenario {
             outages: spans(&self.outages, "outages")?,
             not_ready: spans(&self.not_ready, "notReady")?,
             edits,
+            base: self.base.iter().map(|b| Ok((seconds(&b.at, "base[].at")?, b.what))).collect::<Result<_, _>>()?,
+            rollout_fails: self.rollout_fails,
             rollout: seconds(&self.rollout, "rollout")?,
             review_after: seconds(&self.reviewer.after, "reviewer.after")?,
             until: seconds(&self.until, "until")?,
@@ -286,6 +333,10 @@ pub struct Timeline {
     pub remote_outages: Vec<(i64, i64)>,
     /// When the experiment cannot be carried out as it is written.
     pub refused: Vec<(i64, i64)>,
+    /// What people do to the base branch.
+    pub base: Vec<(i64, BaseAct)>,
+    /// Whether the promoted content never becomes ready.
+    pub rollout_fails: bool,
     /// How long a changed Deployment takes to roll out.
     pub rollout: i64,
     /// How long a request waits for its reviewer.
@@ -310,8 +361,9 @@ impl Timeline {
         let people = self.people.iter().map(|(at, ..)| *at);
         let scale = self.scale.iter().map(|(at, ..)| *at);
         let refused = self.refused.iter().flat_map(|(from, to)| [*from, *to]);
-        let others = scale.chain(self.changes.iter().copied()).chain(refused);
-        edits.chain(people).chain(others).filter(|at| *at > second).min()
+        let base = self.base.iter().map(|(at, _)| *at);
+        let all = edits.chain(people).chain(scale).chain(base).chain(self.changes.iter().copied()).chain(refused);
+        all.filter(|at| *at > second).min()
     }
 
     /// Whether a second is in one of the spans.

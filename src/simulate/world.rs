@@ -2,56 +2,65 @@
 //!
 //! Git is no model: edits, commits, pushes and per-ref results are those of [`WriteBack`] on a bare repository.
 
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use git2::Repository;
+use git2::{Oid, Repository};
 use jiff::Timestamp;
 
 use super::cluster::Cluster;
 use super::environment;
-use super::scenario::{Review, Scenario, Timeline};
+use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
-use crate::controller::annotation;
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Stage, Synced, Unavailable, Workload,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Synced, Unavailable, Workload,
     Workloads,
 };
-use crate::gitops::WriteBack;
-use crate::gitops::forge::{LocalForge, PullState};
-use crate::gitops::repository::Author;
+use crate::gitops::forge::{Forge, LocalForge};
+use crate::gitops::repository::Remote;
+use crate::gitops::{WriteBack, WriteTarget};
 use crate::turn::World;
 
 /// How long the syncing loop takes to notice a commit, seconds.
 const SYNC: i64 = 5;
 
 /// Everything that moves by itself.
-struct State {
-    cluster: Cluster,
+pub(super) struct State {
+    pub(super) cluster: Cluster,
     traffic: Traffic,
-    timeline: Timeline,
+    pub(super) timeline: Timeline,
     /// Foreign edits that were made.
     edited: usize,
     locked: bool,
     /// Seconds after the start.
     second: i64,
     checked: i64,
-    requests: Vec<Request>,
+    pub(super) requests: Vec<Request>,
+    /// Requests that a reviewer pushed to.
+    pub(super) touched: BTreeSet<u64>,
+    /// What was done to the base branch.
+    pub(super) reworked: usize,
 }
 
 /// The embedded world.
-pub(super) struct Simulated {
+pub struct Simulated {
     state: Mutex<State>,
-    repository: Mutex<Repository>,
-    forge: LocalForge,
-    scenario: Scenario,
-    start: Timestamp,
+    pub(super) repository: Mutex<Repository>,
+    pub(super) forge: LocalForge,
+    folder: PathBuf,
+    pub(super) scenario: Scenario,
+    pub(super) start: Timestamp,
+    /// The commit that started the experiment.
+    pub(super) started: Oid,
     /// None for an experiment that keeps its outcome in the status.
-    write_back: Option<WriteBack>,
+    target: Option<WriteTarget>,
+    /// What the running process has of the repository.
+    write_back: Mutex<Option<Arc<WriteBack>>>,
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -61,13 +70,15 @@ impl Simulated {
         folder: &Path,
         repository: Repository,
         start: Timestamp,
-        write_back: Option<WriteBack>,
+        target: Option<WriteTarget>,
     ) -> Result<Self, SimulateError> {
         let timeline = scenario.timeline()?;
         let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
-        Ok(Self {
+        let started = repository.refname_to_id(&environment::reference())?;
+        let world = Self {
+            started,
             state: Mutex::new(State {
-                cluster: Cluster::new(timeline.rollout),
+                cluster: Cluster::new(timeline.rollout, timeline.rollout_fails),
                 traffic,
                 timeline,
                 edited: 0,
@@ -75,13 +86,28 @@ impl Simulated {
                 second: 0,
                 checked: i64::MIN,
                 requests: vec![],
+                touched: BTreeSet::new(),
+                reworked: 0,
             }),
             repository: Mutex::new(repository),
             forge: LocalForge::new(folder),
+            folder: folder.to_owned(),
             scenario: scenario.clone(),
             start,
-            write_back,
-        })
+            target,
+            write_back: Mutex::default(),
+        };
+        world.restart();
+        Ok(world)
+    }
+
+    /// A new process has nothing of the repository.
+    pub(super) fn restart(&self) {
+        let fresh = self.target.as_ref().map(|target| {
+            let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
+            Arc::new(WriteBack::with(remote, forge, &target.repository, target.spec.clone()))
+        });
+        *held(&self.write_back) = fresh;
     }
 
     /// Lets time pass: traffic flows, people act, the syncing loop looks at the repository.
@@ -96,13 +122,16 @@ impl Simulated {
             state.edited += 1;
         }
         self.people(&mut state, &timeline, second);
+        self.rework(&mut state, second)?;
         if second < state.checked.saturating_add(SYNC) {
             return Ok(());
         }
         state.checked = second;
         self.review(&mut state, second)?;
         let repository = held(&self.repository);
-        let head = repository.refname_to_id(&format!("refs/heads/{}", environment::BRANCH))?.to_string();
+        // A syncing loop without its branch does nothing.
+        let Ok(head) = repository.refname_to_id(&environment::reference()) else { return Ok(()) };
+        let head = head.to_string();
         if state.cluster.synced.as_deref() != Some(&head) {
             let files = environment::files(&repository)?;
             state.cluster.sync(&files, second, now)?;
@@ -113,25 +142,6 @@ impl Simulated {
         Ok(())
     }
 
-    /// People annotate the experiment and scale workloads.
-    fn people(&self, state: &mut State, timeline: &Timeline, second: i64) {
-        if let Some(experiment) = &mut state.cluster.experiment {
-            for (at, verb, why) in timeline.people.iter().filter(|(at, ..)| *at <= second) {
-                let time = self.start + jiff::SignedDuration::from_secs(*at);
-                let annotations = experiment.metadata.annotations.get_or_insert_default();
-                annotations.insert(annotation(*verb), format!("{time} {why}"));
-            }
-        }
-        for (_, baseline, candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
-            for (name, replicas) in [("productpage", baseline), ("productpage-candidate", candidate)] {
-                if let Some(replicas) = replicas {
-                    let replicas = i32::try_from(*replicas).unwrap_or(i32::MAX);
-                    state.cluster.scaled.insert(name.into(), replicas);
-                }
-            }
-        }
-    }
-
     /// When somebody acts next, after a time.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let next = held(&self.state).timeline.next(now.as_second() - self.start.as_second())?;
@@ -139,7 +149,7 @@ impl Simulated {
     }
 
     /// Git and its forge, unless nobody can reach them.
-    fn reachable(&self) -> Result<&WriteBack, Unavailable> {
+    fn reachable(&self) -> Result<Arc<WriteBack>, Unavailable> {
         let state = held(&self.state);
         if Timeline::within(&state.timeline.remote_outages, state.second) {
             return Err(Unavailable::new("ForgeUnavailable", "the forge does not answer"));
@@ -148,53 +158,9 @@ impl Simulated {
         self.writer()
     }
 
-    /// Reviewers notice new requests, and act on those that have waited long enough.
-    fn review(&self, state: &mut State, second: i64) -> Result<(), SimulateError> {
-        let reviewer = &self.scenario.reviewer;
-        for pull in self.forge.list()? {
-            let number = pull.pull.number;
-            if !state.requests.iter().any(|r| r.number == number) {
-                let repository = held(&self.repository);
-                let base = repository.refname_to_id(&format!("refs/heads/{}", environment::BRANCH))?.to_string();
-                let head = pull.pull.head.as_ref().map(ToString::to_string).unwrap_or_default();
-                let diff = environment::diff(&repository, &base, &head)?;
-                let clean_up = pull.pull.head_branch.contains(&format!("-{}-", Stage::CleanUp.word()));
-                state.requests.push(Request {
-                    number,
-                    title: pull.title.clone(),
-                    branch: pull.pull.head_branch.clone(),
-                    body: pull.body.clone(),
-                    diff,
-                    opened: second,
-                    ended: None,
-                    outcome: "open".into(),
-                    clean_up,
-                });
-            }
-            let Some(request) = state.requests.iter_mut().find(|r| r.number == number) else { continue };
-            if pull.pull.state == PullState::Closed && request.ended.is_none() {
-                (request.ended, request.outcome) = (Some(second), "closed".into());
-            }
-            let due = pull.pull.state == PullState::Open && second >= request.opened + state.timeline.review_after;
-            match if request.clean_up { reviewer.clean_up } else { reviewer.promote } {
-                Review::Merge if due => {
-                    let author = Author { name: "A reviewer".into(), email: "reviewer@example.com".into() };
-                    self.forge.merge(number, &author, self.start.as_second() + second)?;
-                    (request.ended, request.outcome) = (Some(second), "merged".into());
-                }
-                Review::Close if due => {
-                    self.forge.close(number)?;
-                    (request.ended, request.outcome) = (Some(second), "closed".into());
-                }
-                Review::Merge | Review::Close | Review::Ignore => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn writer(&self) -> Result<&WriteBack, Unavailable> {
+    fn writer(&self) -> Result<Arc<WriteBack>, Unavailable> {
         let absent = || Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to");
-        self.write_back.as_ref().ok_or_else(absent)
+        held(&self.write_back).clone().ok_or_else(absent)
     }
 
     async fn rollout(&self, plan: &Plan, commit: &CommitId) -> Seen<Rollout> {
@@ -266,6 +232,8 @@ fn sources(plan: &Plan) -> usize {
 
 impl World for Simulated {
     async fn observe(&self, plan: &Plan, questions: &Questions) -> Observation {
+        // As the real world does, every turn begins with nothing of the repository.
+        self.restart();
         let mut seen = {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);
@@ -322,6 +290,7 @@ impl World for Simulated {
             }
             Effect::Push { request, base, commit } => self.reachable()?.push(request, base, commit).await?,
             Effect::Open { request, base } => self.reachable()?.open(request, base).await?,
+            Effect::Commit { request, base, commit } => self.reachable()?.commit(request, base, commit).await?,
             Effect::Close(number) => self.reachable()?.close(*number).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }

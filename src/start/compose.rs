@@ -251,6 +251,7 @@ fn spec(path: &str, experiment: &Experiment, warnings: &mut Vec<String>) -> Resu
         secret_ref: SecretRef { name: "none".into(), key: None },
         allowed_namespaces: vec!["*".into()],
         allowed_paths: Vec::new(),
+        allow_commit_to_base: true,
         commit: None,
     };
     let referred = Referred { repository: Some(Repository::new("environment", open)), ..Referred::default() };

@@ -27,6 +27,8 @@ pub enum Provider {
     Kubernetes,
     /// The source of the metrics.
     Prometheus,
+    /// The sources of opaque metrics.
+    Opaque,
     /// The forge's API. One operation, of a call or two.
     Forge,
     /// The Git server. One exchange, until its answer begins.
@@ -39,6 +41,7 @@ impl Provider {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Prometheus => "prometheus",
+            Self::Opaque => "opaque",
             Self::Forge => "forge",
             Self::Git => "git",
         }

@@ -35,6 +35,9 @@ pub const ROUTING: &str = "bookinfo/routing.yaml";
 pub const METRIC: &str = "bookinfo/metric.yaml";
 pub const ERROR_RATE: &str = "{metric: istio/error-rate, upperLimit: 1%}";
 
+/// The samples' objectives, and everything behind them.
+const OBJECTIVES: &str = "    - {metric: istio/error-rate, upperLimit: 1%}\n  analysis: {interval: 10s, warmUp: 30s, soak: 60s, deadline: 1h}\n  gitops:\n    repository: platform/environment\n    path: apps/productpage\n    promote: {from: productpage-candidate.yaml, to: productpage.yaml, fields: Template}\n";
+
 /// Bad files: file, text, its replacement; then line, severity, field, and what is said of the value and the remedy.
 pub type Row = (&'static str, &'static str, &'static str, usize, &'static str, &'static str, &'static [&'static str]);
 
@@ -248,6 +251,15 @@ pub const RULES: &[Row] = &[
         "error",
         "spec.duration",
         &["spec.analysis.interval"],
+    ),
+    (
+        EXPERIMENT,
+        OBJECTIVES,
+        "    - {metric: istio/error-rate, upperLimit: 1%}\n    - {metric: age, upperLimit: 3}\n---\napiVersion: iter8.tools/v2alpha2\nkind: Metric\nmetadata: {name: age, namespace: bookinfo}\nspec: {urlTemplate: \"http://metrics/age\", jqExpression: .age}\n",
+        28,
+        "error",
+        "spec.criteria.objectives[].metric",
+        &["not yet supported", "opaque metrics alone"],
     ),
     (
         EXPERIMENT,

@@ -40,6 +40,7 @@ pub use quantile::{Bracket, Counted};
 pub use race::{Arm, RaceEvidence, RaceTest, eliminated, log_against};
 pub use relative::{Comparison, Multipliers, RatioParts, RelativeEvidence, RelativeTest};
 pub use share::{ShareEvidence, ShareTest};
+pub use threshold::{ThresholdSeen, ThresholdTest};
 
 /// Counts beyond this are not counts: above it, `f64` no longer holds every integer.
 const MOST_REQUESTS: f64 = 9_007_199_254_740_992.0;

@@ -33,6 +33,17 @@ pub struct LocalPull {
     pub comments: Vec<String>,
 }
 
+/// How a request's commits come to the base branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeStyle {
+    /// By a merge commit.
+    Merge,
+    /// As one new commit.
+    Squash,
+    /// As a new commit with the text of the last one. Requests here have one commit each.
+    Rebase,
+}
+
 /// The blob behind `refs/pulls/N/meta`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Meta {
@@ -170,6 +181,17 @@ impl LocalForge {
 
     /// Merges an open request with a merge commit and returns it.
     pub fn merge(&self, number: u64, author: &Author, time_seconds: i64) -> Result<CommitId, ForgeError> {
+        self.merge_as(number, MergeStyle::Merge, author, time_seconds)
+    }
+
+    /// Merges an open request and returns the base branch's new head.
+    pub fn merge_as(
+        &self,
+        number: u64,
+        style: MergeStyle,
+        author: &Author,
+        time_seconds: i64,
+    ) -> Result<CommitId, ForgeError> {
         let repository = self.repository()?;
         let mut meta = Self::required(&repository, number)?;
         Self::follow(&repository, number, &mut meta)?;
@@ -186,8 +208,12 @@ impl LocalForge {
         }
         let tree = repository.find_tree(index.write_tree_to(&repository)?)?;
         let signature = Signature::new(&author.name, &author.email, &Time::new(time_seconds, 0))?;
-        let message = format!("Merge pull request #{number}: {}\n", meta.title);
-        let commit = repository.commit(None, &signature, &signature, &message, &tree, &[&ours, &theirs])?;
+        let (message, parents) = match style {
+            MergeStyle::Merge => (format!("Merge pull request #{number}: {}\n", meta.title), vec![&ours, &theirs]),
+            MergeStyle::Squash => (format!("{} (#{number})\n", meta.title), vec![&ours]),
+            MergeStyle::Rebase => (theirs.message().unwrap_or_default().to_owned(), vec![&ours]),
+        };
+        let commit = repository.commit(None, &signature, &signature, &message, &tree, &parents)?;
         repository.reference_matching(&format!("refs/heads/{}", meta.base), commit, true, ours.id(), "merge")?;
         meta.state = State::Merged(commit.into());
         Self::store(&repository, number, &meta, true)?;

@@ -62,6 +62,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
         sentence: "candidate keeps every limit at 50 % of the traffic".into(),
         key: "k3v7q2mzxa".into(),
         base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
+        handover: Handover::TwoPullRequests,
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn parse(experiment: &str) -> Spec {
         secret_ref: SecretRef { name: "none".into(), key: None },
         allowed_namespaces: vec!["*".into()],
         allowed_paths: vec![],
+        allow_commit_to_base: false,
         commit: None,
     };
     let referred = Referred { repository: Some(Repository::new("environment", open)), ..Referred::default() };

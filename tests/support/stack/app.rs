@@ -241,7 +241,8 @@ async fn send(client: Client) -> anyhow::Result<()> {
         ticks.tick().await;
         let counts = load.since(began);
         let seconds = began.elapsed().as_secs();
-        let document = serde_json::json!({"seconds": seconds, "sent": counts.sent, "failed": counts.failed()});
+        let (failed, first) = (counts.failed(), counts.failures);
+        let document = serde_json::json!({"seconds": seconds, "sent": counts.sent, "failed": failed, "first": first});
         let new = client.counts.with_extension("new");
         std::fs::write(&new, document.to_string())?;
         std::fs::rename(new, &client.counts)?;
@@ -253,6 +254,9 @@ fn requests(dir: &Path) -> anyhow::Result<()> {
     let document: serde_json::Value = serde_json::from_slice(&text)?;
     let number = |name: &str| document.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
     println!("{} requests in {} s, {} failed", number("sent"), number("seconds"), number("failed"));
+    for failure in document.get("first").and_then(serde_json::Value::as_array).into_iter().flatten().take(3) {
+        println!("  {}", failure.as_str().unwrap_or_default());
+    }
     Ok(())
 }
 

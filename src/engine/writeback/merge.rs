@@ -1,0 +1,177 @@
+//! From a merged promotion, or its merged revert, to all traffic at the baseline.
+//!
+//! Called by [`super::Turn::write_back`]. What is on the base branch is compared with what was proposed when the merge
+//! is seen, and once more before the traffic moves: a base that was rewritten in between takes the promotion back.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::SOON;
+use crate::engine::mutants::{Mutant, on};
+use crate::engine::phases::{Turn, routes_are_gone};
+use crate::engine::plan::Gitops;
+use crate::engine::progress::{Reason, Stage, StageState};
+
+/// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
+/// some minutes, large images, many replicas.
+const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
+/// How long a merge that the forge announced may be missing on the branch that it serves: forges replicate.
+const REPLICATION: SignedDuration = SignedDuration::from_mins(1);
+
+/// What the base branch holds of a promotion.
+enum Content {
+    AsProposed,
+    /// What was there before.
+    AsBefore,
+    /// Something else, in this file.
+    Other(String),
+}
+
+impl Turn<'_> {
+    /// What is on the base branch, by path, against what was proposed.
+    fn content(&self, found: &BTreeMap<String, Option<String>>) -> Content {
+        let work = self.progress.stages.last().and_then(|s| s.work.as_ref());
+        let Some(work) = work else { return Content::AsProposed };
+        let none = BTreeMap::new();
+        let before = self.progress.preflight.as_ref().map_or(&none, |p| &p.blobs);
+        let now = |path: &String| found.get(path).cloned().flatten();
+        let was = |path: &String| before.get(path).cloned();
+        let differs = work.after.iter().find(|(path, blob)| now(path) != **blob).map(|(path, _)| path.clone());
+        match differs {
+            None => Content::AsProposed,
+            Some(_) if work.after.keys().all(|path| now(path) == was(path)) => Content::AsBefore,
+            Some(path) => Content::Other(path),
+        }
+    }
+
+    /// The promotion is merged: what was merged is compared with what was proposed.
+    pub(super) fn merged(&mut self, since: Timestamp) {
+        let Some(contents) = self.stage_seen().and_then(|s| s.contents) else { return };
+        let until = since + REPLICATION;
+        match self.content(&contents) {
+            Content::AsProposed => self.change(StageState::RollingOut, |_| {}),
+            Content::AsBefore if self.now < until => {
+                self.wait("MergeNotVisible", "the merge to be visible on the base branch", Some(until));
+                self.again(SOON);
+            }
+            Content::AsBefore => self.taken_back(),
+            Content::Other(path) => self.differently(&path),
+        }
+    }
+
+    /// The rollout is complete: what was rolled out still has to be what the base branch holds.
+    pub(super) fn confirm(&mut self) {
+        let Some(contents) = self.stage_seen().and_then(|s| s.contents) else { return };
+        let known = self.progress.stages.last().is_some_and(|s| s.differently);
+        match self.content(&contents) {
+            Content::AsBefore => self.taken_back(),
+            Content::Other(path) if !known => self.differently(&path),
+            Content::AsProposed | Content::Other(_) => self.change(StageState::HandingOver, |_| {}),
+        }
+    }
+
+    /// What is merged is the truth, whoever wrote it: its rollout is awaited.
+    fn differently(&mut self, path: &str) {
+        let what = format!(
+            "{path} on the base branch is not what the request proposed; what was merged is rolled out, though it was not tried"
+        );
+        self.warn("MergedDifferently", &what);
+        self.change(StageState::RollingOut, |s| s.differently = true);
+    }
+
+    /// People removed a merged promotion from the base branch.
+    fn taken_back(&mut self) {
+        let what = "the merged promotion was removed from the base branch again";
+        self.overturn(Reason::PromotionReverted, what.to_owned());
+    }
+
+    /// The baseline's rollout of what was merged.
+    pub(super) fn rolling_out(&mut self) {
+        match &self.seen.rollout {
+            Some(Ok(rollout)) if rollout.applied && (rollout.complete || on(Mutant::WeightsBeforeRollout)) => {
+                self.rolled_out();
+            }
+            Some(Ok(rollout)) => {
+                let merged = self.progress.stages.last().map(|s| s.since);
+                // A late sync costs the rollout none of its time.
+                let rolling = self.progress.waiting.as_ref().filter(|w| w.reason == "WaitingForRollout");
+                let since = if rollout.applied { Some(rolling.map_or(self.now, |w| w.since)) } else { merged };
+                let until = since.map(|s| s + ROLLOUT_DEADLINE);
+                let late = until.is_some_and(|u| self.now >= u);
+                let given_up = match &self.seen.workloads {
+                    Some(Ok(workloads)) => workloads.baseline.failed.clone(),
+                    Some(Err(_)) | None => None,
+                };
+                let failed = rollout.applied && (late || given_up.is_some());
+                if failed && self.proposes_revert() {
+                    return self.rollout_failed(given_up.as_deref());
+                }
+                // Past the deadline a person is needed; the candidate keeps serving, whatever the baseline does.
+                let reason = match (rollout.applied, late || failed) {
+                    (true, false) => "WaitingForRollout",
+                    (false, false) => "WaitingForSync",
+                    (true, true) => "BaselineRolloutFailed",
+                    (false, true) => "SyncOverdue",
+                };
+                // The detail counts replicas; it is looked up, not stored, so that a rollout writes the status twice at most.
+                let what = if rollout.applied {
+                    "the baseline's rollout to complete"
+                } else {
+                    "the merged manifest to be synced to the cluster"
+                };
+                self.wait(reason, what, until);
+                self.again(SOON);
+            }
+            Some(Err(u)) => self.missing(u),
+            None => {}
+        }
+    }
+
+    fn rolled_out(&mut self) {
+        let last = self.progress.stages.last();
+        let confirmed = last.is_none_or(|s| s.stage != Stage::Promote || s.work.is_none());
+        self.change(if confirmed { StageState::HandingOver } else { StageState::Confirming }, |_| {});
+    }
+
+    /// Whether a failed rollout is answered with a revert; one of a revert itself needs a person.
+    fn proposes_revert(&self) -> bool {
+        self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote)
+    }
+
+    /// The new baseline does not come up: the candidate keeps its traffic, and a request takes the promotion back.
+    fn rollout_failed(&mut self, why: Option<&str>) {
+        let why = why.map_or_else(
+            || format!("it was not complete within {} minutes", ROLLOUT_DEADLINE.as_mins()),
+            ToOwned::to_owned,
+        );
+        let sentence =
+            format!("the rollout of {} with the promoted content failed: {why}", self.plan.baseline.workload);
+        self.warn("BaselineRolloutFailed", &format!("{sentence}; the candidate keeps serving"));
+        self.overturn(Reason::BaselineRolloutFailed, sentence);
+    }
+
+    /// All traffic to the baseline.
+    pub(super) fn hand_over(&mut self, since: Timestamp) {
+        let until = since + ROLLOUT_DEADLINE;
+        match &self.seen.routes {
+            _ if !self.progress.held => self.change(StageState::Draining, |_| {}),
+            Some(Ok(routes)) if routes.candidate == 0 => self.change(StageState::Draining, |_| {}),
+            // Routes that stay away that long carry no traffic to the candidate either.
+            Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.change(StageState::Draining, |_| {}),
+            _ => self.wait("HandingOver", "all traffic to reach the baseline", Some(until)),
+        }
+    }
+
+    /// The last requests leave the candidate. What waited for that goes on with its own work.
+    pub(super) fn drain(&mut self, gitops: &Gitops, since: Timestamp) {
+        let until = since + gitops.drain;
+        if self.now >= until {
+            let merged = self.progress.stages.last().is_some_and(|s| s.merged.is_some());
+            self.change(if merged { StageState::Done } else { StageState::Planning }, |_| {});
+        } else {
+            self.wait("Draining", "the last requests to leave the candidate", Some(until));
+            self.at(until);
+        }
+    }
+}

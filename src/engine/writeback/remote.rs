@@ -1,0 +1,229 @@
+//! Puts a stage's commit and request on the remote, each once, and reads what people make of the request.
+//!
+//! Called by [`super::Turn::write_back`]. Every write follows a look at the remote in the same turn.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{SOON, current};
+use crate::engine::effects::Effect;
+use crate::engine::mutants::{Mutant, on};
+use crate::engine::observation::{CommitId, Planned, Pull, PullState};
+use crate::engine::phases::Turn;
+use crate::engine::plan::Gitops;
+use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
+
+/// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
+/// hand-over begin at once, and one who merges next week costs a request every five minutes.
+const POLL: (f64, f64) = (2.0, 300.0);
+/// A request is looked at again after this part of the time it has waited already.
+const POLL_SHARE: f64 = 0.1;
+
+impl Turn<'_> {
+    /// The commit is computed before anything is written.
+    pub(super) fn planning(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.planned {
+            Some(Planned::Commit(work)) => {
+                let work = work.clone();
+                self.change(StageState::Planned, |s| s.work = Some(work));
+            }
+            Some(Planned::Nothing(head)) => {
+                let head = head.clone();
+                self.change(self.after_merge(), |s| s.merged = Some(head));
+            }
+            None => {}
+        }
+    }
+
+    /// The commit is decided on: whether it is on the remote is looked up before it is written.
+    pub(super) fn planned(&mut self) {
+        if self.direct() {
+            return self.commit_to_base();
+        }
+        let Some(seen) = self.stage_seen() else { return };
+        if let Some(pull) = &seen.pull {
+            return self.found(pull, seen.branch.is_none());
+        }
+        let Some((request, work)) = self.work() else { return };
+        match &seen.branch {
+            Some(_) if on(Mutant::DoublePush) => {
+                self.effects.push(Effect::Push { request, base: work.0, commit: work.1 });
+                self.change(StageState::Pushed, |_| {});
+            }
+            // Nothing is on the remote yet: a base that moved on costs a new plan, not a conflict.
+            None if seen.head.as_ref() != Some(&work.0) => self.change(StageState::Planning, |s| s.work = None),
+            None => self.effects.push(Effect::Push { request, base: work.0, commit: work.1 }),
+            Some(head) if *head == work.1 => self.change(StageState::Pushed, |_| {}),
+            Some(head) => self.foreign(&request.branch, head),
+        }
+    }
+
+    /// The commit is on its branch: its request is looked up before it is opened.
+    pub(super) fn pushed(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        if let Some(pull) = seen.pull.as_ref().filter(|_| !on(Mutant::RequestCreatedTwice)) {
+            return self.found(pull, seen.branch.is_none());
+        }
+        let Some((request, work)) = self.work() else { return };
+        match &seen.branch {
+            None if on(Mutant::ResurrectedBranch) => {
+                self.effects.push(Effect::Push { request, base: work.0, commit: work.1 });
+            }
+            Some(head) if *head == work.1 => self.effects.push(Effect::Open { request, base: work.0 }),
+            Some(head) => self.foreign(&request.branch, head),
+            None => {
+                let what = format!("a person: branch {} was deleted before its request was opened", request.branch);
+                self.stuck("BranchDeleted", &what);
+            }
+        }
+    }
+
+    /// Without a review: the commit goes on the base branch that it was made on, and on no other.
+    fn commit_to_base(&mut self) {
+        let Some(seen) = self.stage_seen() else { return };
+        let Some((request, (base, commit))) = self.work() else { return };
+        if seen.landed {
+            self.change(self.after_merge(), |s| s.merged = Some(commit));
+        } else if seen.head.as_ref() == Some(&base) {
+            self.effects.push(Effect::Commit { request, base, commit });
+        } else {
+            self.change(StageState::Planning, |s| s.work = None);
+        }
+    }
+
+    /// A branch of our name holds a commit that is not ours: hands off.
+    fn foreign(&mut self, branch: &str, head: &CommitId) {
+        let what = format!(
+            "a person: branch {branch} holds {}, which is not this experiment's commit; delete the branch to go on",
+            head.0
+        );
+        self.stuck("BranchEdited", &what);
+    }
+
+    /// A request of ours exists: what became of it decides.
+    pub(super) fn found(&mut self, pull: &Pull, branch_is_gone: bool) {
+        let (number, url) = (pull.number, pull.url.clone());
+        let note = move |s: &mut StageProgress| {
+            s.number = Some(number);
+            s.url = Some(url);
+        };
+        match &pull.state {
+            PullState::Open => {
+                let now = self.now;
+                self.change(StageState::Waiting, |s| {
+                    note(s);
+                    s.opened = Some(now);
+                });
+            }
+            PullState::Merged(head) => {
+                let head = head.clone();
+                self.change(self.after_merge(), |s| {
+                    note(s);
+                    s.merged = Some(head);
+                });
+            }
+            PullState::Closed => {
+                self.change(StageState::Done, note);
+                self.rejected(pull.number, branch_is_gone);
+            }
+        }
+    }
+
+    /// What follows when the base branch is as the current stage wants it.
+    fn after_merge(&self) -> StageState {
+        let Some(last) = self.progress.stages.last() else { return StageState::Done };
+        match last.stage {
+            // Merged while it was being taken back: a revert follows.
+            Stage::Promote if self.progress.phase == Phase::Discarding => StageState::Done,
+            // The experiment goes with its merge; its traffic is home.
+            Stage::Promote if self.whole() => StageState::Done,
+            Stage::Promote if last.work.is_some() => StageState::Merged,
+            Stage::Promote | Stage::Revert => StageState::RollingOut,
+            Stage::CleanUp => StageState::Done,
+        }
+    }
+
+    /// A promote request that was closed unmerged is a "no"; a revert that was, keeps the promotion; a closed clean-up
+    /// request changes nothing. Forges close the request of a branch that is deleted.
+    fn rejected(&mut self, number: u64, branch_is_gone: bool) {
+        match (self.progress.stages.last().map(|s| s.stage), self.progress.phase) {
+            (Some(Stage::Promote), Phase::Promoting) if branch_is_gone => {
+                let what = format!("somebody deleted the branch of request #{number}, which is closed unmerged");
+                self.overturn(Reason::BranchDeleted, what);
+            }
+            (Some(Stage::Promote), Phase::Promoting) => {
+                self.overturn(Reason::RejectedInReview, format!("reviewers closed request #{number} unmerged"));
+            }
+            (Some(Stage::Revert), _) => {
+                let what = format!("reviewers closed request #{number} unmerged: the promotion stays in Git");
+                self.warn("RevertRejected", &what);
+                self.not_reverted();
+            }
+            (Some(Stage::Promote | Stage::CleanUp) | None, _) => {}
+        }
+    }
+
+    /// Whether the promote request has waited for its review longer than it may.
+    fn stale(&self) -> bool {
+        let opened = current(&self.progress).filter(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
+        let patience = self.plan.gitops.as_ref().map(|g| g.stale_after);
+        opened.zip(patience).is_some_and(|(opened, patience)| self.now >= opened + patience)
+    }
+
+    /// The request waits for people, who may do anything with it.
+    pub(super) fn review(&mut self, gitops: &Gitops, since: Timestamp) {
+        let Some(seen) = self.stage_seen() else {
+            // Nobody can say what became of it: it waits no longer for that than for its review.
+            if self.stale() {
+                let why = self.progress.waiting.as_ref().map_or_else(String::new, |w| format!(": {}", w.what));
+                self.overturn(Reason::Stale, format!("the promote request could not be looked at in time{why}"));
+            }
+            return;
+        };
+        let Some(pull) = &seen.pull else { return };
+        let until = since + gitops.stale_after;
+        if on(Mutant::PushAfterMerge)
+            && let (None, PullState::Merged(_), Some((request, work))) = (&seen.branch, &pull.state, self.work())
+        {
+            self.effects.push(Effect::Push { request, base: work.0, commit: work.1 });
+        }
+        match &pull.state {
+            PullState::Merged(_) => return self.found(pull, false),
+            _ if self.stale() => {
+                return self.overturn(Reason::Stale, format!("request #{} was not reviewed in time", pull.number));
+            }
+            // A forge closes the requests into a branch that goes: that is nobody's "no".
+            _ if seen.head.is_none() => {
+                let what = format!(
+                    "branch {} to exist again: request #{} cannot be merged without it; rename it back, or name its successor in the Repository's spec.branch and retry",
+                    gitops.base_branch, pull.number
+                );
+                self.wait("BaseBranchMissing", &what, Some(until));
+            }
+            PullState::Closed => return self.found(pull, seen.branch.is_none()),
+            PullState::Open => self.await_review(gitops, pull, until),
+        }
+        let age = self.now.duration_since(since).as_secs_f64();
+        self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
+    }
+
+    fn await_review(&mut self, gitops: &Gitops, pull: &Pull, until: Timestamp) {
+        let ours = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.commit);
+        let edited = pull.head.is_some() && pull.head.as_ref() != ours;
+        let overdue = self.progress.phase == Phase::Discarding && self.now >= until;
+        let (number, url) = (pull.number, &pull.url);
+        let (reason, what) = match (overdue, edited) {
+            (true, _) => ("ReviewOverdue", format!("request #{number} to be merged: {url}")),
+            // What others pushed is theirs: nothing is pushed over it, and its merge is what is rolled out.
+            (false, true) => (
+                "RequestEdited",
+                format!(
+                    "request #{number} to be merged, in which others have commits of their own; what is merged into {} is what is rolled out: {url}",
+                    gitops.base_branch
+                ),
+            ),
+            (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
+        };
+        self.wait(reason, &what, Some(until));
+    }
+}

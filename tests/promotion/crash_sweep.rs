@@ -1,0 +1,196 @@
+//! The process dies before and after every remote call and every status write of a whole life, or the answer is lost,
+//! and another process goes on from what was committed last: the end is always that of the undisturbed run.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use reiter8::engine::{Effect, Outcome};
+use reiter8::simulate::{Scenario, Simulation, Story, Turned};
+
+use super::faults::{Fault, Faulty, Script};
+
+/// A life that is swept.
+struct Case {
+    handover: &'static str,
+    /// What happens in it, beside what all have in common.
+    scenario: &'static str,
+    outcome: Outcome,
+    /// Branches, commits on the base branch, requests.
+    made: (usize, usize, usize),
+    /// Calls that the undisturbed run makes at least: a sweep of fewer would prove less.
+    least: usize,
+}
+
+/// Short lives: enough traffic for a quick verdict, one step, prompt reviewers.
+const COMMON: &str = "{strategy: {ramp: {steps: [{weight: 50}]}}, analysis: {interval: 20s, warmUp: 0s, soak: 20s}";
+const GOOD: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 5s}";
+const BAD: &str = "rps: 200\ncandidate: {errors: 50%}\nreviewer: {after: 5s}";
+/// A person aborts while the promotion is in review: its request is closed.
+const ABORTED: &str = "rps: 200\nreviewer: {after: 90s}\npeople: [{at: 130s, ask: abort}]";
+
+const CASES: [Case; 7] = [
+    Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
+    Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
+    Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
+    Case { handover: "SinglePullRequest", scenario: GOOD, outcome: Outcome::Promote, made: (1, 1, 1), least: 155 },
+    Case { handover: "SinglePullRequest", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
+    Case { handover: "CommitToBase", scenario: GOOD, outcome: Outcome::Promote, made: (0, 2, 0), least: 205 },
+    Case { handover: "CommitToBase", scenario: BAD, outcome: Outcome::Discard, made: (0, 1, 0), least: 145 },
+];
+
+impl Case {
+    fn name(&self) -> String {
+        format!("{}, {}", self.handover, self.outcome.as_str())
+    }
+
+    fn scenario(&self) -> Scenario {
+        let text = format!("{}\nexperiment: {COMMON}, gitops: {{handover: {}}}}}\n", self.scenario, self.handover);
+        Scenario::read(&text).unwrap()
+    }
+}
+
+/// The name of every effect; one that is added to the engine has to be added here, and has to occur.
+const EFFECTS: [&str; 8] = ["Claim", "Release", "Route", "Push", "Open", "Commit", "Close", "Forget"];
+
+/// Fails to compile when an effect is missing in [`EFFECTS`]'s list.
+fn is_listed(effect: &Effect) -> bool {
+    match effect {
+        Effect::Claim
+        | Effect::Release
+        | Effect::Route(_)
+        | Effect::Push { .. }
+        | Effect::Open { .. }
+        | Effect::Commit { .. }
+        | Effect::Close(_)
+        | Effect::Forget => EFFECTS.contains(&effect.as_str()),
+    }
+}
+
+/// What is left of a life.
+struct Ended {
+    story: Story,
+    made: (usize, usize, usize),
+    script: Script,
+}
+
+/// Plays a life under a script.
+async fn live(scenario: &Scenario, script: Script) -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("environment.git");
+    let mut simulation = Simulation::new(scenario, &folder).unwrap();
+    let repository = git2::Repository::open_bare(&folder).unwrap();
+    let started = commits(&repository);
+    let world = Faulty { inner: simulation.world(), script: script.clone() };
+    let ledger = Faulty { inner: simulation.ledger(), script: script.clone() };
+    loop {
+        match simulation.turn(&world, &ledger).await.unwrap() {
+            Turned::Taken(_) => {}
+            Turned::Failed(u) => assert!(["Dead", "ApiUnavailable"].contains(&u.reason), "{}: {u}", u.reason),
+            Turned::Over => break,
+        }
+        if script.revive() {
+            simulation.restart();
+        }
+    }
+    let story = simulation.story(vec![]).unwrap();
+    let branches = repository.references_glob("refs/heads/iter8/*").unwrap().count();
+    let made = (branches, commits(&repository) - started, story.requests.len());
+    Ended { story, made, script }
+}
+
+/// Commits of the base branch itself: each merge is one.
+fn commits(repository: &git2::Repository) -> usize {
+    let mut walk = repository.revwalk().unwrap();
+    walk.simplify_first_parent().unwrap();
+    walk.push_ref("refs/heads/main").unwrap();
+    walk.count()
+}
+
+fn play(scenario: &Scenario, script: Script) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(live(scenario, script))
+}
+
+/// What is wrong with a disturbed life, against the undisturbed one.
+fn wrong(case: &Case, calm: &Ended, calls: &[String], at: (usize, Fault), ended: &Ended) -> Option<String> {
+    let (story, wanted) = (&ended.story, &calm.story);
+    let same_call = ended.script.calls().get(at.0) == calls.get(at.0);
+    let problem = match () {
+        () if !ended.script.struck() || !same_call => "the fault did not come to pass",
+        () if ended.made != case.made => "branches, commits and requests differ",
+        () if story.after != wanted.after => "the files differ",
+        () if (story.outcome, story.reason) != (wanted.outcome, wanted.reason) => "the outcome differs",
+        () if !story.removed || story.candidate_weight != 0 => "it did not come to its end",
+        () => return None,
+    };
+    Some(format!(
+        "{}: {:?} call {} ({}): {problem}: {:?}, {:?} because of {:?}, weight {}, removed {}",
+        case.name(),
+        at.1,
+        at.0,
+        calls[at.0],
+        ended.made,
+        story.outcome,
+        story.reason,
+        story.candidate_weight,
+        story.removed
+    ))
+}
+
+/// Of the runs each so manieth is made, what that skips is printed; `REITER8_SWEEP_STRIDE=1` makes all of them.
+///
+/// A whole sweep is some 4000 runs of half a second of processor time each. Eight is prime to three, so that the
+/// kinds of fault take turns.
+fn stride() -> usize {
+    std::env::var("REITER8_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+}
+
+/// Every fault at every call of one life. Returns how many runs it took.
+fn sweep(case: &Case, effects: &mut BTreeSet<String>) -> (usize, usize) {
+    let (scenario, name) = (case.scenario(), case.name());
+    let calm = play(&scenario, Script::default());
+    let calls = calm.script.calls();
+    assert_eq!(calm.made, case.made, "{name}: {:?}", calm.story.reason);
+    assert_eq!(calm.story.outcome, Some(case.outcome), "{name}");
+    assert!(calm.story.removed && calm.story.candidate_weight == 0, "{name}");
+    assert!(calls.len() >= case.least, "{name}: only {} calls were recorded", calls.len());
+    effects.extend(calls.iter().filter(|c| EFFECTS.contains(&c.as_str())).cloned());
+
+    let all = (0..calls.len()).flat_map(|i| Fault::ALL.map(|fault| (i, fault)));
+    let due: Vec<(usize, Fault)> = all.step_by(stride()).collect();
+    let (next, problems, done) = (Mutex::new(due.iter()), Mutex::new(vec![]), Mutex::new(vec![]));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let Some(&(index, fault)) = next.lock().unwrap().next() else { return };
+                    let ended = play(&scenario, Script::strike(index, fault));
+                    problems.lock().unwrap().extend(wrong(case, &calm, &calls, (index, fault), &ended));
+                    done.lock().unwrap().push(index);
+                }
+            });
+        }
+    });
+    let (problems, done) = (problems.into_inner().unwrap(), done.into_inner().unwrap());
+    assert!(problems.is_empty(), "{} of {} runs\n{}", problems.len(), done.len(), problems.join("\n"));
+    for index in (0..calls.len()).filter(|_| stride() == 1) {
+        let runs = done.iter().filter(|i| **i == index).count();
+        assert_eq!(runs, Fault::ALL.len(), "{}: call {index} ({}) lacks runs", name, calls[index]);
+    }
+    println!("{name}: {} fault points, {} runs", calls.len(), done.len());
+    (calls.len(), done.len())
+}
+
+#[test]
+fn crash_sweep() {
+    let (mut points, mut runs, mut effects) = (0, 0, BTreeSet::new());
+    for case in &CASES {
+        let (more_points, more_runs) = sweep(case, &mut effects);
+        points += more_points;
+        runs += more_runs;
+    }
+    let never: Vec<_> = EFFECTS.iter().filter(|name| !effects.contains(**name)).collect();
+    assert!(never.is_empty() && is_listed(&Effect::Claim), "never occurred: {never:?}");
+    println!("{points} fault points, {runs} runs, {} skipped", points * Fault::ALL.len() - runs);
+}
