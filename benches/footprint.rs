@@ -553,7 +553,9 @@ fn progress(phase: Phase) -> Progress {
     let mut evidence: Vec<_> = [0.01, 0.02].map(|limit| Evidence::start(&criterion(limit), &[], 720)).into();
     for _ in 0..100 {
         let pair = Pair::requests(Tally { requests: 517.0, bad: 1.0 }, Tally { requests: 517.0, bad: 1.0 });
-        evidence.iter_mut().for_each(|e| e.update(&pair, true));
+        for e in &mut evidence {
+            e.update(&pair, true);
+        }
     }
     let row = |limit: f64| Row {
         metric: "istio/error-rate".into(),

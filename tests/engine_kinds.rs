@@ -2,7 +2,7 @@
 //!
 //! Observations are made by hand and without chance but for a fixed ripple, which means need.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::judge::{Counted, Sample, Tally};

@@ -2,7 +2,7 @@
 //!
 //! Observations are made by hand; each number is a function of the interval's own number.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::needless_pass_by_value, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Experiment, Metric};

@@ -143,7 +143,7 @@ async fn a_gauge_is_one_finite_number_or_missing() {
         assert!(error.reason == "InvalidQuery" && error.message.contains(told), "{error:?}");
     }
     // The interval ends a minute after LOOK, the experiment began 300 s before it.
-    let elapsed = gauge(r#"sum(queue_length{workload='$workload'}) * 0 + $elapsedTime"#);
+    let elapsed = gauge("sum(queue_length{workload='$workload'}) * 0 + $elapsedTime");
     let read = read(&prometheus, &elapsed, "next").await.unwrap();
     assert_eq!(read, Some(Pair::Values { baseline: Sample::gauge(360.0), candidate: Sample::gauge(360.0) }));
 }

@@ -50,7 +50,7 @@ fn the_exit_codes_are_those_of_the_help() {
     let code = Regex::new(r"(?:^|[,:\n])\s*(\d)\s").unwrap();
     let mut wanted = BTreeSet::new();
     for command in cli.get_subcommands() {
-        let help = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+        let help = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
         let Some((_, codes)) = help.as_deref().and_then(|h| h.split_once("Exit codes")) else { continue };
         let codes = codes.split("\n\n").next().unwrap();
         let found = code.captures_iter(codes).map(|c| c[1].parse::<u8>().unwrap());

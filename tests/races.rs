@@ -27,7 +27,7 @@ fn problem(code: &str, name: &str) -> Option<&'static str> {
         let line = line.strip_prefix("async ").unwrap_or(line);
         line.strip_prefix("fn ").is_some_and(|rest| rest.starts_with(&format!("{name}(")))
     };
-    let Some(at) = lines.iter().position(|line| is_it(&line)) else { return Some("is missing") };
+    let Some(at) = lines.iter().position(is_it) else { return Some("is missing") };
     let above = lines.get(..at).unwrap_or_default();
     let attributes: Vec<&str> = above.iter().rev().take_while(|l| l.starts_with("#[")).copied().collect();
     let is_test = |a: &&str| a.starts_with("#[test]") || a.starts_with("#[tokio::test");

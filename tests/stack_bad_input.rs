@@ -96,6 +96,7 @@ fn refused_by_the_api_server(stack: &Stack, trial: &Trial<'_>) {
 }
 
 /// What the controller refuses or waits for: name, what is wrong, reason, and the words of its message.
+#[allow(clippy::too_many_lines)] // A table.
 fn table() -> Vec<(&'static str, Wrong, &'static str, &'static [&'static str])> {
     let spec = |path, value| Wrong::Spec(path, value);
     let port = free_port().unwrap();

@@ -1,6 +1,6 @@
 //! What the real kustomize and helm make of an environment repository, before and after each outcome: nothing differs but
 //! what was promoted.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "support/layouts/mod.rs"]
 mod layouts;

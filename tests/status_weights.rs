@@ -3,7 +3,15 @@
 //! The engine's steps against routes that obey them, from the middle of each phase. What is shown with a step is
 //! compared with what the routes had when it was taken: effects come after the write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::or_fun_call,
+    clippy::large_stack_arrays,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::Experiment;

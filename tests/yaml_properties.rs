@@ -23,8 +23,8 @@ const BOUND: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 enum Tree {
     Leaf(&'static str),
-    Map(Vec<(&'static str, Tree)>),
-    List(Vec<Tree>),
+    Map(Vec<(&'static str, Self)>),
+    List(Vec<Self>),
 }
 
 const LEAVES: [&str; 16] = [
@@ -121,7 +121,7 @@ impl Writer {
                     let key = self.scalar(key);
                     let start = if index == 0 && behind_dash { " ".to_owned() } else { pad.clone() };
                     self.out += &format!("{start}{key}:");
-                    let step = if behind_dash { 2 } else { 1 + self.choose(4) as usize };
+                    let step = if behind_dash { 2 } else { 1 + usize::try_from(self.choose(4)).unwrap_or(0) };
                     self.value(value, indent + step, false);
                 }
             }

@@ -107,7 +107,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
         Layout::Edits(edits) => {
             run(work, &edits.cleanup)?;
             files.retain(|path| !work.is_removed(path));
-            vec![removal(work, &files)?]
+            vec![removal(work, &files)]
         }
         Layout::HelmValues => {
             if experiment.is_none() && !helm::has_experiment(work)? {
@@ -118,7 +118,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
             if experiment.is_some() && !helm::has_experiment(work)? {
                 verbs.truncate(1);
             }
-            verbs.push(removal(work, &files)?);
+            verbs.push(removal(work, &files));
             verbs
         }
         Layout::Flat | Layout::Kustomize => {
@@ -129,7 +129,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
             if spec.layout == Layout::Kustomize {
                 kustomize::cleanup(work, &files)?
             } else {
-                vec![removal(work, &files)?]
+                vec![removal(work, &files)]
             }
         }
     };
@@ -145,10 +145,10 @@ pub(super) fn discard(work: &mut Work<'_>) -> Result<(), PlanError> {
     }
 }
 
-fn removal(work: &Work<'_>, files: &BTreeSet<RepoPath>) -> Result<Verb, PlanError> {
+fn removal(work: &Work<'_>, files: &BTreeSet<RepoPath>) -> Verb {
     let below = format!("{}/", work.directory);
     let names = files.iter().map(|path| path.as_str().strip_prefix(&below).unwrap_or_default().to_owned());
-    Ok(Verb::RemoveFiles(names.collect()))
+    Verb::RemoveFiles(names.collect())
 }
 
 fn run(work: &mut Work<'_>, verbs: &[Verb]) -> Result<(), PlanError> {

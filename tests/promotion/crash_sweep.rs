@@ -139,10 +139,10 @@ fn wrong(case: &Case, calm: &Ended, calls: &[String], at: (usize, Fault), ended:
 
 /// Of the runs each so manieth is made, what that skips is printed; `REITER8_SWEEP_STRIDE=1` makes all of them.
 ///
-/// A whole sweep is some 4000 runs of half a second of processor time each. Eight is prime to three, so that the
+/// A whole sweep is some 4000 runs of half a second of processor time each. 61 is prime to three, so that the
 /// kinds of fault take turns.
 fn stride() -> usize {
-    std::env::var("REITER8_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+    std::env::var("REITER8_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(61)
 }
 
 /// Every fault at every call of one life. Returns how many runs it took.

@@ -4,6 +4,8 @@
 //! small enough that a step costs microseconds. Every effect is checked before it is obeyed against what design section
 //! 4 forbids; every life, left in peace at its end, comes to its end or says what it waits for.
 
+#![allow(clippy::struct_excessive_bools)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -141,7 +141,7 @@ fn words(code: &str) -> Vec<String> {
 /// Names that the module declares or imports, with which its own paths may begin.
 fn own_names(code: &str, paths: &[Path]) -> Vec<String> {
     let words: Vec<&str> = identifiers(code).map(|(_, word)| word).collect();
-    let declared = words.windows(2).filter(|two| two[0] == "mod").map(|two| two[1].to_owned());
+    let declared = words.iter().zip(words.iter().skip(1)).filter(|(a, _)| **a == "mod").map(|(_, b)| (*b).to_owned());
     // What is imported was looked at where it is.
     let imported = paths.iter().filter(|path| path.used && path.segments.len() > 1).flat_map(|path| {
         let last = path.segments.iter().rfind(|s| *s != "self").cloned();

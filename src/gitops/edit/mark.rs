@@ -43,7 +43,9 @@ fn walk(text: &str, node: &Node, path: &Path, tell: &mut impl FnMut(&Path, &str)
             }
         }
         Kind::Map { entries, .. } => {
-            entries.iter().for_each(|entry| walk(text, &entry.value, &path.key(&entry.key), tell));
+            for entry in entries {
+                walk(text, &entry.value, &path.key(&entry.key), tell);
+            }
         }
         Kind::List { items, .. } => {
             let items = items.iter().enumerate();

@@ -24,7 +24,8 @@ pub fn remove(file: &File<'_>, at: &Selector) -> Result<Edited, EditError> {
     }
     let splices = match &holder.node.kind {
         Kind::Map { entries, flow } => {
-            let own = entries.iter().position(|entry| std::ptr::eq(&entry.value, node)).ok_or_else(missing)?;
+            let own =
+                entries.iter().position(|entry| std::ptr::eq(&raw const entry.value, node)).ok_or_else(missing)?;
             if *flow {
                 let spans = entries.iter().map(|entry| entry.start..entry.value.range.end).collect::<Vec<_>>();
                 in_flow(file.text, &holder.node.range, &spans, own, &path)?

@@ -281,7 +281,7 @@ pub(super) fn promotion(work: &Work<'_>) -> Result<Vec<Verb>, PlanError> {
                 entry(&mut entries, relative(work, file)?, name, &build)?;
             }
             None if now.name == wanted.name => {
-                images.push((path.clone(), wanted.named(&Image::parse(old).name).to_string()))
+                images.push((path.clone(), wanted.named(&Image::parse(old).name).to_string()));
             }
             None => images.push((path.clone(), wanted.to_string())),
         }
@@ -334,7 +334,7 @@ fn into_entries(work: &Work<'_>, candidate: &Side) -> Result<Vec<Verb>, PlanErro
         let (wanted, mine) = effective(&candidate.chain, raw);
         let gives = |entry: &&Value| {
             let text = |key: &str| entry.get(key).and_then(Value::text);
-            text("newName").or(text("name")) == Some(wanted.name.as_str())
+            text("newName").or_else(|| text("name")) == Some(wanted.name.as_str())
         };
         let name = |entry: &Value| entry.get("name").and_then(Value::text).unwrap_or_default().to_owned();
         let entries: Vec<String> = target.list("images").into_iter().filter(gives).map(name).collect();
@@ -449,9 +449,7 @@ fn candidate_entries(
         let maps = |entry: &&Value| {
             entry.get("name").and_then(Value::text) == Some(name.as_str()) && entry.get("newName").is_some()
         };
-        if own.list("images").iter().any(|entry| maps(&entry))
-            && !found.contains(&name)
-            && !used_elsewhere(work, own, removed, &name)?
+        if own.list("images").iter().any(maps) && !found.contains(&name) && !used_elsewhere(work, own, removed, &name)?
         {
             found.push(name);
         }
