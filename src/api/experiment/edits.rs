@@ -98,8 +98,8 @@ pub struct CopyEdit {
 
 /// Sets one value.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.value) != has(self.from)")
-    .message("not one source: write `value` or `from`"))]
+// A value of any type is no field to the API server's rules; its schema can still ask for one of both.
+#[schemars(extend("oneOf" = [{"required": ["value"]}, {"required": ["from"]}]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SetEdit {
     /// The file, below `path`. Required.
