@@ -1,4 +1,4 @@
-//! Bad input against a real API server, a real forge and a real Prometheus, as a table: the reason, field, value and fix
+//! Bad input against a real API server and a real forge, as a table: the reason, field, value and fix
 //! in the status; the baseline keeps all traffic; the repository is left as it was. And the same for an experiment that
 //! runs already, whose spec, Repository, token or branches go wrong under it.
 //!
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use stack::load::Load;
-use stack::parts;
 use stack::process::free_port;
 use stack::trial::{APP, Controller, NAME, Stack, Trial};
 
@@ -36,8 +35,6 @@ enum Wrong {
     Repository(Value),
     /// A file of the environment repository has this text.
     File(&'static str, &'static str),
-    /// Prometheus does not run.
-    Prometheus,
 }
 
 /// What the API server refuses, and what it says to write instead.
@@ -201,7 +198,6 @@ fn table() -> Vec<(&'static str, Wrong, &'static str, &'static [&'static str])> 
             "InvalidYaml",
             &["apps/productpage/productpage.yaml", "spec.branch `main`", "correct the file"],
         ),
-        ("unreachable Prometheus", Wrong::Prometheus, "MetricsUnavailable", &["bring it back", "--prometheus-url"]),
     ]
 }
 
@@ -288,7 +284,6 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
                 before = Some((path.clone(), trial.forge.file(&path).await?));
                 trial.forge.commit("A slip", &[(&path, Some(text))]).await?;
             }
-            Wrong::Prometheus => stack.part("prometheus")?.stop(Duration::from_secs(20)),
         }
         let began = Instant::now();
         apply(stack, &object)?;
@@ -304,10 +299,6 @@ async fn refused_by_the_controller(stack: &Stack, trial: &Trial<'_>) -> anyhow::
             Wrong::File(..) => {
                 let (path, text) = before.context("the file's text")?;
                 trial.forge.commit("Mend it", &[(&path, Some(&text))]).await?;
-            }
-            Wrong::Prometheus => {
-                let port = stack.part("prometheus")?.port;
-                parts::prometheus_at(&stack.site, port)?;
             }
         }
         stack.kubectl(&["delete", "experiment", "wrong", "-n", "shop", "--timeout=45s"], None)?;

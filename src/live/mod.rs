@@ -239,17 +239,18 @@ fn no_write_back() -> Unavailable {
 
 impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
+        // Boxed: side by side they would be larger than a thread's stack has room for.
         let (lock, routes, workloads, metrics, history, preflight, stage, rollout, sync, subsets) = futures::join!(
-            self.lock.read(&self.binding, &self.contenders),
-            self.routes.read(),
-            self.deployments.read(),
-            self.metrics(questions.window),
-            self.history(questions),
-            self.preflight(questions.preflight),
-            self.stage(questions.stage.as_ref()),
-            self.rollout(questions.rollout.as_ref()),
-            self.sync(questions.sync.as_ref()),
-            self.subsets(questions.subsets),
+            Box::pin(self.lock.read(&self.binding, &self.contenders)),
+            Box::pin(self.routes.read()),
+            Box::pin(self.deployments.read()),
+            Box::pin(self.metrics(questions.window)),
+            Box::pin(self.history(questions)),
+            Box::pin(self.preflight(questions.preflight)),
+            Box::pin(self.stage(questions.stage.as_ref())),
+            Box::pin(self.rollout(questions.rollout.as_ref())),
+            Box::pin(self.sync(questions.sync.as_ref())),
+            Box::pin(self.subsets(questions.subsets)),
         );
         let ready = workloads.as_ref().ok().map(|w| w.baseline.ready > 0);
         let reading = metrics.map(|(window, read)| Reading {
@@ -276,11 +277,13 @@ impl World for Live {
             Effect::Release => self.lock.release(&self.binding).await,
             Effect::Route(candidate) => self.routes.write(*candidate).await,
             Effect::Push { request, base, commit } => {
-                self.writer()?.push(request, base, commit).await.map_err(|u| self.told(u))
+                Box::pin(self.writer()?.push(request, base, commit)).await.map_err(|u| self.told(u))
             }
-            Effect::Open { request, base } => self.writer()?.open(request, base).await.map_err(|u| self.told(u)),
+            Effect::Open { request, base } => {
+                Box::pin(self.writer()?.open(request, base)).await.map_err(|u| self.told(u))
+            }
             Effect::Commit { request, base, commit } => {
-                self.writer()?.commit(request, base, commit).await.map_err(|u| self.told(u))
+                Box::pin(self.writer()?.commit(request, base, commit)).await.map_err(|u| self.told(u))
             }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,

@@ -127,13 +127,13 @@ impl Prometheus {
     ) -> Seen<Option<Read>> {
         let pair = match query {
             MetricQuery::Share(share) => {
-                return Ok(self.counts(share, versions, window, began).await?.map(Read::Counts));
+                return Ok(Box::pin(self.counts(share, versions, window, began)).await?.map(Read::Counts));
             }
             MetricQuery::Histogram { buckets, bound } => {
-                self.slower((buckets, *bound), versions, window, began).await?
+                Box::pin(self.slower((buckets, *bound), versions, window, began)).await?
             }
-            MetricQuery::Mean { sum, count } => self.values((sum, count), versions, window, began).await?,
-            MetricQuery::Gauge { query } => self.gauges(query, versions, window, began).await?,
+            MetricQuery::Mean { sum, count } => Box::pin(self.values((sum, count), versions, window, began)).await?,
+            MetricQuery::Gauge { query } => Box::pin(self.gauges(query, versions, window, began)).await?,
             MetricQuery::Opaque(_) => {
                 return Err(Unavailable::new("InvalidQuery", "an opaque metric is not one of Prometheus"));
             }
@@ -200,11 +200,11 @@ impl Prometheus {
     /// window of more steps than Prometheus answers is read in longer ones.
     pub async fn history(&self, query: &MetricQuery, values: &Values, window: Window, step: f64) -> Seen<Vec<Tally>> {
         match query {
-            MetricQuery::Share(share) => self.share_before(share, values, window, step).await,
+            MetricQuery::Share(share) => Box::pin(self.share_before(share, values, window, step)).await,
             MetricQuery::Histogram { buckets, bound } => {
-                self.slower_before((buckets, *bound), values, window, step).await
+                Box::pin(self.slower_before((buckets, *bound), values, window, step)).await
             }
-            MetricQuery::Mean { count, .. } => self.values_before(count, values, window, step).await,
+            MetricQuery::Mean { count, .. } => Box::pin(self.values_before(count, values, window, step)).await,
             MetricQuery::Gauge { .. } | MetricQuery::Opaque(_) => Ok(vec![]),
         }
     }
