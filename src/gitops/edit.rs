@@ -6,7 +6,7 @@
 //! templates, duplicate keys, tabs, tags) is refused by name. Pure: text in, text out.
 //!
 //! The whole interface: [`File::parse`] reads and refuses, [`Selector`] names a place, and four functions change it. [`set_scalar`]
-//! sets a leaf that exists, [`put`] sets or inserts anything, [`copy_subtree`] makes one place mean what another means, [`remove`] takes
+//! sets a leaf that exists, [`put()`] sets or inserts anything, [`copy_subtree`] makes one place mean what another means, [`remove()`] takes
 //! an entry or item away. Each gives an [`Edited`]: the new text and what is different in it, which is nothing when the edit was
 //! done before. Callers: [`super::promote`], [`super::layout`], [`crate::start`].
 //!
