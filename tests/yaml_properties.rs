@@ -354,7 +354,8 @@ fn damaged_manifests_are_read_or_refused_and_never_misread() {
         .unwrap();
     let (read, Tally { done, refused }) = counts.get();
     println!("{read} of 400 damaged texts could be edited: {done} edits done, {refused} refused");
-    assert!(read > 40 && read < 400, "{read}");
+    // Chance decides how many; a tenth is usual, and none would prove nothing.
+    assert!(read > 8 && read < 400, "{read}");
 }
 
 /// A file that is made to be expensive is refused, or edited, in little time.
