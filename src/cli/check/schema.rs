@@ -182,10 +182,19 @@ fn own(schema: &Value, value: &Value, field: &str) -> Option<String> {
             if sizes {
                 return Some(format!("`{text}` is not allowed; write {}", instead(field)));
             }
-            let choices = schema.get("anyOf").and_then(Value::as_array)?;
-            let needed: Vec<Vec<&str>> = choices.iter().map(|c| texts(c.get("required")).collect()).collect();
-            let fits = needed.iter().any(|names| names.iter().all(|name| fields.contains_key(*name)));
-            (!fits).then(|| format!("incomplete; write one of: `{}`", needed.concat().join("`, `")))
+            let (choices, alone) = match (schema.get("anyOf"), schema.get("oneOf")) {
+                (Some(any), _) => (any, false),
+                (None, one) => (one?, true),
+            };
+            let needed: Vec<Vec<&str>> =
+                choices.as_array()?.iter().map(|c| texts(c.get("required")).collect()).collect();
+            let fitting = needed.iter().filter(|names| names.iter().all(|name| fields.contains_key(*name))).count();
+            let all = || needed.concat().join("`, `");
+            match fitting {
+                0 => Some(format!("incomplete; write one of: `{}`", all())),
+                2.. if alone => Some(format!("too much; write only one of: `{}`", all())),
+                _ => None,
+            }
         }
         Value::Bool(_) => {
             let refused = schema.get("not").and_then(|s| s.get("enum")?.as_array())?;
@@ -269,7 +278,7 @@ mod tests {
     use super::*;
 
     /// Keywords that are applied here, by the rules' engine, or that restrict nothing a client sees.
-    const KNOWN: [&str; 24] = [
+    const KNOWN: [&str; 25] = [
         "type",
         "enum",
         "maximum",
@@ -283,6 +292,7 @@ mod tests {
         "minProperties",
         "required",
         "anyOf",
+        "oneOf",
         "not",
         "properties",
         "items",
@@ -302,7 +312,7 @@ mod tests {
             match keyword.as_str() {
                 "properties" => below.as_object().unwrap().values().for_each(|s| keywords(s, found)),
                 "items" | "additionalProperties" | "not" => keywords(below, found),
-                "anyOf" => below.as_array().unwrap().iter().for_each(|s| keywords(s, found)),
+                "anyOf" | "oneOf" => below.as_array().unwrap().iter().for_each(|s| keywords(s, found)),
                 "pattern" => assert!(Regex::new(below.as_str().unwrap()).is_ok(), "{below}"),
                 _ => {}
             }
