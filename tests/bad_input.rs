@@ -217,29 +217,13 @@ const TABLE: &[Row] = &[
 /// Rows whose feature has not landed; they are said, not passed.
 const WAITING: &[&str] = &[];
 
-/// JSON merge patch.
-fn lay_over(target: &mut Value, over: &Value) {
-    match (target, over) {
-        (Value::Object(target), Value::Object(over)) => {
-            for (key, value) in over {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    lay_over(target.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, over) => *target = over.clone(),
-    }
-}
-
 fn sample(file: &str) -> Value {
     serde_saphyr::from_str(&std::fs::read_to_string(samples().join(file)).unwrap()).unwrap()
 }
 
 fn experiment(over: &Value) -> Experiment {
     let mut object = sample(EXPERIMENT);
-    lay_over(&mut object["spec"], over);
+    json_patch::merge(&mut object["spec"], over);
     object["metadata"]["uid"] = json!("u1");
     serde_json::from_value(object).unwrap()
 }

@@ -265,26 +265,10 @@ fn experiment(over: &Value) -> Result<String, SimulateError> {
     let wrong = |problem: String| SimulateError::Experiment { problem };
     let mut sample: Value = serde_saphyr::from_str(environment::EXPERIMENT).map_err(|e| wrong(e.to_string()))?;
     let spec = sample.get_mut("spec").ok_or_else(|| wrong("the sample has no spec".into()))?;
-    lay_over(spec, over);
+    json_patch::merge(spec, over);
     let text = serde_saphyr::to_string(&sample).map_err(|e| wrong(e.to_string()))?;
     serde_saphyr::from_str::<Experiment>(&text).map_err(|e| wrong(e.to_string()))?;
     Ok(text)
-}
-
-/// JSON merge patch (RFC 7396).
-fn lay_over(target: &mut Value, over: &Value) {
-    match (target, over) {
-        (Value::Object(target), Value::Object(over)) => {
-            for (key, value) in over {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    lay_over(target.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, over) => *target = over.clone(),
-    }
 }
 
 /// The Repository that the sample names; its address is never used.
