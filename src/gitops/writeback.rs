@@ -201,11 +201,8 @@ impl WriteBack {
         base: &engine::CommitId,
         commit: &engine::CommitId,
     ) -> Result<(), Unavailable> {
-        let (base, commit) = (git_id(base)?, git_id(commit)?);
-        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
-        self.git(move |session| {
-            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
-            Ok(session.push(&made, &request.branch, &Lease::Absent)?)
+        self.put(request, base, commit, |session, made, request, _| {
+            Ok(session.push(made, &request.branch, &Lease::Absent)?)
         })
         .await
     }
@@ -217,11 +214,8 @@ impl WriteBack {
         base: &engine::CommitId,
         commit: &engine::CommitId,
     ) -> Result<(), Unavailable> {
-        let (base, commit) = (git_id(base)?, git_id(commit)?);
-        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
-        self.git(move |session| {
-            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
-            match session.push(&made, &request.base_branch, &Lease::At(base)) {
+        self.put(request, base, commit, |session, made, request, base| {
+            match session.push(made, &request.base_branch, &Lease::At(base)) {
                 // Of the base branch it means that somebody else was faster.
                 Err(PushError::LeaseLost { .. } | PushError::NotFastForward) => Err(Unavailable::new(
                     "BaseMoved",
@@ -229,6 +223,23 @@ impl WriteBack {
                 )),
                 pushed => Ok(pushed?),
             }
+        })
+        .await
+    }
+
+    /// Makes the commit once more, and lets `put` bring it to the remote.
+    async fn put(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        commit: &engine::CommitId,
+        put: impl FnOnce(&mut Session, &CommitId, &Request, CommitId) -> Seen<()> + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        let (base, commit) = (git_id(base)?, git_id(commit)?);
+        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
+        self.git(move |session| {
+            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
+            put(session, &made, &request, base)
         })
         .await
     }
