@@ -163,11 +163,12 @@ pub(super) struct Planned {
 
 /// The experiments among some files. Those that would be refused are an error that says why.
 pub(super) async fn planned(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Vec<Planned>> {
+    let schemas = Schemas::new()?;
     let (given, findings, _) = read(files, namespace)?;
     let mut planned = vec![];
     for document in given.documents().iter().filter(|d| d.kind().2 == "Experiment") {
         let mut refused: Vec<Finding> =
-            findings.iter().cloned().chain(object(&Schemas::new()?, &given, document).await).collect();
+            findings.iter().cloned().chain(object(&schemas, &given, document).await).collect();
         refused.retain(|f| f.severity == Severity::Error);
         if let Some(finding) = refused.first() {
             anyhow::bail!("{}; `reiter8 check` says more", finding.text(false));

@@ -104,21 +104,15 @@ impl Evidence {
         Self { criterion: criterion.clone(), trial }
     }
 
-    /// Whether the baseline alone breaks the limit in this interval, so that it says nothing about the candidate.
-    pub(super) fn masked(&self, pair: &Pair) -> bool {
-        match (self.criterion.rule, pair) {
-            (Rule::Share { limit }, Pair::Requests { baseline, .. }) => environment::masked(baseline.least, limit),
-            _ => false,
-        }
-    }
-
     /// Takes in one interval; Pass evidence only if `counts_for_pass`. What is not of the criterion's kind, or says
-    /// nothing about the candidate, changes nothing.
-    pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) {
+    /// nothing about the candidate, changes nothing. Answers whether the baseline alone breaks the limit in it, so that
+    /// it says nothing about the limit.
+    pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) -> bool {
         match (&mut self.trial, pair) {
-            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate })
-                if !environment::masked(baseline.least, test.limit) =>
-            {
+            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
+                if environment::masked(baseline.least, test.limit) {
+                    return true;
+                }
                 test.update(seen, *candidate, counts_for_pass);
             }
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
@@ -138,6 +132,7 @@ impl Evidence {
             (Trial::Threshold { test, seen }, Pair::Values { candidate, .. }) => test.update(seen, *candidate),
             _ => {}
         }
+        false
     }
 
     /// Natural logarithm of the Fail e-value.

@@ -116,8 +116,7 @@ impl Turn<'_> {
         let mut masked = false;
         for evidence in &mut self.progress.evidence {
             if let Some(pair) = pair_of(reading, evidence.criterion.source) {
-                masked |= evidence.masked(&pair);
-                evidence.update(&pair, counts);
+                masked |= evidence.update(&pair, counts);
             }
         }
         self.iterate(counts);
