@@ -4,7 +4,10 @@
 
 #![allow(clippy::type_complexity, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use jiff::{SignedDuration, Timestamp};
+#[path = "support/trial.rs"]
+mod trial;
+
+use jiff::Timestamp;
 use reiter8::engine::judge::{Counted, Sample, Tally};
 use reiter8::engine::*;
 
@@ -12,36 +15,9 @@ use reiter8::engine::*;
 const RPS: f64 = 100.0;
 
 fn plan(rules: &[(usize, Rule)]) -> Plan {
-    let seconds = SignedDuration::from_secs;
-    let version = |name: &str| Version { name: name.into(), workload: name.into() };
-    Plan {
-        identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
-        deleting: None,
-        refused: None,
-        baseline: version("stable"),
-        candidate: version("next"),
-        ramp: Ramp::Gated { budget: 50.0 },
-        cap: 50,
-        capacity: None,
-        iterations: None,
-        wishes: vec![],
-        criteria: rules
-            .iter()
-            .map(|(source, rule)| Criterion { metric: format!("m{source}"), source: *source, rule: *rule })
-            .collect(),
-        analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
-            lag: seconds(20),
-            warm_up: seconds(30),
-            soak: seconds(60),
-            deadline: seconds(3600),
-            hard_deadline: seconds(7200),
-            on_undecided: OnUndecided::Hold,
-        },
-        gitops: None,
-    }
+    let criterion =
+        |(source, rule): &(usize, Rule)| Criterion { metric: format!("m{source}"), source: *source, rule: *rule };
+    trial::plan(rules.iter().map(criterion).collect())
 }
 
 /// What one metric says, as functions of the interval's number.

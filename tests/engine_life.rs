@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/trial.rs"]
+mod trial;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,32 +15,8 @@ use reiter8::engine::*;
 const T0: &str = "2026-01-01T00:00:00Z";
 
 fn plan() -> Plan {
-    let seconds = SignedDuration::from_secs;
-    Plan {
-        identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
-        deleting: None,
-        refused: None,
-        baseline: Version { name: "stable".into(), workload: "app".into() },
-        candidate: Version { name: "next".into(), workload: "app-next".into() },
-        ramp: Ramp::Gated { budget: 50.0 },
-        cap: 50,
-        capacity: None,
-        iterations: None,
-        wishes: vec![],
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
-        analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
-            lag: seconds(20),
-            warm_up: seconds(30),
-            soak: seconds(60),
-            deadline: seconds(3600),
-            hard_deadline: seconds(7200),
-            on_undecided: OnUndecided::Hold,
-        },
-        gitops: None,
-    }
+    let rule = Rule::Share { limit: 0.01 };
+    trial::plan(vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule }])
 }
 
 /// A world of one number: the candidate's error share, at 50 requests per second, without chance.

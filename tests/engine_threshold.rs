@@ -4,6 +4,9 @@
 
 #![allow(clippy::needless_pass_by_value, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/trial.rs"]
+mod trial;
+
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Experiment, Metric};
 use reiter8::controller::resolve::{Referred, resolve};
@@ -18,34 +21,11 @@ const LIMITED: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once:
 const STRICT: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once: true };
 
 fn plan(rules: &[Rule]) -> Plan {
-    let seconds = SignedDuration::from_secs;
-    let version = |name: &str| Version { name: name.into(), workload: name.into() };
     let criterion = |(source, rule): (usize, &Rule)| Criterion { metric: format!("m{source}"), source, rule: *rule };
-    Plan {
-        identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
-        deleting: None,
-        refused: None,
-        baseline: version("stable"),
-        candidate: version("next"),
-        ramp: Ramp::Gated { budget: 50.0 },
-        cap: 50,
-        capacity: None,
-        wishes: vec![],
-        criteria: rules.iter().enumerate().map(criterion).collect(),
-        iterations: Some(ALL),
-        analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(20),
-            lag: seconds(20),
-            warm_up: seconds(30),
-            soak: seconds(60),
-            deadline: seconds(3600),
-            hard_deadline: seconds(7200),
-            on_undecided: OnUndecided::Hold,
-        },
-        gitops: None,
-    }
+    let mut plan = trial::plan(rules.iter().enumerate().map(criterion).collect());
+    plan.iterations = Some(ALL);
+    plan.analysis.interval = SignedDuration::from_secs(20);
+    plan
 }
 
 /// The candidate's value of each metric in an interval; none is missing.

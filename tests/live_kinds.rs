@@ -5,47 +5,13 @@
 #[path = "support/prometheus.rs"]
 mod served;
 
-use jiff::Timestamp;
 use reiter8::engine::judge::{Counted, Sample, Tally};
 use reiter8::engine::{Pair, Unavailable, Window};
-use reiter8::live::{
-    Binding, Destination, MetricQuery, Prometheus, RouteBinding, VersionBinding, Versions, WeightsAt, builtin,
-};
-use served::{BEGIN, Samples};
-
-/// The interval that is looked at begins here, seconds after the begin, and takes a minute.
-const LOOK: i64 = 7200;
-/// When the experiment began, seconds after the begin.
-const BEGAN: i64 = 6900;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(BEGIN + second).unwrap()
-}
-
-fn versions(candidate: &str) -> Versions {
-    let version =
-        |name: &str, workload: &str| VersionBinding { name: name.into(), workload: workload.into(), variables: vec![] };
-    let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
-    Versions::of(&Binding {
-        namespace: "shop".into(),
-        name: "trial".into(),
-        uid: "u".into(),
-        created: at(BEGAN),
-        target: "shop/app".into(),
-        routes: RouteBinding {
-            weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
-            baseline: to("stable"),
-            candidate: to("next"),
-        },
-        baseline: version("stable", "stable"),
-        candidate: version("candidate", candidate),
-        metrics: vec![],
-    })
-}
+use reiter8::live::{MetricQuery, Prometheus, builtin};
+use served::{BEGAN, LOOK, Samples, at, interval, versions};
 
 async fn read(prometheus: &Prometheus, query: &MetricQuery, candidate: &str) -> Result<Option<Pair>, Unavailable> {
-    let window = Window { from: at(LOOK), to: at(LOOK + 60) };
-    let read = prometheus.read(query, &versions(candidate), window, at(BEGAN)).await?;
+    let read = prometheus.read(query, &versions("stable", candidate), interval(), at(BEGAN)).await?;
     Ok(read.map(|read| read.pair(Some(true))))
 }
 
@@ -101,7 +67,7 @@ async fn slow_requests_are_bracketed_by_the_edges_around_the_bound() {
 async fn a_baseline_s_past_is_counted_at_the_same_edges() {
     let server = latencies().served().await;
     let window = Window { from: at(LOOK - 600), to: at(LOOK) };
-    let values = versions("next");
+    let values = versions("stable", "next");
     let history = |query: MetricQuery| {
         let (prometheus, baseline) = (server.client(), values.baseline.clone());
         async move { prometheus.history(&query, &baseline, window, 60.0).await.unwrap() }

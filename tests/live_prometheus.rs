@@ -13,52 +13,11 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use jiff::Timestamp;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{Pair, Unavailable, Window};
-use reiter8::live::{
-    Binding, Counts, Destination, MetricQuery, Prometheus, RouteBinding, ShareQuery, VersionBinding, Versions,
-    WeightsAt, builtin,
-};
+use reiter8::live::{Counts, MetricQuery, Prometheus, ShareQuery, builtin};
 use serde_json::json;
-use served::{BEGIN, Samples};
-
-/// The interval that is looked at begins here, seconds after the begin, and takes a minute.
-const LOOK: i64 = 7200;
-/// When the experiments began, seconds after the begin.
-const BEGAN: i64 = 6900;
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(BEGIN + second).unwrap()
-}
-
-fn interval() -> Window {
-    Window { from: at(LOOK), to: at(LOOK + 60) }
-}
-
-/// An experiment that compares two workloads of the service `app`.
-fn versions(baseline: &str, candidate: &str) -> Versions {
-    let version = |name: &str, workload: &str| VersionBinding {
-        name: name.into(),
-        workload: workload.into(),
-        variables: vec![("codes".into(), "5..".into())],
-    };
-    let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
-    Versions::of(&Binding {
-        namespace: "shop".into(),
-        name: "trial".into(),
-        uid: "u".into(),
-        created: at(BEGAN),
-        target: "shop/app".into(),
-        routes: RouteBinding {
-            weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
-            baseline: to("stable"),
-            candidate: to("next"),
-        },
-        baseline: version("stable", baseline),
-        candidate: version("candidate", candidate),
-        metrics: vec![],
-    })
-}
+use served::{BEGAN, BEGIN, LOOK, Samples, at, interval, versions};
 
 async fn ask(prometheus: &Prometheus, query: &ShareQuery, candidate: &str) -> Result<Option<Counts>, Unavailable> {
     prometheus.counts(query, &versions("stable", candidate), interval(), at(BEGAN)).await

@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reiter8::live::Prometheus;
+use jiff::Timestamp;
+use reiter8::engine::Window;
+use reiter8::live::{Binding, Destination, Prometheus, RouteBinding, VersionBinding, Versions, WeightsAt};
 
 /// When the written samples begin, seconds; a round number long ago.
 pub const BEGIN: i64 = 1_700_000_000;
@@ -100,4 +102,42 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The interval that is looked at begins here, seconds after the begin, and takes a minute.
+pub const LOOK: i64 = 7200;
+/// When the experiments began, seconds after the begin.
+pub const BEGAN: i64 = 6900;
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(BEGIN + second).unwrap()
+}
+
+pub fn interval() -> Window {
+    Window { from: at(LOOK), to: at(LOOK + 60) }
+}
+
+/// An experiment that compares two workloads of the service `app`.
+pub fn versions(baseline: &str, candidate: &str) -> Versions {
+    let version = |name: &str, workload: &str| VersionBinding {
+        name: name.into(),
+        workload: workload.into(),
+        variables: vec![("codes".into(), "5..".into())],
+    };
+    let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
+    Versions::of(&Binding {
+        namespace: "shop".into(),
+        name: "trial".into(),
+        uid: "u".into(),
+        created: at(BEGAN),
+        target: "shop/app".into(),
+        routes: RouteBinding {
+            weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
+            baseline: to("stable"),
+            candidate: to("next"),
+        },
+        baseline: version("stable", baseline),
+        candidate: version("candidate", candidate),
+        metrics: vec![],
+    })
 }
