@@ -14,11 +14,11 @@ mod race;
 mod relative;
 
 use proptest::prelude::*;
-use reiter8::engine::judge::{self, ShareEvidence, ShareTest, Tally, ramp};
+use reiter8::engine::judge::{self, Dispersion, ShareEvidence, ShareTest, Tally, ramp};
 use serde_json::Value;
 
 fn test(limit: f64, phi: f64, horizon: u32) -> ShareTest {
-    ShareTest { limit, phi, mixed: true, horizon }
+    ShareTest { limit, dispersion: Dispersion::known(phi), horizon, aim: 0.0 }
 }
 
 fn after(test: &ShareTest, intervals: &[Tally]) -> ShareEvidence {
@@ -93,7 +93,7 @@ fn any_number() -> impl Strategy<Value = f64> {
 proptest! {
     #[test]
     fn at_the_limit_neither_side_gains(limit in 0.001..0.95, clumps in 1_u32..12, size in 1_u32..6, mixed: bool) {
-        let test = ShareTest { mixed, ..test(limit, f64::from(size), 20) };
+        let test = ShareTest { dispersion: Dispersion { mixed, ..Dispersion::known(f64::from(size)) }, ..test(limit, 1.0, 20) };
         let (fail, pass) = expectations(&test, clumps, size, limit);
         prop_assert!(fail <= 1.0 + 1e-9, "Fail gains: {fail}");
         prop_assert!(pass <= 1.0 + 1e-9, "Pass gains: {pass}");
@@ -109,7 +109,7 @@ proptest! {
     #[test]
     fn the_ratio_bet_needs_no_dispersion(limit in 0.001..0.95, requests in 1_u32..500) {
         // The worst dependence: an interval fails as a whole.
-        let test = ShareTest { mixed: false, ..test(limit, 1.0, 20) };
+        let test = ShareTest { dispersion: Dispersion { mixed: false, ..Dispersion::known(1.0) }, ..test(limit, 1.0, 20) };
         prop_assert!(expectations(&test, 1, requests, limit).0 <= 1.0 + 1e-9);
     }
 
@@ -212,7 +212,7 @@ proptest! {
     #[test]
     fn dispersion_stays_in_its_range(history in prop::collection::vec((any_number(), any_number()), 0..60)) {
         let history: Vec<Tally> = history.into_iter().map(|(requests, bad)| Tally { requests, bad }).collect();
-        let d = judge::dispersion(&history);
+        let d = judge::dispersion(&history, 0.01);
         prop_assert!((1.0..=200.0).contains(&d.phi));
         prop_assert!(d.mixed || d.phi >= 3.0);
     }
@@ -320,19 +320,19 @@ fn the_blame_falls_on_the_heaviest_evidence() {
 #[test]
 fn dispersion_is_cautious_when_little_is_known() {
     let quiet = [Tally { requests: 100.0, bad: 0.0 }; 360];
-    let d = judge::dispersion(&[]);
+    let d = judge::dispersion(&[], 0.01);
     assert!(!d.mixed && near(d.phi, 3.0));
-    let d = judge::dispersion(&quiet);
+    let d = judge::dispersion(&quiet, 0.01);
     assert!(d.mixed && near(d.phi, 3.0));
     let steady = [Tally { requests: 100.0, bad: 1.0 }; 360];
-    assert!(near(judge::dispersion(&steady).phi, 1.0));
+    assert!(near(judge::dispersion(&steady, 0.01).phi, 1.0));
     let mut burst = quiet;
     burst[17].bad = 100.0;
     // One interval of 360 has all 100: variance / mean is 100, at every scale.
-    assert!((judge::dispersion(&burst).phi - 100.0).abs() < 1.0);
+    assert!((judge::dispersion(&burst, 0.01).phi - 100.0).abs() < 1.0);
     burst.fill(Tally { requests: 1e6, bad: 0.0 });
     burst[17].bad = 1e6;
-    assert!(near(judge::dispersion(&burst).phi, 200.0));
+    assert!(near(judge::dispersion(&burst, 0.01).phi, 200.0));
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! behind the baseline it harms. The mask looks at the baseline alone, so the evidence stays an e-process if the
 //! versions' bad requests are independent given the environment.
 
+use serde::{Deserialize, Serialize};
 use statrs::function::beta::checked_beta_reg;
 
 use super::Tally;
+use super::logspace::Exact;
 
 /// Tolerated multiple of the baseline's share in the companion of a guarded criterion.
 pub const COMPANION_RATIO: f64 = 1.5;
@@ -16,11 +18,65 @@ pub const COMPANION_SLACK: f64 = 0.002;
 /// Chance below which the baseline's bad requests are not within the limit by accident.
 const SURPRISING: f64 = 0.001;
 
+/// The same if the interval is only to be left out: few requests cannot show more, and one interval less costs little.
+const DOUBTFUL: f64 = 0.05;
+/// Intervals that are left out after a doubtful one: an outage does not end between two requests, and the proxies of
+/// the versions are scraped at different times.
+const AFTER: u32 = 3;
+/// The baseline's share is unusual from this multiple of the usual one, and [`COMPANION_SLACK`], on.
+const UNUSUAL: f64 = 3.0;
+/// Part of an interval in what is usual: an outage of a minute raises it threefold at most, and a new normal is one
+/// after some minutes.
+const LEARNT: f64 = 0.1;
+
+/// What one criterion remembers of the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weather {
+    /// Intervals that are still left out.
+    after: u32,
+    /// The baseline's usual share of bad requests, once it is known.
+    usual: Option<Exact>,
+}
+
+impl Weather {
+    /// Before the first interval; `usual` is the baseline's share in its history, if it has one.
+    pub fn start(usual: Option<f64>) -> Self {
+        Self { after: 0, usual: usual.map(Exact) }
+    }
+
+    /// Whether absolute evidence of this interval is in doubt, or of one just before: the baseline's bad requests, `phi`
+    /// of which count as one, are hardly within the limit.
+    pub fn doubtful(&mut self, baseline: Tally, limit: f64, phi: f64) -> bool {
+        let doubtful = above(baseline, limit) && chance(scaled(baseline, phi), limit) < DOUBTFUL;
+        self.after = if doubtful { AFTER + 1 } else { self.after }.saturating_sub(1);
+        doubtful || self.after > 0
+    }
+
+    /// Whether the baseline's share is far above the usual one: what both versions suffer makes them look alike, which
+    /// would speak for a candidate that is somewhat worse.
+    pub fn unusual(&mut self, baseline: Tally, phi: f64) -> bool {
+        let Some(Tally { requests, bad }) = baseline.sound() else { return false };
+        let share = bad / requests;
+        let usual = self.usual.map_or(share, |usual| usual.0);
+        let far = (UNUSUAL * usual + COMPANION_SLACK).min(1.0);
+        self.usual = Some(Exact(usual + LEARNT * (share.min(far) - usual)));
+        share > far && chance(scaled(baseline, phi), far) < DOUBTFUL
+    }
+}
+
+fn scaled(t: Tally, phi: f64) -> Tally {
+    Tally { requests: t.requests / phi, bad: t.bad / phi }
+}
+
+/// A share within the limit is no surprise; the series for its chance converges slowly and need not be trusted.
+fn above(baseline: Tally, limit: f64) -> bool {
+    baseline.bad > limit * baseline.requests
+}
+
 /// Whether absolute evidence of this interval is to be dropped, `limit` being the largest acceptable share of bad
 /// requests. A baseline without requests, or a limit that is none, masks nothing.
 pub fn masked(baseline: Tally, limit: f64) -> bool {
-    // A share within the limit is no surprise; the series for its chance converges slowly and need not be trusted.
-    baseline.bad > limit * baseline.requests && chance(baseline, limit) < SURPRISING
+    above(baseline, limit) && chance(baseline, limit) < SURPRISING
 }
 
 /// `P(Bin(n, limit) >= bad)` for n requests of the baseline: how likely as many bad ones are if its share is at the
