@@ -100,7 +100,7 @@ impl Evidence {
             Trial::Mean { test, .. } => Trial::mean(MeanTest { horizon, ..test }),
             Trial::Threshold { test, .. } => Trial::threshold(test),
         };
-        Self { criterion: self.criterion.clone(), trial, weather: self.weather }
+        Self { criterion: self.criterion.clone(), trial, weather: self.weather.afresh() }
     }
 
     /// The evidence of an edited criterion, which begins anew. What was learnt of the baseline before the experiment is
@@ -123,16 +123,21 @@ impl Evidence {
         match (&mut self.trial, pair) {
             (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
                 if environment::masked(baseline.least, test.limit) {
-                    weather.doubtful(baseline.least, test.limit, test.dispersion.phi);
+                    weather.doubtful(baseline.least, test.limit, test.dispersion.shown);
                     return true;
                 }
-                if !weather.doubtful(baseline.least, test.limit, test.dispersion.phi) {
+                if !weather.doubtful(baseline.least, test.limit, test.dispersion.shown) {
                     test.update(seen, *candidate, counts_for_pass);
+                    weather.count(baseline.least);
                 }
             }
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {
-                    Rule::Companion { limit } => environment::masked(baseline.least, limit),
+                    // When its criterion is silent, and only then.
+                    Rule::Companion { limit } => {
+                        weather.doubtful(baseline.least, limit, test.dispersion.shown)
+                            || environment::masked(baseline.least, limit)
+                    }
                     Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => {
                         true
                     }
@@ -194,7 +199,9 @@ impl Evidence {
     /// Whether enough was seen to believe a Fail.
     pub fn enough(&self) -> bool {
         match &self.trial {
-            Trial::Share { test, seen } => test.enough_bad(seen),
+            Trial::Share { test, seen } => {
+                test.enough_bad(seen) && self.weather.candidate_is_worse(test.least_totals(seen), test.dispersion.shown)
+            }
             Trial::Relative { test, seen } => test.enough_bad(seen),
             // The blocks that a mean needs are counted by its evidence.
             Trial::Mean { .. } => true,

@@ -45,6 +45,9 @@ pub struct Dispersion {
     /// history, 1 to 200.
     #[serde(with = "exact")]
     pub clump: f64,
+    /// What the history shows, with no caution on top: for the environment's doubts, where caution is to have them.
+    #[serde(with = "exact")]
+    pub shown: f64,
     /// Whether it rests on data; if not, only the part of Fail that needs no dispersion may be used.
     pub mixed: bool,
 }
@@ -52,12 +55,12 @@ pub struct Dispersion {
 impl Dispersion {
     /// Clumps of exactly this dispersion.
     pub fn known(phi: f64) -> Self {
-        Self { phi, clump: phi, mixed: true }
+        Self { phi, clump: phi, shown: phi, mixed: true }
     }
 
     /// Whether evidence can be divided by it.
     pub(super) fn sound(self) -> bool {
-        [self.phi, self.clump].iter().all(|d| (1.0..f64::INFINITY).contains(d))
+        [self.phi, self.clump, self.shown].iter().all(|d| (1.0..f64::INFINITY).contains(d))
     }
 }
 
@@ -69,15 +72,15 @@ impl Dispersion {
 pub fn dispersion(history: &[Tally], limit: f64) -> Dispersion {
     let known = Known::of(history);
     if known.intervals < 2.0 {
-        return Dispersion { phi: CAUTIOUS, clump: CAUTIOUS, mixed: false };
+        return Dispersion { phi: CAUTIOUS, clump: CAUTIOUS, shown: 1.0, mixed: false };
     }
     let least = if known.bad < FEW_BAD { CAUTIOUS } else { 1.0 };
     let scales: Vec<(f64, f64)> = SCALES.iter().filter_map(|scale| at_scale(history, *scale)).collect();
-    let phi = scales.iter().map(|(d, _)| *d).fold(least, f64::max).min(MOST);
+    let shown = scales.iter().map(|(d, _)| *d).fold(1.0, f64::max).min(MOST);
     // By chance alone a dispersion over k blocks varies by sqrt(2 / (k - 1)) about 1.
     let credible = scales.iter().filter(|(d, k)| *d > 1.0 + CREDIBLE * (2.0 / (k - 1.0)).sqrt()).map(|(d, _)| *d);
     let clump = credible.fold(known.clump(limit), f64::max).min(MOST);
-    Dispersion { phi, clump, mixed: true }
+    Dispersion { phi: shown.max(least), clump, shown, mixed: true }
 }
 
 /// Pearson's dispersion `Σ (y - p·n)² / (p·n) / (k - 1)` over k blocks of `scale` intervals with n requests, y of them

@@ -25,6 +25,10 @@ const DOUBTFUL: f64 = 0.05;
 const AFTER: u32 = 3;
 /// The baseline's share is unusual from this multiple of the usual one, and [`COMPANION_SLACK`], on.
 const UNUSUAL: f64 = 3.0;
+/// Chance below which it is no accident that the candidate has more of the bad requests than its part.
+const WORSE: f64 = 0.002;
+/// Share of bad requests from which a candidate is no use whatever the baseline suffers.
+const USELESS: f64 = 0.5;
 /// Part of an interval in what is usual: an outage of a minute raises it threefold at most, and a new normal is one
 /// after some minutes.
 const LEARNT: f64 = 0.1;
@@ -36,12 +40,40 @@ pub struct Weather {
     after: u32,
     /// The baseline's usual share of bad requests, once it is known.
     usual: Option<Exact>,
+    /// The baseline's requests in the intervals that counted, and its bad ones.
+    requests: Exact,
+    bad: Exact,
 }
 
 impl Weather {
     /// Before the first interval; `usual` is the baseline's share in its history, if it has one.
     pub fn start(usual: Option<f64>) -> Self {
-        Self { after: 0, usual: usual.map(Exact) }
+        Self { after: 0, usual: usual.map(Exact), requests: Exact(0.0), bad: Exact(0.0) }
+    }
+
+    /// The same weather before the first interval of another test.
+    pub fn afresh(&self) -> Self {
+        Self { requests: Exact(0.0), bad: Exact(0.0), ..*self }
+    }
+
+    /// Adds an interval whose evidence counted.
+    pub fn count(&mut self, baseline: Tally) {
+        let Some(Tally { requests, bad }) = baseline.sound() else { return };
+        self.requests.0 += requests;
+        self.bad.0 += bad;
+    }
+
+    /// Whether the candidate has more of all bad requests than its part of the traffic explains. Few requests cannot
+    /// show that the baseline is ill; without this, what both versions suffer at night would be the candidate's fault.
+    /// It only lowers the false alarms. A baseline without traffic excuses nothing, nor does any one a candidate that
+    /// fails half of its requests.
+    pub fn candidate_is_worse(&self, candidate: Tally, phi: f64) -> bool {
+        if self.requests.0 <= 0.0 || candidate.bad >= USELESS * candidate.requests {
+            return true;
+        }
+        let part = candidate.requests / (candidate.requests + self.requests.0);
+        let all = Tally { requests: candidate.bad + self.bad.0, bad: candidate.bad };
+        chance(scaled(all, phi), part) < WORSE
     }
 
     /// Whether absolute evidence of this interval is in doubt, or of one just before: the baseline's bad requests, `phi`

@@ -108,6 +108,11 @@ impl ShareTest {
         if self.sound() { e.pass.interval(e.fail.bad.0, self.dispersion.phi, alpha) } else { (0.0, 1.0) }
     }
 
+    /// Requests and bad requests since the start; where a bound lies between two buckets, those that surely are.
+    pub fn least_totals(&self, e: &ShareEvidence) -> Tally {
+        Tally { requests: e.pass.totals().requests, bad: e.fail.bad.0 }
+    }
+
     /// Requests and bad requests since the start; where a bound lies between two buckets, the bad ones at most.
     pub fn totals(&self, e: &ShareEvidence) -> Tally {
         e.pass.totals()
