@@ -51,10 +51,12 @@ impl ShareTest {
     /// outcome, so each factor still has expectation at most 1, and no prior weight is spent on silence.
     pub fn update(&self, e: &mut ShareEvidence, seen: impl Into<Counted>, counts_for_pass: bool) {
         let Some(Counted { least, most }) = seen.into().sound().filter(|_| self.sound()) else { return };
-        e.fail.update(self.horizon, least.bad, self.ratio(least), |rho| self.log_harm(rho, least) / self.dispersion.phi);
+        let good = (-self.limit).ln_1p();
+        let harm = |rho| self.log_harm(rho, least, good) / self.dispersion.phi;
+        e.fail.update(self.horizon, least.bad, self.ratio(least), harm);
         e.pass.count(most);
         if counts_for_pass {
-            e.pass.update(self.aim, |rho| self.log_health(rho, most) / self.dispersion.clump);
+            e.pass.update(self.aim, |rho| self.log_health(rho, most, good) / self.dispersion.clump);
         }
     }
 
@@ -122,17 +124,18 @@ impl ShareTest {
         self.limit > 0.0 && self.limit < 1.0 && self.dispersion.sound() && (0.0..1.0).contains(&self.aim)
     }
 
-    /// Log likelihood ratio of the share `rho·limit` above the limit against the limit, independent requests.
-    fn log_harm(&self, rho: f64, t: Tally) -> f64 {
+    /// Log likelihood ratio of the share `rho·limit` above the limit against the limit, independent requests; `good` is
+    /// the log of the chance of a good one at the limit.
+    fn log_harm(&self, rho: f64, t: Tally, good: f64) -> f64 {
         // Never below the limit itself: there the ratio would speak for the candidate.
         let share = (rho * self.limit).min(MOST_SHARE).max(self.limit);
-        t.bad * (share / self.limit).ln() + (t.requests - t.bad) * ((-share).ln_1p() - (-self.limit).ln_1p())
+        times_ln(t.bad, share / self.limit) + (t.requests - t.bad) * ((-share).ln_1p() - good)
     }
 
     /// Log likelihood ratio of the share `rho·limit` below the limit against the limit; `-inf` for "never bad" once
     /// something was.
-    fn log_health(&self, rho: f64, t: Tally) -> f64 {
+    fn log_health(&self, rho: f64, t: Tally, good: f64) -> f64 {
         let share = rho * self.limit;
-        times_ln(t.bad, rho) + (t.requests - t.bad) * ((-share).ln_1p() - (-self.limit).ln_1p())
+        times_ln(t.bad, rho) + (t.requests - t.bad) * ((-share).ln_1p() - good)
     }
 }
