@@ -92,8 +92,9 @@ fn any_number() -> impl Strategy<Value = f64> {
 
 proptest! {
     #[test]
-    fn at_the_limit_neither_side_gains(limit in 0.001..0.95, clumps in 1_u32..12, size in 1_u32..6, mixed: bool) {
-        let test = ShareTest { dispersion: Dispersion { mixed, ..Dispersion::known(f64::from(size)) }, ..test(limit, 1.0, 20) };
+    fn at_the_limit_neither_side_gains(limit in 0.001..0.95, clumps in 1_u32..12, size in 1_u32..6, aim in 0.0..0.99, mixed: bool) {
+        let dispersion = Dispersion { mixed, ..Dispersion::known(f64::from(size)) };
+        let test = ShareTest { dispersion, aim, ..test(limit, 1.0, 20) };
         let (fail, pass) = expectations(&test, clumps, size, limit);
         prop_assert!(fail <= 1.0 + 1e-9, "Fail gains: {fail}");
         prop_assert!(pass <= 1.0 + 1e-9, "Pass gains: {pass}");
@@ -214,6 +215,7 @@ proptest! {
         let history: Vec<Tally> = history.into_iter().map(|(requests, bad)| Tally { requests, bad }).collect();
         let d = judge::dispersion(&history, 0.01);
         prop_assert!((1.0..=200.0).contains(&d.phi));
+        prop_assert!((1.0..=200.0).contains(&d.clump) && (1.0..=d.phi).contains(&d.shown));
         prop_assert!(d.mixed || d.phi >= 3.0);
     }
 
@@ -333,6 +335,24 @@ fn dispersion_is_cautious_when_little_is_known() {
     burst.fill(Tally { requests: 1e6, bad: 0.0 });
     burst[17].bad = 1e6;
     assert!(near(judge::dispersion(&burst, 0.01).phi, 200.0));
+}
+
+#[test]
+fn pass_allows_for_clumps_that_the_history_may_have_hidden() {
+    let clump = |requests: f64, bad: &[f64]| {
+        let tally = |n: usize| Tally { requests, bad: bad.get(n / 7).copied().filter(|_| n % 7 == 0).unwrap_or(0.0) };
+        judge::dispersion(&(0..360).map(tally).collect::<Vec<_>>(), 0.01).clump
+    };
+    // Nothing seen: of a short history nothing is known, in a long one clumps would have shown.
+    assert!(near(clump(5.0, &[]), 20.0));
+    assert!((3.0..5.0).contains(&clump(500.0, &[])), "{}", clump(500.0, &[]));
+    // Single ones, more and more of them.
+    let singles: Vec<f64> = [1, 5, 50].map(|n| clump(500.0, &vec![1.0; n])).to_vec();
+    assert!(singles.is_sorted_by(|a, b| a > b) && singles[2] < 1.2, "{singles:?}");
+    // Three bursts of twenty may be as many of forty.
+    assert!(clump(500.0, &[20.0; 3]) > 30.0, "{}", clump(500.0, &[20.0; 3]));
+    // Many intervals with bad requests are no clumps.
+    assert!(near(judge::dispersion(&[Tally { requests: 500.0, bad: 4.0 }; 360], 0.01).clump, 1.0));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use reiter8::bench::peers::flagger::Flagger;
 use reiter8::bench::peers::{Verdict, argo, flagger, kayenta};
 use reiter8::bench::promql;
 use reiter8::engine::judge::{
-    self, Bracket, Comparison, Dispersion, Moments, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally, environment,
-    information, ramp, threshold,
+    self, Bracket, Comparison, Dispersion, Moments, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
+    environment, information, ramp, threshold,
 };
 use serde_json::Value;
 use statrs::distribution::{Binomial, ContinuousCDF, Discrete, StudentsT};

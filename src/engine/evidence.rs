@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::{
     self, Dispersion, MeanEvidence, MeanTest, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
-    ThresholdSeen, ThresholdTest, environment::{self, Weather},
+    ThresholdSeen, ThresholdTest,
+    environment::{self, Weather},
 };
 use super::observation::Pair;
 use super::plan::{Criterion, Rule};
@@ -134,10 +135,7 @@ impl Evidence {
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {
                     // When its criterion is silent, and only then.
-                    Rule::Companion { limit } => {
-                        weather.doubtful(baseline.least, limit, test.dispersion.shown)
-                            || environment::masked(baseline.least, limit)
-                    }
+                    Rule::Companion { limit } => environment::masked(baseline.least, limit),
                     Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => {
                         true
                     }
@@ -310,9 +308,7 @@ impl Trial {
     fn start(rule: Rule, dispersion: Dispersion, share: Option<f64>, horizon: u32) -> Self {
         let history = share.unwrap_or(0.0);
         let aim = aim(share, rule.share_limit(history));
-        let relative = |ratio, slack| {
-            Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim })
-        };
+        let relative = |ratio, slack| Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim });
         match rule {
             Rule::Share { limit } => Self::share(ShareTest { limit, dispersion, horizon, aim }),
             Rule::RelativeShare { factor, slack } => relative(factor, slack),

@@ -148,9 +148,8 @@ impl Known {
         }
         let clumps = (-self.intervals * (-part).ln_1p()).min(self.bad) + singles;
         let more = self.bad + singles - clumps;
-        let possible = |mean: f64| {
-            checked_beta_reg(clumps, more + 1.0, 1.0 / mean).is_ok_and(|chance| chance >= SURPRISING)
-        };
+        let possible =
+            |mean: f64| checked_beta_reg(clumps, more + 1.0, 1.0 / mean).is_ok_and(|chance| chance >= SURPRISING);
         let halve = |(low, high): (f64, f64), _| {
             let middle = f64::midpoint(low, high);
             if possible(middle) { (middle, high) } else { (low, middle) }

@@ -22,11 +22,11 @@ const SURPRISING: f64 = 0.001;
 const DOUBTFUL: f64 = 0.05;
 /// Intervals that are left out after a doubtful one: an outage does not end between two requests, and the proxies of
 /// the versions are scraped at different times.
-const AFTER: u32 = 3;
+const AFTER: u32 = 4;
 /// The baseline's share is unusual from this multiple of the usual one, and [`COMPANION_SLACK`], on.
-const UNUSUAL: f64 = 3.0;
+const UNUSUAL: f64 = 2.0;
 /// Chance below which it is no accident that the candidate has more of the bad requests than its part.
-const WORSE: f64 = 0.002;
+const WORSE: f64 = 0.0005;
 /// Share of bad requests from which a candidate is no use whatever the baseline suffers.
 const USELESS: f64 = 0.5;
 /// Part of an interval in what is usual: an outage of a minute raises it threefold at most, and a new normal is one
@@ -80,8 +80,14 @@ impl Weather {
     /// of which count as one, are hardly within the limit.
     pub fn doubtful(&mut self, baseline: Tally, limit: f64, phi: f64) -> bool {
         let doubtful = above(baseline, limit) && chance(scaled(baseline, phi), limit) < DOUBTFUL;
-        self.after = if doubtful { AFTER + 1 } else { self.after }.saturating_sub(1);
-        doubtful || self.after > 0
+        self.lasts(doubtful)
+    }
+
+    /// Whether this interval, or one just before, is left out.
+    fn lasts(&mut self, out: bool) -> bool {
+        let still = self.after > 0;
+        self.after = if out { AFTER } else { self.after.saturating_sub(1) };
+        out || still
     }
 
     /// Whether the baseline's share is far above the usual one: what both versions suffer makes them look alike, which
@@ -92,7 +98,7 @@ impl Weather {
         let usual = self.usual.map_or(share, |usual| usual.0);
         let far = (UNUSUAL * usual + COMPANION_SLACK).min(1.0);
         self.usual = Some(Exact(usual + LEARNT * (share.min(far) - usual)));
-        share > far && chance(scaled(baseline, phi), far) < DOUBTFUL
+        self.lasts(share > far && chance(scaled(baseline, phi), far) < DOUBTFUL)
     }
 }
 

@@ -150,7 +150,9 @@ impl RelativeTest {
         e.pass.count(c.most);
         if counts_for_pass {
             let share = self.share(e.baseline.least, e.baseline.requests);
-            e.pass.update(self.aim, |rho| self.log_ratio(sizes, share, rho, c.most.bad, b.least.bad) / self.dispersion.clump);
+            e.pass.update(self.aim, |rho| {
+                self.log_ratio(sizes, share, rho, c.most.bad, b.least.bad) / self.dispersion.clump
+            });
         }
         e.baseline.requests.0 += b.least.requests;
         e.baseline.least.0 += b.least.bad;
