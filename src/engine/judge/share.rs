@@ -22,8 +22,8 @@ pub struct ShareTest {
     pub limit: f64,
     /// How many bad requests count as one (see [`super::dispersion()`]).
     pub dispersion: Dispersion,
-    /// Where the candidate is expected, in units of the limit: an alternative of its own, with half the weight of Pass.
-    /// 0: nothing is expected. A wrong one costs time, not certainty.
+    /// Where the candidate is expected, in units of the limit: an alternative of its own, with most of the weight of
+    /// Pass. 0: nothing is expected. A wrong one costs time, not certainty.
     #[serde(with = "exact")]
     pub aim: f64,
     /// Intervals in which harm may begin: hard deadline / evidence interval. Harm that begins later is still found, by
