@@ -231,9 +231,10 @@ fn tell(
         Some(Handled::Gone) => (Some("the experiment was deleted meanwhile".to_owned()), 0),
         Some(Handled::Late) => {
             let refused = before.status.as_ref().is_some_and(|s| refused(s).is_some());
-            let why = match refused {
-                true => "not handled in time: it cannot be carried out as it is written",
-                false => "not handled in time; is the controller running? It will be handled when it is",
+            let why = if refused {
+                "not handled in time: it cannot be carried out as it is written"
+            } else {
+                "not handled in time; is the controller running? It will be handled when it is"
             };
             (Some(why.to_owned()), TIMED_OUT)
         }

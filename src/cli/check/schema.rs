@@ -402,6 +402,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_value_is_shown_unless_it_may_hold_a_password() {
+        assert_eq!(with_value(Some(&json!("soon")), "not a duration"), "`soon` is not a duration");
+        assert_eq!(with_value(Some(&json!("https://u:secret@h/a")), "not the address"), "not the address");
+        assert_eq!(with_value(Some(&json!({})), "not this"), "not this");
+    }
+
     fn api_schema(kind: &str, pointer: &str) -> Value {
         Schemas::new().unwrap().0.get(kind).unwrap().shape.pointer(pointer).unwrap().clone()
     }

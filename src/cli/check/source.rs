@@ -212,7 +212,7 @@ fn not_yaml(message: &str) -> String {
     // The parser's own settings and its second mention of the place help nobody.
     if let Some((_, twice)) = first.split_once("duplicate mapping key: ") {
         let key = twice.split_once(", set ").map_or(twice, |(key, _)| key);
-        return format!("the key `{key}` is written twice in one mapping; remove one of them");
+        return format!("not YAML: the key `{key}` is written twice in one mapping; remove one of them");
     }
     format!("not YAML: {first}; correct the syntax, and give templates after they are filled in")
 }
