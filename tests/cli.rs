@@ -5,7 +5,7 @@
 mod manifests;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use manifests::{EXPERIMENT, changed, samples};
 use serde_json::Value;
@@ -64,6 +64,7 @@ fn wrong_arguments_and_absent_files_have_their_codes() {
     assert_eq!(reiter8(&["check", "/nonexistent.yaml"]).status.code(), Some(1));
     assert_eq!(reiter8(&["pause", "Not/A/Name"]).status.code(), Some(2));
     assert_eq!(reiter8(&["assert", "x", "--outcome", "Perhaps"]).status.code(), Some(2));
+    assert_eq!(reiter8(&["assert", "x", "--reason", "Proved"]).status.code(), Some(2));
     assert_eq!(reiter8(&["abort", "x", "--reason", &"x".repeat(201)]).status.code(), Some(2));
 }
 
@@ -82,12 +83,42 @@ fn every_command_has_examples_and_exit_codes_in_its_help() {
     let help = stdout(&reiter8(&["--help"]));
     assert!(help.contains("kubectl-reiter8") && help.contains("Exit codes"), "{help}");
     for command in
-        ["check", "describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry", "demo", "run"]
+        ["check", "describe", "watch", "assert", "pause", "resume", "abort", "promote", "retry", "demo", "run", "crds"]
     {
         let help = stdout(&reiter8(&[command, "--help"]));
         assert!(help.contains("Examples:\n") && help.contains("Exit codes"), "{command}: {help}");
     }
     assert!(stdout(&reiter8(&["completions", "--help"])).contains("Examples:\n"));
+}
+
+#[test]
+fn a_reader_who_leaves_has_what_they_wanted() {
+    for args in [&["crds"][..], &["crds", "--format", "markdown"], &["completions", "bash"]] {
+        let mut child = Command::new(BINARY).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_read_is_not_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "clusters: [{name: a\nusers: [{name: b, user: {token: very-secret}}]\n").unwrap();
+    let output = reiter8(&["describe", "x", "--kubeconfig", file.path().to_str().unwrap()]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("failed to parse") && !error.contains("very-secret"), "{error}");
+}
+
+#[test]
+fn another_projects_experiment_is_none_of_ours() {
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    std::fs::write(file.path(), "apiVersion: example.com/v1\nkind: Experiment\nmetadata: {name: x}\n").unwrap();
+    let output = reiter8(&["check", "-o", "json", file.path().to_str().unwrap()]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&document["documents"], &document["experiments"]), (&Value::from(1), &Value::from(0)));
 }
 
 #[test]

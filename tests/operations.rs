@@ -49,16 +49,22 @@ fn the_exit_codes_are_those_of_the_help() {
     let cli = reiter8::cli::Cli::command();
     let code = Regex::new(r"(?:^|[,:\n])\s*(\d)\s").unwrap();
     let mut wanted = BTreeSet::new();
-    for command in cli.get_subcommands() {
+    let below = |command: &clap::Command| {
+        let name = command.get_name().to_owned();
+        let own = (name.clone(), command.clone());
+        let deeper = command.get_subcommands().map(move |c| (format!("{name} {}", c.get_name()), c.clone()));
+        std::iter::once(own).chain(deeper.collect::<Vec<_>>())
+    };
+    for (name, command) in cli.get_subcommands().flat_map(below) {
         let help = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
         let Some((_, codes)) = help.as_deref().and_then(|h| h.split_once("Exit codes")) else { continue };
         let codes = codes.split("\n\n").next().unwrap();
         let found = code.captures_iter(codes).map(|c| c[1].parse::<u8>().unwrap());
         // Those below are everybody's, and said above the table.
-        wanted.extend(found.filter(|code| *code > 2).map(|code| (command.get_name().to_owned(), code)));
+        wanted.extend(found.filter(|code| *code > 2).map(|code| (name.clone(), code)));
     }
     assert!(wanted.len() >= 13, "{wanted:?}");
-    let name = Regex::new("`([a-z]+)`").unwrap();
+    let name = Regex::new("`([a-z ]+)`").unwrap();
     let rows = table("Exit codes");
     let told: BTreeSet<(String, u8)> = rows
         .iter()

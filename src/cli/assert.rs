@@ -14,6 +14,7 @@ use super::client::{self, Place};
 use super::describe::weights;
 use super::output::{self, DOES_NOT_HOLD, Output, TIMED_OUT, clean};
 use crate::api::{Experiment, ExperimentStatus, conditions};
+use crate::engine::Reason;
 
 /// Reasons of a refusal that only a change of the manifest can end.
 const REFUSED: [&str; 2] = ["InvalidExperiment", "NotSupported"];
@@ -60,8 +61,14 @@ pub struct Expected {
         value_parser = ["Queued", "Preparing", "Shifting", "Deciding", "Promoting", "Discarding", "Completed"])]
     pub phases: Vec<String>,
     /// One of these reasons of the outcome, such as Proven, Harmful or Aborted
-    #[arg(long = "reason", value_delimiter = ',', value_name = "REASON")]
+    #[arg(long = "reason", value_delimiter = ',', value_name = "REASON", value_parser = reason)]
     pub reasons: Vec<String>,
+}
+
+/// A reason that an outcome can have: a misspelt one would be waited for until the time is up.
+fn reason(text: &str) -> Result<String, String> {
+    let known: Result<Reason, serde_json::Error> = serde_json::from_value(Value::from(text));
+    known.map(|reason| reason.as_str().to_owned()).map_err(|error| error.to_string())
 }
 
 /// Iter8's conditions, by Iter8's names.
@@ -323,6 +330,13 @@ mod tests {
                 [&promote, &final_promote, &discard, &deciding].map(|e| letter(&e.standing(&experiment(&status))));
             assert_eq!(found, letters, "{status}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_reason_is_told_at_once() {
+        assert_eq!(reason("Harmful"), Ok("Harmful".into()));
+        let told = reason("Proved").unwrap_err();
+        assert!(told.contains("`Proved`") && told.contains("`Proven`"), "{told}");
     }
 
     #[test]

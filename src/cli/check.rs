@@ -216,7 +216,11 @@ async fn report(args: &CheckArgs) -> anyhow::Result<Report> {
     Ok(Report {
         files,
         documents: given.documents().len(),
-        experiments: given.documents().iter().filter(|d| d.kind().2 == "Experiment").count(),
+        experiments: given
+            .documents()
+            .iter()
+            .filter(|d| d.kind().0 == api::GROUP && d.kind().2 == "Experiment")
+            .count(),
         errors: count(Severity::Error),
         warnings: count(Severity::Warning),
         findings,

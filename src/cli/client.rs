@@ -83,7 +83,10 @@ pub(super) struct Cluster {
 impl Place {
     /// Finds the cluster; nothing is sent yet.
     pub(super) async fn connect(&self) -> Result<Cluster, ClientError> {
-        let nowhere = |error: &dyn std::fmt::Display| ClientError::Nowhere(error.to_string());
+        // The first line alone: the others would show the file, credentials and all.
+        let nowhere = |error: &dyn std::fmt::Display| {
+            ClientError::Nowhere(error.to_string().lines().next().unwrap_or_default().to_owned())
+        };
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let mut config = match (&self.kubeconfig, &self.context) {
             (Some(file), _) => {

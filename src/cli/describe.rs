@@ -249,15 +249,19 @@ fn request(stage: &StageStatus, colours: bool) -> String {
         Some(request) => {
             format!("{}: {} (#{}), {}{again}", stage.stage, request.url, request.number, request.state)
         }
+        // A retry may leave a stage behind that never had a request.
+        None if stage.state == "Done" => format!("{}: no request, {}{again}", stage.stage, stage.state),
         None => format!("{}: no request yet, {}{again}", stage.stage, stage.state),
     };
     let open = stage.pull_request.as_ref().is_some_and(|r| r.state == "Open");
     if open { painted("Request", &text, 1, colours) } else { row("Request", &text) }
 }
 
-/// An instant with its clock time: `10:22:13Z (in 8 s)`.
+/// An instant with its clock time, `10:22:13Z (in 8 s)`; on another day with its date.
 fn when(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ({})", at.strftime("%H:%M:%SZ"), relative(at, now))
+    let day = |t: Timestamp| t.strftime("%Y-%m-%d").to_string();
+    let date = if day(at) == day(now) { String::new() } else { format!("{} ", day(at)) };
+    format!("{date}{} ({})", at.strftime("%H:%M:%SZ"), relative(at, now))
 }
 
 fn conditions_of(experiment: &Experiment, now: Timestamp, colours: bool) -> Vec<String> {
@@ -327,7 +331,7 @@ mod tests {
             "shop/web-1",
             "Created     10 m 0 s ago",
             "WaitingForReview",
-            "a review of #12 (until 09:00:00Z (in 6 d 23 h))",
+            "a review of #12 (until 2026-02-07 09:00:00Z (in 6 d 23 h))",
             "Promote (Proven)",
             "stable 50 %, candidate 50 %",
             "first 9 m 0 s ago, 24 intervals",

@@ -25,6 +25,8 @@ use crate::live::{Prometheus, Versions};
     after_help = "Runs the experiment's own rules in simulated traffic: a candidate that is like the baseline, and candidates at\n\
     twice and five times each limit and with every request failing. Give the traffic with --rps and --bad, or let the last\n\
     hour of the baseline tell it: --prometheus-url.\n\n\
+    Each row says in what share of the experiments such a candidate is promoted or discarded before the deadline, when half\n\
+    and when 90 % of the right decisions are made, and how many bad requests it answers meanwhile.\n\n\
     Exit codes: 0 planned, 1 failed, 2 wrong arguments, 3 a healthy candidate has less than an 80 % chance to pass in time.\n\n\
     Examples:\n  reiter8 plan apps/productpage --rps 50 --bad 0.1%\n  \
     reiter8 plan experiment.yaml --rps 20 --bad istio/error-rate=0.2% --bad istio/latency-p95=1%\n  \
@@ -300,7 +302,7 @@ fn text(report: &Report) -> String {
     let _ = writeln!(
         out,
         "\n{:44} {:>9} {:>9} {:>10} {:>10} {:>8}",
-        "candidate", "promoted", "rolled", "half by", "90 % by", "bad"
+        "candidate", "promoted", "discarded", "half by", "90 % by", "bad"
     );
     for c in &report.cases {
         let metric = c.metric.as_ref().map_or_else(String::new, |m| format!("{}: ", clean(m)));
@@ -320,7 +322,17 @@ fn text(report: &Report) -> String {
         let found = s.share.map_or_else(|| "no harm".into(), |share| format!("harm from {} on", percent(share)));
         let _ = writeln!(out, "{}: {found} can be proven before the deadline", clean(&s.metric));
     }
-    if let Some(healthy) = report.cases.first().filter(|_| !report.good) {
+    let broken = report.baseline.iter().find(|a| a.bad >= a.limit);
+    if let Some(a) = broken.filter(|_| !report.good) {
+        let _ = writeln!(
+            out,
+            "\nWARNING: the baseline itself breaks the limit of {}: {} of its requests are bad, the limit is {}; no candidate\n\
+             like it can pass: write a higher limit, or correct --bad",
+            clean(&a.metric),
+            percent(a.bad),
+            percent(a.limit)
+        );
+    } else if let Some(healthy) = report.cases.first().filter(|_| !report.good) {
         let _ = writeln!(
             out,
             "\nWARNING: a candidate like the baseline passes in time in {} of the cases only; write a higher limit, a longer\n\

@@ -167,7 +167,8 @@ pub(super) fn main(args: &StartArgs) -> ExitCode {
                 // The reason for programs; the words go to people on standard error.
                 let _ = print(&format!("{}\n", json!({"reason": error.reason(), "message": error.to_string()})));
             }
-            failed(&format!("{error} ({})", error.reason()), error.exit_code())
+            let remedy = args.remedy(error.reason());
+            failed(&format!("{error}{remedy} ({})", error.reason()), error.exit_code())
         }
         Err(error) => failed(&error, 1),
     }
@@ -179,6 +180,18 @@ fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
 }
 
 impl StartArgs {
+    /// What to look at, where the reason alone leaves it open.
+    fn remedy(&self, reason: &str) -> String {
+        let given = self.token_file.is_some() || self.token_env.is_some() || std::env::var_os(TOKEN_VARIABLE).is_some();
+        match reason {
+            "AuthenticationFailed" if given => "; renew the token".into(),
+            "AuthenticationFailed" => format!("; no token was given: set {TOKEN_VARIABLE}, or name a --token-file"),
+            "RepositoryNotFound" => "; correct --repository, or let the token's user read it".into(),
+            "BaseBranchMissing" => "; correct --branch".into(),
+            _ => String::new(),
+        }
+    }
+
     fn request(&self) -> anyhow::Result<Request> {
         let token = self.token()?;
         let local = Path::new(&self.repository);

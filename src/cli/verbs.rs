@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::client::{self, Cluster, Place};
 use super::describe::weights;
 use super::output::{self, Output, TIMED_OUT, clean};
-use crate::api::{Experiment, ExperimentStatus};
+use crate::api::{Experiment, ExperimentStatus, conditions};
 use crate::controller::annotation;
 use crate::engine::Verb;
 
@@ -161,7 +161,10 @@ async fn ask(verb: Verb, request: Request) -> anyhow::Result<ExitCode> {
         .await
         .map_err(|error| cluster.failed(&doing, &error))?;
     let status = before.status.clone().unwrap_or_default();
-    let effect = effect(verb, &status, before.spec.gitops.is_some());
+    let effect = match refused(&status) {
+        Some(why) => format!("nothing will change while it cannot be carried out; correct it first: {why}"),
+        None => effect(verb, &status, before.spec.gitops.is_some()),
+    };
     if !request.output.is_json() {
         let name = format!("{}/{}", cluster.namespace, request.name);
         output::say(&clean(&format!("{name}: asked to {}; {effect}", verb.as_str())))?;
@@ -227,7 +230,12 @@ fn tell(
         Some(Handled::Yes(message)) => (Some(format!("handled; {message}")), 0),
         Some(Handled::Gone) => (Some("the experiment was deleted meanwhile".to_owned()), 0),
         Some(Handled::Late) => {
-            let why = "not handled in time; is the controller running? It will be handled when it is";
+            let refused = before.status.as_ref().is_some_and(|s| refused(s).is_some());
+            let why = if refused {
+                "not handled in time: it cannot be carried out as it is written"
+            } else {
+                "not handled in time; is the controller running? It will be handled when it is"
+            };
             (Some(why.to_owned()), TIMED_OUT)
         }
     };
@@ -248,6 +256,12 @@ fn tell(
         output::say(&clean(&format!("{name}: {text}")))?;
     }
     Ok(ExitCode::from(code))
+}
+
+/// Why an experiment that has not begun cannot: nobody handles requests of it.
+fn refused(status: &ExperimentStatus) -> Option<String> {
+    let failed = status.conditions.iter().find(|c| c.type_ == conditions::FAILED && c.status == "True");
+    failed.filter(|_| status.phase.is_none()).map(|c| format!("{}: {}", c.reason, c.message))
 }
 
 /// What the request will do, given what status said when it was made.
@@ -368,6 +382,17 @@ mod tests {
             assert!(text.contains(part), "{verb:?} in {phase}: {text}");
         }
         assert!(effect(Verb::Retry, &ExperimentStatus::default(), true).contains("nothing"));
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_for_an_experiment_that_is_refused() {
+        let status = |phase: Value| -> ExperimentStatus {
+            serde_json::from_value(json!({"phase": phase, "conditions": [{"type": "Failed", "status": "True",
+                "reason": "NotAllowed", "message": "why", "lastTransitionTime": "2026-01-31T09:00:00Z"}]}))
+            .unwrap()
+        };
+        assert_eq!(refused(&status(Value::Null)), Some("NotAllowed: why".into()));
+        assert_eq!(refused(&status(json!("Shifting"))), None, "it has traffic, and is brought home");
     }
 
     #[test]

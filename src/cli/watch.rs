@@ -64,7 +64,12 @@ pub(super) async fn watch(args: WatchArgs) -> anyhow::Result<ExitCode> {
         }
         screen.show(&last)?;
     }
-    let standing = if gone { expected.after_the_end(&last) } else { expected.standing(&last) };
+    let standing = match expected.standing(&last) {
+        _ if gone => expected.after_the_end(&last),
+        // An outcome is no end: a promotion may still be closed, or taken back by its guard.
+        Standing::Holds if !ended(&last) => Standing::Open("as expected so far, but it has not ended".to_owned()),
+        standing => standing,
+    };
     end(&args, &last, &standing, gone)
 }
 

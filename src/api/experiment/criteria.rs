@@ -40,7 +40,7 @@ pub struct Criteria {
 #[schemars(extend("anyOf" = [{"required": ["upperLimit"]}, {"required": ["lowerLimit"]}, {"required": ["relative"]}]))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Objective {
-    /// The metric: a built-in (`istio/error-rate`, `istio/latency-p95`, ...), or `name` or `namespace/name` of a Metric. Required.
+    /// The metric: a built-in (`istio/error-rate`, `istio/mean-latency`, `istio/latency-p50`, `p75`, `p90`, `p95`, `p99`), or `name` or `namespace/name` of a Metric. Required.
     #[schemars(length(min = 1, max = 317))]
     pub metric: String,
     /// The largest good value, in the metric's unit: `1%`, `0.01`, `250ms`, `0.25s`. A bare `m` on a time is refused: write `ms` or `min`.

@@ -34,6 +34,8 @@ macro_rules! path_rule {
 pub struct GitOps {
     /// The Repository, `name` or `namespace/name`; it must allow the experiment's namespace. Required.
     #[schemars(length(min = 1, max = 317))]
+    #[x_kube(validation = Rule::new("self.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')")
+        .message("not the name of a Repository: write `name` or `namespace/name` of the object, such as `platform/environment`; its address is in there"))]
     pub repository: String,
     /// Directory of the application in the repository; all other paths are relative to it and cannot leave it. Required.
     #[schemars(length(min = 1, max = 512))]

@@ -74,7 +74,10 @@ impl Schemas {
         // As in the API server: rules are for objects of the right shape.
         if let (false, Err(errors)) = (shape.broken, validate_compiled(&schema.rules, &object, None)) {
             let rules = errors.into_vec().into_iter();
-            shape.found.extend(rules.map(|e| Refused { field: e.field_path, problem: e.message }));
+            shape.found.extend(rules.map(|e| {
+                let problem = with_value(at(&object, &e.field_path), &e.message);
+                Refused { field: e.field_path, problem }
+            }));
         }
         shape.found.truncate(MOST_FOUND);
         shape.found
@@ -97,7 +100,8 @@ impl Shape {
 
     fn visit(&mut self, schema: &Value, value: &Value, field: &str) {
         if let Some(kind) = schema.get("type").and_then(Value::as_str).filter(|kind| !is_a(kind, value)) {
-            return self.refuse(field, format!("`{}` has the wrong type; write {}", shown(value), type_name(kind)));
+            let instead = remedy(schema).unwrap_or_else(|| type_name(kind));
+            return self.refuse(field, format!("`{}` has the wrong type; write {instead}", shown(value)));
         }
         if let Some(problem) = own(schema, value, field) {
             self.refuse(field, problem);
@@ -241,6 +245,26 @@ fn type_name(kind: &str) -> &str {
     }
 }
 
+/// What a rule of a field says to write there: better than the name of a type.
+fn remedy(schema: &Value) -> Option<&str> {
+    let message = schema.pointer("/x-kubernetes-validations/0/message")?.as_str()?;
+    message.split_once(": write ").map(|(_, remedy)| remedy)
+}
+
+/// The value at a path such as `spec.steps[0].hold`.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    object.pointer(&format!("/{}", path.replace(['.', '['], "/").replace(']', "")))
+}
+
+/// A rule's message with the text or number that broke it; the API server tells it too.
+fn with_value(value: Option<&Value>, message: &str) -> String {
+    match value.filter(|v| v.is_string() || v.is_number()).map(shown) {
+        // An address may hold a password.
+        Some(text) if message.starts_with("not ") && !text.contains('@') => format!("`{text}` is {message}"),
+        Some(_) | None => message.to_owned(),
+    }
+}
+
 fn first_sentence(text: &str) -> &str {
     text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.')
 }
@@ -250,12 +274,28 @@ fn unknown(name: &str, known: &Map<String, Value>) -> String {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let meant = known.keys().find(|k| {
         let (a, b) = (plain(k), plain(name));
-        a == b || (a.len() > 3 && b.starts_with(&a)) || (b.len() > 3 && a.starts_with(&b))
+        a == b || (a.len() > 3 && b.starts_with(&a)) || (b.len() > 3 && a.starts_with(&b)) || slipped(&a, &b)
     });
     let listed = known.keys().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
     match meant {
         Some(meant) => format!("there is no field `{}`; write `{meant}`", shortened(name)),
         None => format!("there is no field `{}`; remove it, or write one of: {listed}", shortened(name)),
+    }
+}
+
+/// Whether two names differ by one slip: a letter too many, too few, another one, or two that changed places.
+fn slipped(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let before = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    let (rest, others) = (one.get(before..).unwrap_or_default(), other.get(before..).unwrap_or_default());
+    let after = rest.iter().rev().zip(others.iter().rev()).take_while(|(a, b)| a == b).count();
+    let changed = |rest: &[char]| rest.get(..rest.len().saturating_sub(after)).unwrap_or_default().to_vec();
+    match (changed(rest).as_slice(), changed(others).as_slice()) {
+        // Of short names too many are one letter apart.
+        _ if one.len().max(other.len()) < 5 => false,
+        ([], [_]) | ([_], []) | ([_], [_]) => true,
+        ([a, b], [c, d]) => (a, b) == (d, c),
+        _ => false,
     }
 }
 
@@ -344,6 +384,29 @@ mod tests {
         for right in [json!(0.01), json!("1%"), json!("250ms"), json!(1)] {
             assert_eq!(own(&quantity, &right, "limit"), None, "{right}");
         }
+    }
+
+    #[test]
+    fn one_slip_is_a_typo_and_two_are_another_name() {
+        for (one, other) in [
+            ("uperlimit", "upperlimit"),
+            ("deadlin", "deadline"),
+            ("wieght", "weight"),
+            ("intervals", "interval"),
+            ("sosk1", "soak1"),
+        ] {
+            assert!(slipped(one, other) && slipped(other, one), "{one} {other}");
+        }
+        for (one, other) in [("upper", "lower"), ("path", "pach"), ("upperlimit", "lowerlimit"), ("", "")] {
+            assert!(!slipped(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_shown_unless_it_may_hold_a_password() {
+        assert_eq!(with_value(Some(&json!("soon")), "not a duration"), "`soon` is not a duration");
+        assert_eq!(with_value(Some(&json!("https://u:secret@h/a")), "not the address"), "not the address");
+        assert_eq!(with_value(Some(&json!({})), "not this"), "not this");
     }
 
     fn api_schema(kind: &str, pointer: &str) -> Value {

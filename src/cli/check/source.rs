@@ -209,6 +209,11 @@ pub(super) fn documents(shown: &str, folder: Option<&Path>, text: &str) -> Resul
 
 fn not_yaml(message: &str) -> String {
     let first = message.lines().next().unwrap_or_default();
+    // The parser's own settings and its second mention of the place help nobody.
+    if let Some((_, twice)) = first.split_once("duplicate mapping key: ") {
+        let key = twice.split_once(", set ").map_or(twice, |(key, _)| key);
+        return format!("not YAML: the key `{key}` is written twice in one mapping; remove one of them");
+    }
     format!("not YAML: {first}; correct the syntax, and give templates after they are filled in")
 }
 
