@@ -27,6 +27,7 @@ use crate::turn::World;
 const SYNC: i64 = 5;
 
 /// Everything that moves by itself.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) cluster: Cluster,
     traffic: Traffic,
@@ -97,6 +98,21 @@ impl Simulated {
             target,
             clones: Mutex::default(),
         })
+    }
+
+    /// The same world once more, over a copy of its repository.
+    pub(super) fn fork(&self, folder: &Path, repository: Repository) -> Self {
+        Self {
+            state: Mutex::new(held(&self.state).clone()),
+            repository: Mutex::new(repository),
+            forge: LocalForge::new(folder),
+            folder: folder.to_owned(),
+            scenario: self.scenario.clone(),
+            start: self.start,
+            started: self.started,
+            target: self.target.clone(),
+            clones: Mutex::default(),
+        }
     }
 
     /// A new process has nothing of the repository.
