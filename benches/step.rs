@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
-use reiter8::engine::judge::{ShareTest, Tally};
+use reiter8::engine::judge::{Dispersion, ShareTest, Tally};
 use reiter8::engine::{
     Effect, Lock, Observation, Pair, Phase, Plan, Progress, Questions, Reading, Routes, Wake, Window, Workload,
     Workloads, ask, step,
@@ -136,7 +136,7 @@ fn hours(life: &Life) {
 
 /// One criterion's update alone.
 fn update() {
-    let test = ShareTest { limit: 0.01, phi: 1.5, mixed: true, horizon: 720 };
+    let test = ShareTest { limit: 0.01, dispersion: Dispersion::known(1.5), horizon: 720, aim: 0.1 };
     let mut seen = test.start();
     let tally = Tally { requests: 250.0, bad: 2.0 };
     let cost = measure(|| test.update(&mut seen, tally, true));

@@ -274,7 +274,7 @@ fn edited_limits_begin_the_evidence_anew_and_are_counted() {
     assert_eq!(again.progress.restarts, 1, "once");
     // What was learnt of the baseline's clumps before the start is kept.
     let phi = |e: &Evidence| match &e.trial {
-        Trial::Share { test, .. } => (test.phi, test.mixed),
+        Trial::Share { test, .. } => test.dispersion,
         _ => panic!("{e:?}"),
     };
     assert_eq!(phi(&done.progress.evidence[0]), phi(&progress.evidence[0]));

@@ -307,9 +307,10 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
 #[test]
 fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
     let (mut plan, mut world) = (plan(), World::new(0.001));
-    let (progress, now) = in_review(&mut plan, &mut world);
-    plan.deleting = Some(now);
-    for (later, released) in [(1, false), (29, false), (30, true)] {
+    let (mut progress, now) = in_review(&mut plan, &mut world);
+    // Nobody was there to see the deletion for an hour.
+    plan.deleting = Some(now - SignedDuration::from_hours(1));
+    for (later, released) in [(0, false), (1, false), (29, false), (30, true)] {
         let now = now + SignedDuration::from_secs(later);
         let mut seen = world.see(&ask(&plan, &progress, now));
         seen.stage = Some(Err(Unavailable::new("ForgeUnavailable", "connection refused")));
@@ -318,6 +319,7 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
         let told = done.notices.iter().any(|n| n.reason == "ReleasedWithOpenRequest" && n.message.contains("#7"));
         assert_eq!(told, released, "{:?}", done.notices);
         done.effects.iter().for_each(|e| world.obey(e));
+        progress = done.progress;
     }
     assert_eq!(world.weight, 0);
 }

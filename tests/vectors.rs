@@ -11,8 +11,8 @@ use reiter8::bench::peers::flagger::Flagger;
 use reiter8::bench::peers::{Verdict, argo, flagger, kayenta};
 use reiter8::bench::promql;
 use reiter8::engine::judge::{
-    self, Bracket, Comparison, Moments, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally, environment,
-    information, ramp, threshold,
+    self, Bracket, Comparison, Dispersion, Moments, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
+    environment, information, ramp, threshold,
 };
 use serde_json::Value;
 use statrs::distribution::{Binomial, ContinuousCDF, Discrete, StudentsT};
@@ -50,6 +50,11 @@ fn the_judge_gives_the_known_answers() {
     }
     assert!(wrong.is_empty(), "{} vectors failed:\n{}", wrong.len(), wrong.join("\n"));
     assert!(passed >= 20, "only {passed} vectors ran");
+}
+
+/// The same test without history: Fail rests on the ratio bet alone.
+fn bets_alone(test: ShareTest) -> ShareTest {
+    ShareTest { dispersion: Dispersion { mixed: false, ..test.dispersion }, ..test }
 }
 
 enum Ran {
@@ -135,7 +140,7 @@ impl Case<'_> {
     fn test(&self, limit: f64) -> ShareTest {
         // Without a start-time mixture all weight lies on the first interval, which is a horizon of one.
         let horizon = self.input.get("horizon").map_or(1, |h| u32::try_from(h.as_u64().unwrap()).unwrap());
-        ShareTest { limit, phi: self.number("phi", 1.0), mixed: true, horizon }
+        ShareTest { limit, dispersion: Dispersion::known(self.number("phi", 1.0)), horizon, aim: 0.0 }
     }
 
     fn has_product_start(&self) -> bool {
@@ -148,7 +153,7 @@ impl Case<'_> {
         }
         let ratios = self.list("ratios");
         // One request each, and a limit at which every ratio is a possible share.
-        let test = ShareTest { mixed: false, ..self.test(0.5 / ratios.iter().copied().fold(1.0, f64::max)) };
+        let test = bets_alone(self.test(0.5 / ratios.iter().copied().fold(1.0, f64::max)));
         let intervals = ratios.iter().map(|r| Tally { requests: 1.0, bad: r * test.limit });
         let logs = after_each(test, intervals, ShareTest::log_fail);
         let key = if self.expected.get("log_e_last").is_some() { "log_e_last" } else { "log_e" };
@@ -171,7 +176,7 @@ impl Case<'_> {
     fn hybrid(&self) -> Result<bool, String> {
         self.share(ShareTest::log_fail, "log_e")?;
         self.share(|t, e| t.log_fail_parts(e).0, "log_e_ratio")?;
-        self.share(|t, e| ShareTest { mixed: false, ..*t }.log_fail(e), "log_e_ratio")?;
+        self.share(|t, e| bets_alone(*t).log_fail(e), "log_e_ratio")?;
         self.share(|t, e| t.log_fail_parts(e).1, "log_e_lr")
     }
 
@@ -188,9 +193,9 @@ impl Case<'_> {
     }
 
     fn relative_test(&self) -> RelativeTest {
-        let ShareTest { phi, mixed, horizon, .. } = self.test(0.01);
+        let ShareTest { dispersion, horizon, .. } = self.test(0.01);
         let (ratio, slack) = (self.number("r", f64::NAN), self.number("d", 0.0));
-        RelativeTest { ratio, slack, phi, mixed, horizon, history: self.number("p0", 0.0) }
+        RelativeTest { ratio, slack, dispersion, horizon, history: self.number("p0", 0.0), aim: 0.0 }
     }
 
     fn relative(&self, read: impl Fn(&RelativeTest, &RelativeEvidence) -> f64, key: &str) -> Result<bool, String> {
@@ -425,7 +430,7 @@ impl Case<'_> {
         let scales =
             self.input["scales"].as_array().unwrap().iter().map(|s| usize::try_from(s.as_u64().unwrap()).unwrap());
         self.close("fano", &scales.map(|s| judge::dispersion_at(&history, s).unwrap()).collect::<Vec<_>>())?;
-        self.close("phi", &[judge::dispersion(&history).phi])
+        self.close("phi", &[judge::dispersion(&history, 0.01).phi])
     }
 
     fn counter(&self) -> Result<bool, String> {

@@ -157,18 +157,19 @@ impl<'a> Cells<'a> {
         self.at_most("outage of both versions: rollback", MOST_HARMLESS, shared)
     }
 
-    /// Time from visible data to the rollback of 95 % of the runs, in the worst cell.
+    /// Median time from visible data to the rollback in the worst cell, and what 95 % of its runs need.
     fn soon(&self, figure: &str, intervals: f64, wanted: impl Fn(&Scenario) -> bool + 'a) -> Bar {
-        let promised = format!("within {intervals} intervals of visible data");
-        let time = |done: &Done| done.summary.most_seconds_visible.unwrap_or(f64::INFINITY);
+        let promised = format!("median within {intervals} intervals of visible data");
+        let time = |done: &Done| done.summary.seconds_visible.unwrap_or(f64::INFINITY);
         let cells: Vec<&Done> = self.ours(wanted).collect();
         let Some(worst) = cells.iter().max_by(|a, b| time(a).total_cmp(&time(b))) else {
             return bar(figure, &promised, "no such cell".into(), None);
         };
         let late = cells.iter().filter(|done| time(done) > intervals * INTERVAL + 1e-9).count();
-        let slow = seconds(worst.summary.most_seconds_visible);
         let text = format!(
-            "95 % of the runs within {slow} in the worst of {} cells ({late} are slower than {} s): {}",
+            "median {}, 95 % of the runs within {}, in the worst of {} cells ({late} are slower than {} s): {}",
+            seconds(worst.summary.seconds_visible),
+            seconds(worst.summary.most_seconds_visible),
             cells.len(),
             intervals * INTERVAL,
             worst.cell.scenario

@@ -9,8 +9,8 @@ use super::ours::{Driver, Meter};
 use super::scenario::{Objective, Scenario};
 use super::statistics::{median, quantile};
 use super::traffic::Traffic;
-use crate::engine::judge::{Tally, information};
-use crate::engine::{Criterion, Outcome, Pair, Phase, Plan, Ramp, Reason, Rule, Rung, Seen};
+use crate::engine::judge::{self, Dispersion, Tally, information};
+use crate::engine::{self, Criterion, Outcome, Pair, Phase, Plan, Ramp, Reason, Rule, Rung, Seen};
 
 /// What is known of the traffic before the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +178,7 @@ impl Forecast {
         let (a, criteria) = (&self.plan.analysis, &self.plan.criteria);
         let count = u32::try_from(criteria.len()).unwrap_or(u32::MAX);
         let of = |c: &Criterion| {
-            let nats = self.information(c, share);
+            let nats = self.information(c, share, self.dispersion(c).phi);
             information::intervals_to_fail(nats, a.false_rollback, count)
         };
         let broken = criteria.iter().filter(|c| c.source == source && c.rule.has_to_pass() && share > self.limit(c));
@@ -190,22 +190,22 @@ impl Forecast {
         let asked = self.plan.criteria.iter().filter(|c| c.rule.has_to_pass());
         let of = |c: &Criterion| {
             let share = self.share(c.source);
-            let nats = if share < self.limit(c) { self.information(c, share) } else { 0.0 };
+            let nats = if share < self.limit(c) { self.information(c, share, self.dispersion(c).clump) } else { 0.0 };
             information::intervals_to_pass(nats, self.plan.analysis.false_promotion)
         };
         asked.map(of).fold(0.0, f64::max)
     }
 
-    /// Nats an interval at the final weight.
-    fn information(&self, c: &Criterion, share: f64) -> f64 {
+    /// Nats an interval at the final weight, if so many bad requests count as one.
+    fn information(&self, c: &Criterion, share: f64, phi: f64) -> f64 {
         let requests = self.known.rps * self.plan.analysis.interval.as_secs_f64();
         let weight = f64::from(self.final_weight()) / 100.0;
         let baseline = self.share(c.source);
         let (candidate, rest) = (requests * weight, requests * (1.0 - weight));
         match c.rule {
-            Rule::Share { limit } => information::absolute(share, limit, candidate, self.dispersion(c.source)),
+            Rule::Share { limit } => information::absolute(share, limit, candidate, phi),
             Rule::RelativeShare { factor, slack } => {
-                information::relative((candidate, share), (rest, baseline), factor, slack, self.dispersion(c.source))
+                information::relative((candidate, share), (rest, baseline), factor, slack, phi)
             }
             Rule::Companion { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => 0.0,
         }
@@ -219,12 +219,13 @@ impl Forecast {
         }
     }
 
-    /// The dispersion that an hour of this baseline shows: of clumps with geometric sizes, `2·mean - 1`.
-    fn dispersion(&self, source: usize) -> f64 {
-        let known = 2.0 * self.known.clump.max(1.0) - 1.0;
-        let expected = self.known.rps * 3600.0 * self.share(source);
-        // As few bad requests as the judge calls few.
-        if expected < 20.0 { known.max(3.0) } else { known }
+    /// What the judge makes of an hour of this baseline.
+    fn dispersion(&self, c: &Criterion) -> Dispersion {
+        let share = self.share(c.source);
+        let quiet = Scenario::new(Objective::Absolute, self.known.rps, share, share);
+        let mut before = Traffic::new(&Scenario { clump: self.known.clump, ..quiet }, self.known.seed);
+        let interval = self.plan.analysis.interval.as_secs_f64();
+        judge::dispersion(&before.history(-engine::HISTORY.as_secs_f64(), 0.0, interval), self.limit(c))
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Summary {
     pub undecided: u32,
     /// Median seconds from the first bad request (late harm: from half time) to a rollback; no rollback is never.
     pub seconds_to_rollback: Option<f64>,
+    /// Median seconds to a rollback from when the first bad request was visible.
+    pub seconds_visible: Option<f64>,
     /// What 95 % of the runs need at most from when the first bad request was visible.
     pub most_seconds_visible: Option<f64>,
     /// Median seconds from the start to a promotion; no promotion is never.
@@ -161,6 +163,7 @@ impl Summary {
             promotions: count(End::Promote),
             undecided: count(End::Undecided),
             seconds_to_rollback: median(&to_rollback),
+            seconds_visible: median(&visible),
             most_seconds_visible: quantile(&visible, 0.95),
             seconds_to_promote: median(&runs.iter().map(on).collect::<Vec<_>>()),
             bad: runs.iter().map(|run| run.bad).sum::<f64>() / runs.len().max(1) as f64,

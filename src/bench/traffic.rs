@@ -130,9 +130,11 @@ impl Traffic {
 
     /// The candidate's bad requests of this tick, by the scrape that will show them.
     fn harm(&mut self) {
-        let mean = self.candidate.0.first().map_or(0.0, |newest| newest.bad) / PROXIES as f64;
+        let newest = self.candidate.0.first().copied().unwrap_or_default();
+        let mean = newest.bad / PROXIES as f64;
         for pending in &mut self.pending {
-            let bad = self.chance.bad(mean);
+            // Where every request is bad, they come as requests do: there is nothing left to clump.
+            let bad = if newest.good > 0.0 { self.chance.bad(mean) } else { self.chance.poisson(mean) };
             *pending += bad;
             self.bad += bad;
         }

@@ -8,13 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::judge::{
     self, Dispersion, MeanEvidence, MeanTest, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
-    ThresholdSeen, ThresholdTest, environment,
+    ThresholdSeen, ThresholdTest,
+    environment::{self, Weather},
 };
 use super::observation::Pair;
 use super::plan::{Criterion, Rule};
 
 /// Blocks of a mean that are less than three to one against the candidate open the ramp.
 const CALM: f64 = 3.0;
+/// A candidate is expected at a fiftieth of its limit at best: one bad request is to be no great surprise.
+const LEAST_AIM: f64 = 0.02;
+/// Closer to the limit than this, a Pass takes longer than any deadline.
+const MOST_AIM: f64 = 0.9;
 
 /// One criterion and its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +28,8 @@ pub struct Evidence {
     pub criterion: Criterion,
     /// The test and what it has seen.
     pub trial: Trial,
+    /// What the baseline suffers by itself.
+    pub weather: Weather,
 }
 
 /// A test and what it has seen, by kind.
@@ -76,8 +83,14 @@ pub(super) enum Gate {
 impl Evidence {
     /// Evidence before the first interval. `history`: the baseline's intervals before the experiment.
     pub fn start(criterion: &Criterion, history: &[Tally], horizon: u32) -> Self {
-        let trial = Trial::start(criterion.rule, judge::dispersion(history), share(history), horizon);
-        Self { criterion: criterion.clone(), trial }
+        let share = share(history);
+        let dispersion = judge::dispersion(history, criterion.rule.share_limit(share.unwrap_or(0.0)));
+        Self::new(criterion, dispersion, share, horizon)
+    }
+
+    fn new(criterion: &Criterion, dispersion: Dispersion, share: Option<f64>, horizon: u32) -> Self {
+        let trial = Trial::start(criterion.rule, dispersion, share, horizon);
+        Self { criterion: criterion.clone(), trial, weather: Weather::start(share) }
     }
 
     /// The same test before its first interval, over another horizon.
@@ -88,42 +101,48 @@ impl Evidence {
             Trial::Mean { test, .. } => Trial::mean(MeanTest { horizon, ..test }),
             Trial::Threshold { test, .. } => Trial::threshold(test),
         };
-        Self { criterion: self.criterion.clone(), trial }
+        Self { criterion: self.criterion.clone(), trial, weather: self.weather.afresh() }
     }
 
     /// The evidence of an edited criterion, which begins anew. What was learnt of the baseline before the experiment is
     /// kept if it is about the same metric; else nothing is known.
     pub(super) fn edited(criterion: &Criterion, before: &[Self], horizon: u32) -> Self {
         let known = before.iter().filter(|e| e.criterion.metric == criterion.metric).find_map(|e| match e.trial {
-            Trial::Share { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, None)),
-            Trial::Relative { test, .. } => Some((Dispersion { phi: test.phi, mixed: test.mixed }, Some(test.history))),
+            Trial::Share { test, .. } => Some((test.dispersion, (test.aim > 0.0).then_some(test.aim * test.limit))),
+            Trial::Relative { test, .. } => Some((test.dispersion, Some(test.history))),
             Trial::Mean { .. } | Trial::Threshold { .. } => None,
         });
-        let (dispersion, history) = known.unwrap_or_else(|| (judge::dispersion(&[]), None));
-        let trial = Trial::start(criterion.rule, dispersion, history.unwrap_or(0.0), horizon);
-        Self { criterion: criterion.clone(), trial }
+        let (dispersion, share) = known.unwrap_or_else(|| (judge::dispersion(&[], 0.0), None));
+        Self::new(criterion, dispersion, share, horizon)
     }
 
     /// Takes in one interval; Pass evidence only if `counts_for_pass`. What is not of the criterion's kind, or says
     /// nothing about the candidate, changes nothing. Answers whether the baseline alone breaks the limit in it, so that
     /// it says nothing about the limit.
     pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) -> bool {
+        let weather = &mut self.weather;
         match (&mut self.trial, pair) {
             (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
                 if environment::masked(baseline.least, test.limit) {
+                    weather.doubtful(baseline.least, test.limit, test.dispersion.shown);
                     return true;
                 }
-                test.update(seen, *candidate, counts_for_pass);
+                if !weather.doubtful(baseline.least, test.limit, test.dispersion.shown) {
+                    test.update(seen, *candidate, counts_for_pass);
+                    weather.count(baseline.least);
+                }
             }
             (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
                 let asked = match self.criterion.rule {
+                    // When its criterion is silent, and only then.
                     Rule::Companion { limit } => environment::masked(baseline.least, limit),
                     Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => {
                         true
                     }
                 };
+                let unusual = weather.unusual(baseline.least, test.dispersion.clump);
                 if asked {
-                    test.update(seen, *candidate, *baseline, counts_for_pass);
+                    test.update(seen, *candidate, *baseline, counts_for_pass && !unusual);
                 }
             }
             (Trial::Mean { test, seen }, Pair::Values { baseline, candidate }) => {
@@ -178,7 +197,9 @@ impl Evidence {
     /// Whether enough was seen to believe a Fail.
     pub fn enough(&self) -> bool {
         match &self.trial {
-            Trial::Share { test, seen } => test.enough_bad(seen),
+            Trial::Share { test, seen } => {
+                test.enough_bad(seen) && self.weather.candidate_is_worse(test.least_totals(seen), test.dispersion.shown)
+            }
             Trial::Relative { test, seen } => test.enough_bad(seen),
             // The blocks that a mean needs are counted by its evidence.
             Trial::Mean { .. } => true,
@@ -284,11 +305,12 @@ impl Evidence {
 }
 
 impl Trial {
-    fn start(rule: Rule, d: Dispersion, history: f64, horizon: u32) -> Self {
-        let relative =
-            |ratio, slack| Self::relative(RelativeTest { ratio, slack, phi: d.phi, mixed: d.mixed, horizon, history });
+    fn start(rule: Rule, dispersion: Dispersion, share: Option<f64>, horizon: u32) -> Self {
+        let history = share.unwrap_or(0.0);
+        let aim = aim(share, rule.share_limit(history));
+        let relative = |ratio, slack| Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim });
         match rule {
-            Rule::Share { limit } => Self::share(ShareTest { limit, phi: d.phi, mixed: d.mixed, horizon }),
+            Rule::Share { limit } => Self::share(ShareTest { limit, dispersion, horizon, aim }),
             Rule::RelativeShare { factor, slack } => relative(factor, slack),
             Rule::Companion { .. } => relative(environment::COMPANION_RATIO, environment::COMPANION_SLACK),
             Rule::Mean { factor, slack, higher_is_better, gauge } => {
@@ -315,8 +337,14 @@ impl Trial {
     }
 }
 
-/// The share of bad requests in a history; 0 without one.
-fn share(history: &[Tally]) -> f64 {
+/// The share of bad requests in a history, if it has any.
+fn share(history: &[Tally]) -> Option<f64> {
     let (requests, bad) = history.iter().fold((0.0, 0.0), |(n, y), t| (n + t.requests, y + t.bad));
-    if requests > 0.0 { (bad / requests).clamp(0.0, 1.0) } else { 0.0 }
+    (requests > 0.0).then(|| (bad / requests).clamp(0.0, 1.0))
+}
+
+/// Where a candidate like the baseline is, in units of the limit; 0, "nothing is expected", if that is no distance to
+/// prove anything over.
+fn aim(share: Option<f64>, limit: f64) -> f64 {
+    share.map(|share| (share / limit).max(LEAST_AIM)).filter(|aim| *aim <= MOST_AIM).unwrap_or(0.0)
 }

@@ -44,7 +44,7 @@ pub use report::{Report, Row, Running, Verdict, rows};
 pub use writeback::request;
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
-const HISTORY: SignedDuration = SignedDuration::from_hours(1);
+pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What has to be read before the next step.
 pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {

@@ -82,8 +82,8 @@ impl<'a> Turn<'a> {
         // Before and after these phases the routes may be another experiment's.
         let moved = self.progress.held
             && matches!(self.progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding);
-        let until = self.plan.deleting.map(|d| d + LEAVE_DEADLINE);
-        let late = until.is_some_and(|u| self.now >= u);
+        // From when it was seen: one that came while nobody was there to see it has the same half minute.
+        let late = self.progress.leaving.is_some_and(|since| self.now >= since + LEAVE_DEADLINE);
         let open = self.open_request();
         if late && moved && !home {
             self.warn(
@@ -102,7 +102,9 @@ impl<'a> Turn<'a> {
             self.effects.push(Effect::Forget);
             return;
         }
-        self.wait("Deleting", "all traffic to return to the baseline and its promote request to be closed", until);
+        let since = *self.progress.leaving.get_or_insert(self.now);
+        let what = "all traffic to return to the baseline and its promote request to be closed";
+        self.wait("Deleting", what, Some(since + LEAVE_DEADLINE));
         if moved && !home {
             self.effects.push(Effect::Route(0));
         }

@@ -7,6 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::judge::environment;
 use super::observation::Unavailable;
 
 /// A resolved experiment.
@@ -199,6 +200,16 @@ impl Rule {
     /// e-value; a companion, which rarely speaks, is to cost the others little time: a quarter is 0.22 nats.
     pub fn weight(&self) -> f64 {
         if self.has_to_pass() { 1.0 } else { 0.25 }
+    }
+
+    /// The largest acceptable share of bad requests beside a baseline of this share; 0 if it limits no share.
+    pub fn share_limit(&self, baseline: f64) -> f64 {
+        match self {
+            Self::Share { limit } => *limit,
+            Self::RelativeShare { factor, slack } => factor * baseline + slack,
+            Self::Companion { .. } => environment::COMPANION_RATIO * baseline + environment::COMPANION_SLACK,
+            Self::Mean { .. } | Self::Threshold { .. } => 0.0,
+        }
     }
 
     /// Whether the candidate has to pass it. A companion only protects.

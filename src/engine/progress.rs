@@ -111,6 +111,9 @@ pub struct Progress {
     pub overturned: Option<Box<Decision>>,
     /// The write-back's stages, in the order they were started.
     pub stages: Vec<StageProgress>,
+    /// When a deletion was first seen that something had to be done for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Timestamp>,
     /// The watch over a decided candidate. In memory only: waiting for a review writes no status, and a watch that is
     /// lost begins a fresh window, with the same promise.
     #[serde(skip)]

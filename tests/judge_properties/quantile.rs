@@ -1,7 +1,7 @@
 //! Properties of latency bounds between bucket edges.
 
 use proptest::prelude::*;
-use reiter8::engine::judge::{Bracket, Counted, ShareTest, Tally, information, threshold};
+use reiter8::engine::judge::{Bracket, Counted, Dispersion, ShareTest, Tally, information, threshold};
 
 use super::{any_number, near};
 
@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn a_bracket_proves_no_more_than_either_edge(bad in 0_u32..200, open in 0_u32..200) {
-        let test = ShareTest { limit: 0.05, phi: 1.0, mixed: true, horizon: 100 };
+        let test = ShareTest { limit: 0.05, dispersion: Dispersion::known(1.0), horizon: 100, aim: 0.0 };
         let tally = |bad: u32| Tally { requests: 400.0, bad: f64::from(bad) };
         let after = |seen: Counted| {
             let mut e = test.start();
@@ -50,7 +50,7 @@ proptest! {
     #[test]
     fn any_histogram_gives_counts_or_nothing(bound in any_number(), cumulative in prop::collection::vec((any_number(), any_number()), 0..8)) {
         let bracket = Bracket::around(bound, cumulative.iter().map(|b| b.0));
-        let test = ShareTest { limit: 0.05, phi: 1.0, mixed: true, horizon: 100 };
+        let test = ShareTest { limit: 0.05, dispersion: Dispersion::known(1.0), horizon: 100, aim: 0.0 };
         let mut e = test.start();
         if let Some(counted) = bracket.count(&cumulative) {
             test.update(&mut e, counted, true);

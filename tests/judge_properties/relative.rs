@@ -1,12 +1,12 @@
 //! Properties of the relative share test.
 
 use proptest::prelude::*;
-use reiter8::engine::judge::{Counted, RelativeEvidence, RelativeTest, Tally};
+use reiter8::engine::judge::{Counted, Dispersion, RelativeEvidence, RelativeTest, Tally};
 
 use super::{any_number, binomial, near, sum_over_starts};
 
 fn test(ratio: f64, slack: f64, phi: f64, horizon: u32) -> RelativeTest {
-    RelativeTest { ratio, slack, phi, mixed: true, horizon, history: 0.01 }
+    RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history: 0.01, aim: 0.0 }
 }
 
 type Interval = (Tally, Tally);
@@ -77,7 +77,7 @@ proptest! {
 
     #[test]
     fn equal_versions_do_not_gain_by_the_ratio_bet(share in 0.0..1.0, clumps in (1_u32..6, 1_u32..6)) {
-        let test = RelativeTest { mixed: false, ..test(1.0, 0.0, 1.0, 20) };
+        let test = RelativeTest { dispersion: Dispersion { mixed: false, ..Dispersion::known(1.0) }, ..test(1.0, 0.0, 1.0, 20) };
         let gain = |((c, b), chance): &(Interval, f64)| chance * test.log_fail(&after(&test, &[(*c, *b)])).exp();
         let sum: f64 = outcomes(clumps, 1, (share, share)).iter().map(gain).sum();
         prop_assert!(sum <= 1.0 + 1e-9, "{sum}");
@@ -183,7 +183,7 @@ proptest! {
         history in prop_oneof![0.0..1.0, any_number()],
         horizon: u32,
     ) {
-        let test = RelativeTest { ratio, slack, phi, mixed: true, horizon, history };
+        let test = RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history, aim: 0.0 };
         let mut e = test.start();
         for ((requests, bad), (others, bad_others), counts) in inputs {
             test.update(&mut e, Tally { requests, bad }, Tally { requests: others, bad: bad_others }, counts);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::harm::Harm;
 use super::health::Health;
 use super::logspace::{Exact, exact, times_ln};
-use super::{Counted, Tally};
+use super::{Counted, Dispersion, Tally};
 
 /// Requests that the share known before the experiment weighs in the estimate of the baseline's share.
 const PRIOR_REQUESTS: f64 = 50.0;
@@ -28,16 +28,16 @@ pub struct RelativeTest {
     /// Tolerated share on top, at least 0 and below 1. Without any, rare errors take very long to compare.
     #[serde(with = "exact")]
     pub slack: f64,
-    /// Dispersion φ, at least 1: that many bad requests count as one (see [`super::dispersion()`]).
-    #[serde(with = "exact")]
-    pub phi: f64,
-    /// Whether the count part takes part in Fail; without history its φ would be a guess.
-    pub mixed: bool,
+    /// How many bad requests count as one (see [`super::dispersion()`]).
+    pub dispersion: Dispersion,
     /// Intervals in which harm may begin: hard deadline / evidence interval.
     pub horizon: u32,
     /// Share of bad requests of the baseline before the experiment. A wrong one costs time, not certainty.
     #[serde(with = "exact")]
     pub history: f64,
+    /// Where the candidate is expected, in units of the limit: see [`super::ShareTest::aim`].
+    #[serde(with = "exact")]
+    pub aim: f64,
 }
 
 /// What one relative share criterion has seen.
@@ -145,12 +145,14 @@ impl RelativeTest {
         let Some((c, b)) = both.filter(|_| self.sound()) else { return };
         let sizes = self.comparison(c.least.requests, b.least.requests);
         let share = self.share(e.baseline.most, e.baseline.requests);
-        let harm = |rho| self.log_ratio(sizes, share, rho, c.least.bad, b.most.bad);
+        let harm = |rho| self.log_ratio(sizes, share, rho, c.least.bad, b.most.bad) / self.dispersion.phi;
         e.fail.update(self.horizon, c.least.bad, self.parts(c.least, b.most).ratio, harm);
         e.pass.count(c.most);
         if counts_for_pass {
             let share = self.share(e.baseline.least, e.baseline.requests);
-            e.pass.update(|rho| self.log_ratio(sizes, share, rho, c.most.bad, b.least.bad));
+            e.pass.update(self.aim, |rho| {
+                self.log_ratio(sizes, share, rho, c.most.bad, b.least.bad) / self.dispersion.clump
+            });
         }
         e.baseline.requests.0 += b.least.requests;
         e.baseline.least.0 += b.least.bad;
@@ -172,7 +174,7 @@ impl RelativeTest {
 
     /// Natural logarithm of the Fail e-value; the ratio bet alone unless `mixed`.
     pub fn log_fail(&self, e: &RelativeEvidence) -> f64 {
-        e.fail.log_e(self.horizon, self.mixed)
+        e.fail.log_e(self.horizon, self.dispersion.mixed)
     }
 
     /// What [`Self::log_fail`] is at most, for a fraction of its cost.
@@ -187,7 +189,7 @@ impl RelativeTest {
 
     /// Natural logarithm of the Pass e-value.
     pub fn log_pass(&self, e: &RelativeEvidence) -> f64 {
-        e.pass.log_e()
+        e.pass.log_e(self.aim)
     }
 
     /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
@@ -203,7 +205,7 @@ impl RelativeTest {
     /// Upper bound of the candidate's bad share that holds at all times at once with probability at least `1 - gamma`,
     /// `gamma` in (0, 1). 1 if nothing is known.
     pub fn upper(&self, e: &RelativeEvidence, gamma: f64) -> f64 {
-        if self.sound() { e.pass.upper(self.phi, gamma) } else { 1.0 }
+        if self.sound() { e.pass.upper(self.dispersion.phi, gamma) } else { 1.0 }
     }
 
     /// The limit of the candidate's share by today's estimate of the baseline's, at most 1: what the ramp compares
@@ -216,7 +218,7 @@ impl RelativeTest {
     /// Interval for the candidate's bad share, for display, that holds at all times at once with probability at least
     /// `1 - alpha`, `alpha` in (0, 1).
     pub fn interval(&self, e: &RelativeEvidence, alpha: f64) -> (f64, f64) {
-        if self.sound() { e.pass.interval(e.fail.bad.0, self.phi, alpha) } else { (0.0, 1.0) }
+        if self.sound() { e.pass.interval(e.fail.bad.0, self.dispersion.phi, alpha) } else { (0.0, 1.0) }
     }
 
     /// Requests and bad requests of the candidate since the start.
@@ -233,8 +235,8 @@ impl RelativeTest {
         self.ratio > 0.0
             && self.ratio <= MOST_RATIO
             && (0.0..1.0).contains(&self.slack)
-            && self.phi >= 1.0
-            && self.phi.is_finite()
+            && self.dispersion.sound()
+            && (0.0..1.0).contains(&self.aim)
             && (0.0..=1.0).contains(&self.history)
     }
 
@@ -247,13 +249,13 @@ impl RelativeTest {
         (bad.0 + PRIOR_REQUESTS * self.history.max(LEAST_SHARE)) / (requests.0 + PRIOR_REQUESTS)
     }
 
-    /// Log factor, tempered by φ, that bets on a candidate `rho` times as bad as the limit at the baseline's share `p_b`.
+    /// Log factor that bets on a candidate `rho` times as bad as the limit at the baseline's share `p_b`.
     fn log_ratio(&self, sizes: Comparison, p_b: f64, rho: f64, e_c: f64, e_b: f64) -> f64 {
         let p_c = (rho * (self.ratio * p_b + self.slack)).min(1.0);
         let best = sizes.best(p_c, p_b).candidate;
         // On its own side of 1 in spite of rounding, and of a limit above every possible share.
         let by = sizes.with(if rho > 1.0 { best.max(1.0) } else { best.min(1.0) });
         let defined = by.candidate.is_finite() && by.baseline > 0.0 && by.baseline.is_finite();
-        if defined { sizes.log_factor(by, e_c, e_b) / self.phi } else { 0.0 }
+        if defined { sizes.log_factor(by, e_c, e_b) } else { 0.0 }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::harm::Harm;
 use super::health::Health;
 use super::logspace::{exact, times_ln};
-use super::{Counted, Tally};
+use super::{Counted, Dispersion, Tally};
 
 /// An alternative is at most this share: at 1, a single good request would end the evidence for good.
 const MOST_SHARE: f64 = 0.999;
@@ -20,11 +20,12 @@ pub struct ShareTest {
     /// Largest acceptable share of bad requests, strictly between 0 and 1.
     #[serde(with = "exact")]
     pub limit: f64,
-    /// Dispersion φ, at least 1: that many bad requests count as one (see [`super::dispersion()`]).
+    /// How many bad requests count as one (see [`super::dispersion()`]).
+    pub dispersion: Dispersion,
+    /// Where the candidate is expected, in units of the limit: an alternative of its own, with most of the weight of
+    /// Pass. 0: nothing is expected. A wrong one costs time, not certainty.
     #[serde(with = "exact")]
-    pub phi: f64,
-    /// Whether the count part takes part in Fail; without history its φ would be a guess.
-    pub mixed: bool,
+    pub aim: f64,
     /// Intervals in which harm may begin: hard deadline / evidence interval. Harm that begins later is still found, by
     /// the copies that began before.
     pub horizon: u32,
@@ -50,10 +51,12 @@ impl ShareTest {
     /// outcome, so each factor still has expectation at most 1, and no prior weight is spent on silence.
     pub fn update(&self, e: &mut ShareEvidence, seen: impl Into<Counted>, counts_for_pass: bool) {
         let Some(Counted { least, most }) = seen.into().sound().filter(|_| self.sound()) else { return };
-        e.fail.update(self.horizon, least.bad, self.ratio(least), |rho| self.log_harm(rho, least) / self.phi);
+        let good = (-self.limit).ln_1p();
+        let harm = |rho| self.log_harm(rho, least, good) / self.dispersion.phi;
+        e.fail.update(self.horizon, least.bad, self.ratio(least), harm);
         e.pass.count(most);
         if counts_for_pass {
-            e.pass.update(|rho| self.log_health(rho, most) / self.phi);
+            e.pass.update(self.aim, |rho| self.log_health(rho, most, good) / self.dispersion.clump);
         }
     }
 
@@ -66,7 +69,7 @@ impl ShareTest {
     /// Natural logarithm of the Fail e-value: half the ratio bet, half the count part; the ratio bet alone unless
     /// `mixed`.
     pub fn log_fail(&self, e: &ShareEvidence) -> f64 {
-        e.fail.log_e(self.horizon, self.mixed)
+        e.fail.log_e(self.horizon, self.dispersion.mixed)
     }
 
     /// What [`Self::log_fail`] is at most, for a fraction of its cost.
@@ -82,7 +85,7 @@ impl ShareTest {
 
     /// Natural logarithm of the Pass e-value: the count likelihood ratio of shares below the limit, tempered by φ.
     pub fn log_pass(&self, e: &ShareEvidence) -> f64 {
-        e.pass.log_e()
+        e.pass.log_e(self.aim)
     }
 
     /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
@@ -98,13 +101,18 @@ impl ShareTest {
     /// Upper bound of the bad share that holds at all times at once with probability at least `1 - gamma`, `gamma` in
     /// (0, 1). 1 if nothing is known.
     pub fn upper(&self, e: &ShareEvidence, gamma: f64) -> f64 {
-        if self.sound() { e.pass.upper(self.phi, gamma) } else { 1.0 }
+        if self.sound() { e.pass.upper(self.dispersion.phi, gamma) } else { 1.0 }
     }
 
     /// Interval for the bad share, for display, that holds at all times at once with probability at least `1 - alpha`,
     /// `alpha` in (0, 1).
     pub fn interval(&self, e: &ShareEvidence, alpha: f64) -> (f64, f64) {
-        if self.sound() { e.pass.interval(e.fail.bad.0, self.phi, alpha) } else { (0.0, 1.0) }
+        if self.sound() { e.pass.interval(e.fail.bad.0, self.dispersion.phi, alpha) } else { (0.0, 1.0) }
+    }
+
+    /// Requests and bad requests since the start; where a bound lies between two buckets, those that surely are.
+    pub fn least_totals(&self, e: &ShareEvidence) -> Tally {
+        Tally { requests: e.pass.totals().requests, bad: e.fail.bad.0 }
     }
 
     /// Requests and bad requests since the start; where a bound lies between two buckets, the bad ones at most.
@@ -113,20 +121,21 @@ impl ShareTest {
     }
 
     fn sound(&self) -> bool {
-        self.limit > 0.0 && self.limit < 1.0 && self.phi >= 1.0 && self.phi.is_finite()
+        self.limit > 0.0 && self.limit < 1.0 && self.dispersion.sound() && (0.0..1.0).contains(&self.aim)
     }
 
-    /// Log likelihood ratio of the share `rho·limit` above the limit against the limit, independent requests.
-    fn log_harm(&self, rho: f64, t: Tally) -> f64 {
+    /// Log likelihood ratio of the share `rho·limit` above the limit against the limit, independent requests; `good` is
+    /// the log of the chance of a good one at the limit.
+    fn log_harm(&self, rho: f64, t: Tally, good: f64) -> f64 {
         // Never below the limit itself: there the ratio would speak for the candidate.
         let share = (rho * self.limit).min(MOST_SHARE).max(self.limit);
-        t.bad * (share / self.limit).ln() + (t.requests - t.bad) * ((-share).ln_1p() - (-self.limit).ln_1p())
+        times_ln(t.bad, share / self.limit) + (t.requests - t.bad) * ((-share).ln_1p() - good)
     }
 
     /// Log likelihood ratio of the share `rho·limit` below the limit against the limit; `-inf` for "never bad" once
     /// something was.
-    fn log_health(&self, rho: f64, t: Tally) -> f64 {
+    fn log_health(&self, rho: f64, t: Tally, good: f64) -> f64 {
         let share = rho * self.limit;
-        times_ln(t.bad, rho) + (t.requests - t.bad) * ((-share).ln_1p() - (-self.limit).ln_1p())
+        times_ln(t.bad, rho) + (t.requests - t.bad) * ((-share).ln_1p() - good)
     }
 }
