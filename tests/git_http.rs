@@ -179,7 +179,7 @@ async fn a_clone_outlives_its_turn_and_no_failure() {
     let first = seen[0].clone();
     let older = move |session: &mut Session| session.holds(&first);
     assert_eq!(clones.with(&remote, "main", older).await, Ok(true));
-    assert_eq!(clones.with(&remote, "main", head).await.as_ref(), seen.last());
+    assert_eq!(clones.with(&remote, "main", head).await.as_ref().ok(), seen.last());
 
     // What failed is not kept, and the next turn begins with nothing.
     world.server.set(Mode::Status(503));

@@ -21,7 +21,7 @@ static STORIES: LazyLock<BTreeMap<PathBuf, Story>> = LazyLock::new(stories);
 
 /// Plays all scenarios, as many at a time as there are processors.
 fn stories() -> BTreeMap<PathBuf, Story> {
-    let (files, told) = (Mutex::new(scenarios().into_iter()), Mutex::default());
+    let (files, told) = (Mutex::new(scenarios().into_iter()), Mutex::new(BTreeMap::new()));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
