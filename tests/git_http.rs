@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use reiter8::gitops::blocking;
 use reiter8::gitops::plan::{Spec, plan_promote, plan_revert};
-use reiter8::gitops::repository::{Lease, PushError, Remote, RepositoryError, Session};
+use reiter8::gitops::repository::{Clones, Lease, PushError, Remote, RepositoryError, Session};
 use reiter8::gitops::transport::{Failure, Limits, Token};
 use reiter8::gitops::tree::{Files, read};
 use server::{Mode, Server, TOKEN};
@@ -155,6 +155,47 @@ async fn what_was_replaced_is_fetched_when_it_is_asked_for() {
     let started = world.repository().revparse_single("main~2").unwrap().id().into();
     let (_, held) = with(fresh, move |session| session.holds(&started)).await;
     assert_eq!(held, Ok(true));
+}
+
+/// The base branch moves between two turns: a kept clone follows it and has the commit of before, which a new one has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_outlives_its_turn_and_no_failure() {
+    let world = World::new().await;
+    let (clones, remote, repository) = (Clones::default(), world.remote(), world.repository());
+    let head = |session: &mut Session| session.refresh().cloned();
+    let mut seen = vec![clones.with(&remote, "main", head).await.unwrap()];
+    for turn in 0..3 {
+        let file = (format!("file-{turn}"), b"y".to_vec());
+        let moved = support::commit(&repository, "main", "More", &[file].into());
+        let before = seen.clone();
+        let look = move |session: &mut Session| {
+            let head = session.refresh()?.clone();
+            before.iter().try_for_each(|commit| session.files_at(commit).map(|_| ()))?;
+            Ok::<_, RepositoryError>(head)
+        };
+        seen.push(clones.with(&remote, "main", look).await.unwrap());
+        assert_eq!(seen.last().unwrap().to_string(), moved.to_string());
+    }
+    let first = seen[0].clone();
+    let older = move |session: &mut Session| session.holds(&first);
+    assert_eq!(clones.with(&remote, "main", older).await, Ok(true));
+    assert_eq!(clones.with(&remote, "main", head).await.as_ref().ok(), seen.last());
+
+    // What failed is not kept, and the next turn begins with nothing.
+    world.server.set(Mode::Status(503));
+    clones.with(&remote, "main", head).await.unwrap_err();
+    world.server.set(Mode::Serve);
+    let first = seen[0].clone();
+    let look = move |session: &mut Session| {
+        session.refresh()?;
+        Ok::<_, RepositoryError>(session.files_at(&first).is_ok())
+    };
+    assert_eq!(clones.with(&remote, "main", look).await, Ok(false));
+
+    // A branch that is gone is missed at once, whatever the clone still has.
+    repository.find_reference("refs/heads/main").unwrap().rename("refs/heads/trunk", true, "rename").unwrap();
+    let missing = Err(RepositoryError::BranchMissing { branch: "main".to_owned() });
+    assert_eq!(clones.with(&remote, "main", head).await, missing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +13,7 @@ use reiter8::api::{Experiment, ExperimentStatus};
 use reiter8::cli::assert::Expected;
 use reiter8::engine::Reason;
 use reiter8::simulate::{Request, Scenario, Story, play};
+use scratch::scratch;
 
 /// Every reason: one that is added has to be added here, and then to the table.
 const REASONS: [Reason; 16] = [
@@ -72,7 +76,7 @@ fn table(first: &str) -> (Vec<String>, Vec<Vec<String>>) {
 async fn story(scenario: &str) -> Story {
     let file = root().join("tests/scenarios").join(scenario).with_extension("yaml");
     let scenario = Scenario::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     play(&scenario, &folder.path().join("environment.git"), |_| {}).await.unwrap()
 }
 

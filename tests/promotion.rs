@@ -9,5 +9,7 @@ mod crash_sweep;
 mod faults;
 #[path = "promotion/model.rs"]
 mod model;
+#[path = "support/scratch.rs"]
+mod scratch;
 #[path = "support/gitops/mod.rs"]
 mod support;

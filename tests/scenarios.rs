@@ -2,18 +2,45 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test scenarios` writes the golden timelines anew.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
 
 use reiter8::cli::simulate::timeline;
 use reiter8::engine::Outcome;
 use reiter8::simulate::{Scenario, Story, play};
+use scratch::scratch;
 
-async fn story(file: &Path) -> Story {
+/// The story of every scenario's file: what is told of it, and what it is about, are read of the same one.
+static STORIES: LazyLock<BTreeMap<PathBuf, Story>> = LazyLock::new(stories);
+
+/// Plays all scenarios, as many at a time as there are processors.
+fn stories() -> BTreeMap<PathBuf, Story> {
+    let (files, told) = (Mutex::new(scenarios().into_iter()), Mutex::new(BTreeMap::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let next = || files.lock().unwrap().next();
+                while let Some(file) = next() {
+                    let story = story(&file);
+                    told.lock().unwrap().insert(file, story);
+                }
+            });
+        }
+    });
+    told.into_inner().unwrap()
+}
+
+fn story(file: &Path) -> Story {
     let scenario = Scenario::read(&std::fs::read_to_string(file).unwrap()).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    play(&scenario, &folder.path().join("environment.git"), |_| {}).await.unwrap()
+    let (folder, runtime) = (scratch(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    runtime.block_on(play(&scenario, &folder.path().join("environment.git"), |_| {})).unwrap()
 }
 
 fn scenarios() -> Vec<PathBuf> {
@@ -24,13 +51,13 @@ fn scenarios() -> Vec<PathBuf> {
     files
 }
 
-#[tokio::test]
-async fn every_scenario_has_its_golden_timeline() {
+#[test]
+fn every_scenario_has_its_golden_timeline() {
     let files = scenarios();
     assert!(files.len() >= 12, "{files:?}");
     let mut wrong = vec![];
     for file in files {
-        let (told, golden) = (timeline(&story(&file).await), file.with_extension("timeline"));
+        let (told, golden) = (timeline(&STORIES[&file]), file.with_extension("timeline"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&golden, &told).unwrap();
         }
@@ -49,8 +76,8 @@ async fn every_scenario_has_its_golden_timeline() {
 }
 
 /// What each scenario is about, said beside its golden file, so that an update of all goldens cannot hide a change.
-#[tokio::test]
-async fn every_scenario_ends_as_it_should() {
+#[test]
+fn every_scenario_ends_as_it_should() {
     let table = [
         ("good", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
@@ -118,7 +145,7 @@ async fn every_scenario_ends_as_it_should() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     assert_eq!(table.len(), scenarios().len(), "a scenario is missing in the table");
     for (name, outcome, reason, weight, removed, requests) in table {
-        let story = story(&folder.join(name).with_extension("yaml")).await;
+        let story = &STORIES[&folder.join(name).with_extension("yaml")];
         assert_eq!((story.outcome, story.reason), (outcome, reason), "{name}");
         assert_eq!(
             (story.candidate_weight, story.removed, story.requests.len()),
@@ -158,7 +185,7 @@ fn a_wrong_scenario_names_its_field() {
 async fn a_further_file_is_a_new_one_in_the_experiments_directory() {
     for file in ["productpage.yaml", "../x.yaml", ".git", "a/b.yaml"] {
         let scenario = Scenario::read(&format!("experiment: {{gitops: {{remove: ['{file}']}}}}")).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         let refused = play(&scenario, &folder.path().join("environment.git"), |_| {}).await.unwrap_err();
         assert!(refused.to_string().contains(file), "{refused}");
     }

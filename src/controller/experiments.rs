@@ -297,7 +297,7 @@ async fn one(
         None => None,
         Some(Err(u)) => Some(Err(u)),
         Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
-            Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
+            Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts).map(|w| w.sharing(&context.clones)),
             Err(u) => Err(u),
         }),
     };

@@ -2,8 +2,10 @@
 //!
 //! A [`Session`] is a bare clone in a temporary folder (of depth 1 over HTTP), so no hook, filter or attribute of the repository
 //! ever runs. Commits are deterministic: the same base, change, text and time give the same id. All calls block; the async side
-//! runs them on threads that may. The session makes no choices and keeps no state that the remote does not have.
+//! runs them on threads that may. The session makes no choices and keeps no state that the remote does not have; [`Clones`]
+//! keeps it from one turn to the next.
 
+mod clones;
 mod error;
 mod files;
 mod history;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use clones::Clones;
 pub use error::{PushError, RepositoryError};
 use git2::build::TreeUpdateBuilder;
 use git2::{AutotagOption, Direction, FetchOptions, FileMode, Oid, RemoteCallbacks, Repository, Signature, Time};
@@ -27,7 +30,7 @@ use super::transport::{Endpoint, Limits, Token, install};
 use super::tree::{CommitId, Files};
 
 /// Where the environment repository is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Remote {
     /// Over HTTPS, or HTTP where that is allowed.
     Http {
@@ -62,12 +65,37 @@ pub struct CommitText<'a> {
     pub time_seconds: i64,
 }
 
+/// Where the fetched branch is kept in the clone.
+const FETCHED: &str = "refs/fetched";
+
+/// How much of a branch is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// The newest commit.
+    Head,
+    /// What [`history`] searches.
+    History,
+}
+
+impl Depth {
+    fn commits(self) -> i32 {
+        match self {
+            Self::Head => 1,
+            Self::History => history::MOST_COMMITS,
+        }
+    }
+}
+
 /// A branch of a remote repository, fetched.
 pub struct Session {
     repository: Repository,
     link: Link,
     branch: String,
     head: CommitId,
+    /// The head whose history was fetched last, too.
+    deep: Option<CommitId>,
+    /// Packs and commits that were added to the clone: nothing is ever taken out of it.
+    grown: u32,
     limits: Limits,
     /// Removed with the session.
     _folder: TempDir,
@@ -157,22 +185,29 @@ fn branch_ref(branch: &str) -> Result<String, RepositoryError> {
 impl Session {
     /// Fetches `branch` into a new bare repository.
     pub fn open(remote: &Remote, branch: &str, limits: Limits) -> Result<Self, RepositoryError> {
+        let mut session = Self::empty(remote, branch, limits)?;
+        session.refresh()?;
+        Ok(session)
+    }
+
+    /// A new bare repository with nothing in it, and no [`Self::head`] before the first [`Self::refresh`].
+    fn empty(remote: &Remote, branch: &str, limits: Limits) -> Result<Self, RepositoryError> {
         install();
         branch_ref(branch)?;
         let link = Link::new(remote, limits)?;
         let folder =
             TempDir::with_prefix("reiter8-").map_err(|error| RepositoryError::Store { message: error.to_string() })?;
         let repository = Repository::init_bare(folder.path()).map_err(|error| RepositoryError::from(&error))?;
-        let mut session = Self {
+        Ok(Self {
             repository,
             link,
             branch: branch.to_owned(),
             head: CommitId::from(Oid::ZERO_SHA1),
+            deep: None,
+            grown: 0,
             limits,
             _folder: folder,
-        };
-        session.refresh()?;
-        Ok(session)
+        })
     }
 
     /// The commit that was fetched last.
@@ -190,13 +225,14 @@ impl Session {
         Ok(files::GitFiles::new(&self.repository, self.repository.find_commit(commit.oid())?.tree()?))
     }
 
-    /// Fetches the branch again and returns its commit.
+    /// Looks at the branch, fetches it if it moved, and returns its commit.
     pub fn refresh(&mut self) -> Result<&CommitId, RepositoryError> {
-        self.fetch(1)
+        self.fetch(Depth::Head)
     }
 
-    /// Fetches the branch with so many of its commits; over HTTP alone, a local one comes whole.
-    fn fetch(&mut self, depth: i32) -> Result<&CommitId, RepositoryError> {
+    /// Fetches the branch unless what is asked for is here. Over HTTP it comes with so many of its commits; a local one comes
+    /// whole.
+    fn fetch(&mut self, depth: Depth) -> Result<&CommitId, RepositoryError> {
         self.link.begin();
         let deadline = Instant::now() + self.limits.wall_clock;
         let budget = self.limits.bytes;
@@ -206,19 +242,50 @@ impl Session {
         let mut options = FetchOptions::new();
         options.remote_callbacks(callbacks).download_tags(AutotagOption::None);
         if matches!(self.link, Link::Http(_)) {
-            options.depth(depth);
+            options.depth(depth.commits());
         }
         let source = branch_ref(&self.branch)?;
-        let refspec = format!("+{source}:refs/fetched");
-        let fetched = self
-            .repository
-            .remote_anonymous(&self.link.address())
-            .and_then(|mut remote| remote.fetch(&[refspec.as_str()], Some(&mut options), None));
+        let fetched = self.fetch_moved(&source, depth, &mut options);
         drop(options);
-        fetched.map_err(|error| self.link.explain(&error))?;
-        let found = self.repository.find_reference("refs/fetched").and_then(|reference| reference.peel_to_commit());
-        self.head = found.map_err(|_| RepositoryError::BranchMissing { branch: self.branch.clone() })?.id().into();
+        let Some(head) = fetched.map_err(|error| self.link.explain(&error))? else {
+            return Err(RepositoryError::BranchMissing { branch: self.branch.clone() });
+        };
+        if depth == Depth::History {
+            self.deep = Some(head.clone());
+        }
+        self.head = head;
         Ok(&self.head)
+    }
+
+    /// One exchange: the remote's list of branches, and what is not here of this one. `None` if it has no such branch.
+    fn fetch_moved(
+        &mut self,
+        source: &str,
+        depth: Depth,
+        options: &mut FetchOptions<'_>,
+    ) -> Result<Option<CommitId>, git2::Error> {
+        let mut remote = self.repository.remote_anonymous(&self.link.address())?;
+        let mut connection = remote.connect_auth(Direction::Fetch, None, None)?;
+        let found = connection.list()?.iter().find(|head| head.name() == source).map(|head| head.oid().into());
+        let here = match depth {
+            Depth::Head => Some(&self.head),
+            Depth::History => self.deep.as_ref(),
+        };
+        if found.is_none() || found.as_ref() == here {
+            return Ok(found);
+        }
+        self.grown += 1;
+        connection.remote().fetch(&[&format!("+{source}:{FETCHED}")], Some(options), None)?;
+        // What came, which is newer than the list if somebody was fast.
+        Ok(Some(self.repository.find_reference(FETCHED)?.peel_to_commit()?.id().into()))
+    }
+
+    /// Sees to it that a commit is here, if the branch has it as its head or the clone had it before.
+    pub fn reach(&mut self, commit: &CommitId) -> Result<(), RepositoryError> {
+        if self.repository.find_commit(commit.oid()).is_err() {
+            self.refresh()?;
+        }
+        Ok(())
     }
 
     /// The commit of a branch at the remote now, `None` if there is no such branch. Transfers no content.

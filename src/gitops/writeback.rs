@@ -1,10 +1,11 @@
 //! The write-back of one experiment: answers the engine's questions about Git and carries out its effects.
 //!
 //! Puts the pieces of this module together and makes no choices. Both worlds use it: the live one over HTTP with a
-//! forge, the embedded one on a bare repository on this machine. Git's blocking work runs on threads that may block.
+//! forge, the embedded one on a bare repository on this machine. Git's blocking work runs on threads that may block, on
+//! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use reqwest::Url;
 
@@ -15,8 +16,8 @@ use super::plan::{
 };
 use super::remedy;
 use super::render::{self, Report};
-use super::repository::{Author, CommitText, Lease, PushError, Remote, RepositoryError, Session};
-use super::transport::{Limits, Token};
+use super::repository::{Author, Clones, CommitText, Lease, PushError, Remote, RepositoryError, Session};
+use super::transport::Token;
 use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
 use crate::api::{Provider, RepositorySpec};
 use crate::engine::{
@@ -44,7 +45,7 @@ pub struct WriteBack {
     extras: Extras,
     repository: RepositorySpec,
     remarks: Mutex<Vec<String>>,
-    session: Arc<Mutex<Option<Session>>>,
+    clones: Clones,
 }
 
 impl WriteBack {
@@ -81,8 +82,14 @@ impl WriteBack {
             extras: Extras::default(),
             repository: repository.clone(),
             remarks: Mutex::default(),
-            session: Arc::default(),
+            clones: Clones::default(),
         }
+    }
+
+    /// On these clones instead of its own.
+    #[must_use]
+    pub fn sharing(self, clones: &Clones) -> Self {
+        Self { clones: clones.clone(), ..self }
     }
 
     /// What the write-back could not do or see, with the field of the Repository and the fix.
@@ -100,6 +107,7 @@ impl WriteBack {
         }
         let spec = self.spec.clone();
         self.git(move |session| {
+            session.refresh()?;
             let files = session.files()?;
             let mut blobs = BTreeMap::new();
             let promote = plan_promote(&files, &spec)?;
@@ -162,8 +170,11 @@ impl WriteBack {
     async fn refs(&self, request: &Request) -> Seen<StageSeen> {
         let (branch, base) = (request.branch.clone(), request.base_branch.clone());
         let [branch, head] = self.git(move |session| Ok(session.ls_remotes([&branch, &base])?)).await?;
-        let (head, branch) = (head.as_ref().map(engine_id), branch.as_ref().map(engine_id));
-        Ok(StageSeen { head, branch, ..StageSeen::default() })
+        // Without its base branch a repository says nothing about a request.
+        let missing = || RepositoryError::BranchMissing { branch: request.base_branch.clone() };
+        let head = head.ok_or_else(missing)?;
+        let branch = branch.as_ref().map(engine_id);
+        Ok(StageSeen { head: Some(engine_id(&head)), branch, ..StageSeen::default() })
     }
 
     /// The pod template that the baseline's manifest has at a commit.
@@ -182,11 +193,10 @@ impl WriteBack {
         commit: &engine::CommitId,
         read: impl FnOnce(&dyn Files, &Spec) -> Seen<T> + Send + 'static,
     ) -> Seen<T> {
-        let (spec, commit) = (self.spec.clone(), git_id(commit)?);
+        let spec = self.spec.clone();
+        git_id(commit)?;
         self.git(move |session| {
-            if session.head() != &commit {
-                session.refresh()?;
-            }
+            session.refresh()?;
             // A base that moved on holds the commit all the same; what it says about the versions now is what is synced.
             let files = session.files()?;
             read(&files, &spec)
@@ -238,6 +248,7 @@ impl WriteBack {
         let (base, commit) = (git_id(base)?, git_id(commit)?);
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
         self.git(move |session| {
+            session.reach(&base)?;
             let made = remade(session, &base, &commit, (&spec, &author, &request))?;
             put(session, &made, &request, base)
         })
@@ -257,6 +268,7 @@ impl WriteBack {
         let report = self
             .git(move |session| {
                 // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
+                session.reach(&base)?;
                 let change = change(session, &base, &spec, &asked).unwrap_or_default();
                 Ok(report(&asked, &change, &base))
             })
@@ -332,20 +344,9 @@ impl WriteBack {
         Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head }))
     }
 
-    /// Runs blocking work on the session, which is opened at its first use.
+    /// Runs blocking work on the branch's clone.
     async fn git<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Seen<T> + Send + 'static) -> Seen<T> {
-        let (session, remote, branch) = (Arc::clone(&self.session), self.remote.clone(), self.branch.clone());
-        let run = move || {
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-            let session = match &mut *session {
-                Some(session) => session,
-                empty => empty.insert(Session::open(&remote, &branch, Limits::default())?),
-            };
-            work(session)
-        };
-        tokio::task::spawn_blocking(run)
-            .await
-            .map_err(|error| Unavailable::new("Internal", format!("failed to finish git's work: {error}")))?
+        self.clones.with(&self.remote, &self.branch, work).await
     }
 }
 

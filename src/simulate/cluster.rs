@@ -16,7 +16,7 @@ use crate::live::FINALIZER;
 const PROGRESS_DEADLINE: i64 = 120;
 
 /// What the cluster holds.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Cluster {
     deployments: BTreeMap<String, Running>,
     /// Weight of the candidate, percent; the baseline has the rest.
@@ -35,6 +35,7 @@ pub(super) struct Cluster {
 }
 
 /// A Deployment and since when its template is what it is.
+#[derive(Clone)]
 struct Running {
     object: Deployment,
     changed: i64,

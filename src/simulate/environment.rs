@@ -43,6 +43,21 @@ pub(super) fn create(folder: &Path, time: i64) -> Result<Repository, SimulateErr
     Ok(repository)
 }
 
+/// Copies a bare repository to a folder that does not exist yet.
+pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy(&from, &to)?;
+        } else {
+            std::fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}
+
 /// What CI commits to start an experiment; `further` files come and go with it.
 pub(super) fn start(
     repository: &Repository,

@@ -3,6 +3,9 @@
 //! `SplitMix64` (Steele, Lea and Flood 2014): twelve lines, the same numbers on every machine and release, which golden
 //! timelines need and a library does not promise.
 
+/// How far the state goes from one number to the next: 2^64 over the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A stream of numbers that its seed determines.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
@@ -14,7 +17,7 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(STEP);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -29,7 +32,20 @@ impl Random {
 
     /// Of `n` independent events of probability `p`, how many happen. Linear in `n`: a second's requests are few.
     pub(super) fn binomial(&mut self, n: u64, p: f64) -> u64 {
-        (0..n).filter(|_| self.unit() < p).count() as u64
+        if p <= 0.0 || p >= 1.0 {
+            // What is certain need not be drawn; the stream goes on as if it had been.
+            self.0 = self.0.wrapping_add(STEP.wrapping_mul(n));
+            return if p <= 0.0 { 0 } else { n };
+        }
+        // Plain loops: this is where a simulation's time goes, and tests are built without optimisation.
+        let (mut left, mut count) = (n, 0);
+        while left > 0 {
+            left -= 1;
+            if self.unit() < p {
+                count += 1;
+            }
+        }
+        count
     }
 
     /// A Poisson count, by Knuth's product in slices, so that large means do not underflow.
@@ -61,6 +77,18 @@ mod tests {
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn what_is_certain_moves_the_stream_as_far_as_what_is_not() {
+        let after = |p: f64| {
+            let mut random = Random::new(7);
+            (random.binomial(1000, p), random.next())
+        };
+        let ((none, never), (all, always), (some, sometimes)) = (after(0.0), after(1.0), after(0.5));
+        assert_eq!((none, all), (0, 1000));
+        assert!(some > 0 && some < 1000, "{some}");
+        assert_eq!((never, always), (sometimes, sometimes));
     }
 
     #[test]

@@ -54,6 +54,12 @@ pub struct Memory {
 }
 
 impl Memory {
+    fn fork(&self) -> Self {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { progress: Mutex::new(progress), notices: Mutex::new(notices) }
+    }
+
     /// What was told since the last call.
     fn told(&self) -> Vec<Notice> {
         std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
@@ -153,6 +159,22 @@ impl Simulation {
     /// Where this simulation's progress is kept.
     pub fn ledger(&self) -> Arc<Memory> {
         Arc::clone(&self.ledger)
+    }
+
+    /// Another simulation that goes on from here on its own, in a folder that does not exist yet.
+    pub fn fork(&self, folder: &Path) -> Result<Self, SimulateError> {
+        environment::copy(self.repository.path(), folder)
+            .map_err(|source| SimulateError::Folder { folder: folder.display().to_string(), source })?;
+        Ok(Self {
+            world: Arc::new(self.world.fork(folder, git2::Repository::open_bare(folder)?)),
+            ledger: Arc::new(self.ledger.fork()),
+            referred: self.referred.clone(),
+            repository: git2::Repository::open_bare(folder)?,
+            before: self.before.clone(),
+            watched: self.watched.clone(),
+            life: self.life.clone(),
+            ..*self
+        })
     }
 
     /// A process dies and another one takes its place: what is left is the world, and what the ledger holds.

@@ -20,6 +20,7 @@ struct Counters {
 }
 
 /// Traffic up to now. Times are seconds after the start.
+#[derive(Clone)]
 pub(super) struct Traffic {
     rps: f64,
     random: Random,

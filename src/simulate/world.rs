@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use crate::engine::{
     Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
-use crate::gitops::repository::Remote;
+use crate::gitops::repository::{Clones, Remote};
 use crate::gitops::{WriteBack, WriteTarget};
 use crate::turn::World;
 
@@ -27,6 +27,7 @@ use crate::turn::World;
 const SYNC: i64 = 5;
 
 /// Everything that moves by itself.
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) cluster: Cluster,
     traffic: Traffic,
@@ -57,7 +58,7 @@ pub struct Simulated {
     /// None for an experiment that keeps its outcome in the status.
     target: Option<WriteTarget>,
     /// What the running process has of the repository.
-    write_back: Mutex<Option<Arc<WriteBack>>>,
+    clones: Mutex<Clones>,
 }
 
 pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +76,7 @@ impl Simulated {
         let timeline = scenario.timeline()?;
         let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
         let started = repository.refname_to_id(&environment::reference())?;
-        let world = Self {
+        Ok(Self {
             started,
             state: Mutex::new(State {
                 cluster: Cluster::new(timeline.rollout, timeline.rollout_fails),
@@ -95,19 +96,28 @@ impl Simulated {
             scenario: scenario.clone(),
             start,
             target,
-            write_back: Mutex::default(),
-        };
-        world.restart();
-        Ok(world)
+            clones: Mutex::default(),
+        })
+    }
+
+    /// The same world once more, over a copy of its repository.
+    pub(super) fn fork(&self, folder: &Path, repository: Repository) -> Self {
+        Self {
+            state: Mutex::new(held(&self.state).clone()),
+            repository: Mutex::new(repository),
+            forge: LocalForge::new(folder),
+            folder: folder.to_owned(),
+            scenario: self.scenario.clone(),
+            start: self.start,
+            started: self.started,
+            target: self.target.clone(),
+            clones: Mutex::default(),
+        }
     }
 
     /// A new process has nothing of the repository.
     pub(super) fn restart(&self) {
-        let fresh = self.target.as_ref().map(|target| {
-            let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
-            Arc::new(WriteBack::with(remote, forge, &target.repository, target.spec.clone()))
-        });
-        *held(&self.write_back) = fresh;
+        *held(&self.clones) = Clones::default();
     }
 
     /// Lets time pass: traffic flows, people act, the syncing loop looks at the repository.
@@ -149,7 +159,7 @@ impl Simulated {
     }
 
     /// Git and its forge, unless nobody can reach them.
-    fn reachable(&self) -> Result<Arc<WriteBack>, Unavailable> {
+    fn reachable(&self) -> Result<WriteBack, Unavailable> {
         let state = held(&self.state);
         if Timeline::within(&state.timeline.remote_outages, state.second) {
             return Err(Unavailable::new("ForgeUnavailable", "the forge does not answer"));
@@ -158,9 +168,13 @@ impl Simulated {
         self.writer()
     }
 
-    fn writer(&self) -> Result<Arc<WriteBack>, Unavailable> {
+    /// As in the real world, every turn has a new one, over the process's clones.
+    fn writer(&self) -> Result<WriteBack, Unavailable> {
         let absent = || Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to");
-        held(&self.write_back).clone().ok_or_else(absent)
+        let target = self.target.as_ref().ok_or_else(absent)?;
+        let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
+        let write_back = WriteBack::with(remote, forge, &target.repository, target.spec.clone());
+        Ok(write_back.sharing(&held(&self.clones)))
     }
 
     async fn rollout(&self, plan: &Plan, commit: &CommitId) -> Seen<Rollout> {
@@ -232,8 +246,6 @@ fn sources(plan: &Plan) -> usize {
 
 impl World for Simulated {
     async fn observe(&self, plan: &Plan, questions: &Questions) -> Observation {
-        // As the real world does, every turn begins with nothing of the repository.
-        self.restart();
         let mut seen = {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);

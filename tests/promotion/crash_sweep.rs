@@ -2,12 +2,16 @@
 //! and another process goes on from what was committed last: the end is always that of the undisturbed run.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use reiter8::engine::{Effect, Outcome};
 use reiter8::simulate::{Scenario, Simulation, Story, Turned};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::faults::{Fault, Faulty, Script};
+use super::scratch::scratch;
 
 /// A life that is swept.
 struct Case {
@@ -70,32 +74,65 @@ fn is_listed(effect: &Effect) -> bool {
 struct Ended {
     story: Story,
     made: (usize, usize, usize),
-    script: Script,
+    calls: Vec<String>,
+    struck: bool,
 }
 
-/// Plays a life under a script.
-async fn live(scenario: &Scenario, script: Script) -> Ended {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().join("environment.git");
-    let mut simulation = Simulation::new(scenario, &folder).unwrap();
-    let repository = git2::Repository::open_bare(&folder).unwrap();
-    let started = commits(&repository);
-    let world = Faulty { inner: simulation.world(), script: script.clone() };
-    let ledger = Faulty { inner: simulation.ledger(), script: script.clone() };
-    loop {
-        match simulation.turn(&world, &ledger).await.unwrap() {
+/// A life under a script, in a folder of its own.
+struct Life {
+    simulation: Simulation,
+    script: Script,
+    /// Holds the environment repository; removed with the life.
+    folder: TempDir,
+}
+
+impl Life {
+    fn new(scenario: &Scenario) -> Self {
+        let folder = scratch();
+        let simulation = Simulation::new(scenario, &repository(&folder)).unwrap();
+        Self { simulation, script: Script::default(), folder }
+    }
+
+    /// The same life up to here, then with a fault.
+    fn with(&self, index: usize, fault: Fault) -> Self {
+        let folder = scratch();
+        let simulation = self.simulation.fork(&repository(&folder)).unwrap();
+        Self { simulation, script: Script::strike(self.script.calls(), index, fault), folder }
+    }
+
+    /// Takes one turn; whether the life goes on.
+    fn turn(&mut self, runtime: &Runtime) -> bool {
+        let world = Faulty { inner: self.simulation.world(), script: self.script.clone() };
+        let ledger = Faulty { inner: self.simulation.ledger(), script: self.script.clone() };
+        match runtime.block_on(self.simulation.turn(&world, &ledger)).unwrap() {
             Turned::Taken(_) => {}
             Turned::Failed(u) => assert!(["Dead", "ApiUnavailable"].contains(&u.reason), "{}: {u}", u.reason),
-            Turned::Over => break,
+            Turned::Over => return false,
         }
-        if script.revive() {
-            simulation.restart();
+        if self.script.revive() {
+            self.simulation.restart();
         }
+        true
     }
-    let story = simulation.story(vec![]).unwrap();
-    let branches = repository.references_glob("refs/heads/iter8/*").unwrap().count();
-    let made = (branches, commits(&repository) - started, story.requests.len());
-    Ended { story, made, script }
+
+    /// What becomes of it; the base branch had so many commits when it began.
+    fn end(mut self, runtime: &Runtime, began: usize) -> Ended {
+        while self.turn(runtime) {}
+        let repository = git2::Repository::open_bare(repository(&self.folder)).unwrap();
+        let story = self.simulation.story(vec![]).unwrap();
+        let branches = repository.references_glob("refs/heads/iter8/*").unwrap().count();
+        let made = (branches, commits(&repository) - began, story.requests.len());
+        Ended { story, made, calls: self.script.calls(), struck: self.script.struck() }
+    }
+
+    /// Commits of the base branch so far.
+    fn commits(&self) -> usize {
+        commits(&git2::Repository::open_bare(repository(&self.folder)).unwrap())
+    }
+}
+
+fn repository(folder: &TempDir) -> PathBuf {
+    folder.path().join("environment.git")
 }
 
 /// Commits of the base branch itself: each merge is one.
@@ -106,17 +143,16 @@ fn commits(repository: &git2::Repository) -> usize {
     walk.count()
 }
 
-fn play(scenario: &Scenario, script: Script) -> Ended {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(live(scenario, script))
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// What is wrong with a disturbed life, against the undisturbed one.
-fn wrong(case: &Case, calm: &Ended, calls: &[String], at: (usize, Fault), ended: &Ended) -> Option<String> {
+fn wrong(case: &Case, calm: &Ended, at: (usize, Fault), ended: &Ended) -> Option<String> {
     let (story, wanted) = (&ended.story, &calm.story);
-    let same_call = ended.script.calls().get(at.0) == calls.get(at.0);
+    let same_call = ended.calls.get(at.0) == calm.calls.get(at.0);
     let problem = match () {
-        () if !ended.script.struck() || !same_call => "the fault did not come to pass",
+        () if !ended.struck || !same_call => "the fault did not come to pass",
         () if ended.made != case.made => "branches, commits and requests differ",
         () if story.after != wanted.after => "the files differ",
         () if (story.outcome, story.reason) != (wanted.outcome, wanted.reason) => "the outcome differs",
@@ -128,7 +164,7 @@ fn wrong(case: &Case, calm: &Ended, calls: &[String], at: (usize, Fault), ended:
         case.name(),
         at.1,
         at.0,
-        calls[at.0],
+        calm.calls[at.0],
         ended.made,
         story.outcome,
         story.reason,
@@ -137,46 +173,72 @@ fn wrong(case: &Case, calm: &Ended, calls: &[String], at: (usize, Fault), ended:
     ))
 }
 
-/// Of the runs each so manieth is made, what that skips is printed; `REITER8_SWEEP_STRIDE=1` makes all of them.
-///
-/// A whole sweep is some 4000 runs of half a second of processor time each. 61 is prime to three, so that the
-/// kinds of fault take turns.
-fn stride() -> usize {
-    std::env::var("REITER8_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(61)
+/// The undisturbed life once more, which goes as far as the turn with the next call that is to go wrong. A fault changes
+/// nothing of what was before it: each disturbed life begins as a copy of this one.
+struct Lead<'c> {
+    life: Life,
+    /// Calls that were made after each turn.
+    turns: &'c [usize],
+    taken: usize,
+    /// In the order of the calls.
+    due: Box<dyn Iterator<Item = (usize, Fault)> + Send>,
 }
 
-/// Every fault at every call of one life. Returns how many runs it took.
+impl Lead<'_> {
+    /// The next disturbed life, and what goes wrong in it.
+    fn next(&mut self, runtime: &Runtime) -> Option<(Life, (usize, Fault))> {
+        let (index, fault) = self.due.next()?;
+        while self.turns[self.taken] <= index {
+            assert!(self.life.turn(runtime), "the lead ended before call {index}");
+            self.taken += 1;
+        }
+        Some((self.life.with(index, fault), (index, fault)))
+    }
+}
+
+/// The undisturbed life, how many commits it began with, and how many calls were made after each of its turns.
+fn calm(scenario: &Scenario) -> (Ended, usize, Vec<usize>) {
+    let (mut life, runtime, mut turns) = (Life::new(scenario), runtime(), vec![]);
+    let began = life.commits();
+    while life.turn(&runtime) {
+        turns.push(life.script.calls().len());
+    }
+    (life.end(&runtime, began), began, turns)
+}
+
+/// Every fault at every call of one life. Returns how many calls and runs it took.
 fn sweep(case: &Case, effects: &mut BTreeSet<String>) -> (usize, usize) {
     let (scenario, name) = (case.scenario(), case.name());
-    let calm = play(&scenario, Script::default());
-    let calls = calm.script.calls();
+    let (calm, began, turns) = calm(&scenario);
+    let calls = &calm.calls;
     assert_eq!(calm.made, case.made, "{name}: {:?}", calm.story.reason);
     assert_eq!(calm.story.outcome, Some(case.outcome), "{name}");
     assert!(calm.story.removed && calm.story.candidate_weight == 0, "{name}");
     assert!(calls.len() >= case.least, "{name}: only {} calls were recorded", calls.len());
     effects.extend(calls.iter().filter(|c| EFFECTS.contains(&c.as_str())).cloned());
 
-    let all = (0..calls.len()).flat_map(|i| Fault::ALL.map(|fault| (i, fault)));
-    let due: Vec<(usize, Fault)> = all.step_by(stride()).collect();
-    let (next, problems, done) = (Mutex::new(due.iter()), Mutex::new(vec![]), Mutex::new(vec![]));
+    let due = Box::new((0..calls.len()).flat_map(|index| Fault::ALL.map(|fault| (index, fault))));
+    let lead = Mutex::new(Lead { life: Life::new(&scenario), turns: &turns, taken: 0, due });
+    let (problems, done) = (Mutex::new(vec![]), Mutex::new(vec![]));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                loop {
-                    let Some(&(index, fault)) = next.lock().unwrap().next() else { return };
-                    let ended = play(&scenario, Script::strike(index, fault));
-                    problems.lock().unwrap().extend(wrong(case, &calm, &calls, (index, fault), &ended));
-                    done.lock().unwrap().push(index);
+                let runtime = runtime();
+                let next = || lead.lock().unwrap().next(&runtime);
+                while let Some((life, at)) = next() {
+                    let ended = life.end(&runtime, began);
+                    problems.lock().unwrap().extend(wrong(case, &calm, at, &ended));
+                    done.lock().unwrap().push(at.0);
                 }
             });
         }
     });
     let (problems, done) = (problems.into_inner().unwrap(), done.into_inner().unwrap());
     assert!(problems.is_empty(), "{} of {} runs\n{}", problems.len(), done.len(), problems.join("\n"));
-    for index in (0..calls.len()).filter(|_| stride() == 1) {
+    for (index, call) in calls.iter().enumerate() {
         let runs = done.iter().filter(|i| **i == index).count();
-        assert_eq!(runs, Fault::ALL.len(), "{}: call {index} ({}) lacks runs", name, calls[index]);
+        assert_eq!(runs, Fault::ALL.len(), "{name}: call {index} ({call}) lacks runs");
     }
     println!("{name}: {} fault points, {} runs", calls.len(), done.len());
     (calls.len(), done.len())

@@ -43,9 +43,10 @@ enum Said {
 }
 
 impl Script {
-    /// The call with this index, from 0, goes wrong.
-    pub(crate) fn strike(index: usize, fault: Fault) -> Self {
-        Self { strike: Some((index, fault)), record: Arc::default() }
+    /// After these calls, the one with this index, from 0, goes wrong.
+    pub(crate) fn strike(calls: Vec<String>, index: usize, fault: Fault) -> Self {
+        let record = Record { calls, ..Record::default() };
+        Self { strike: Some((index, fault)), record: Arc::new(Mutex::new(record)) }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

@@ -3,10 +3,10 @@
 use git2::{ErrorCode, ObjectType};
 
 use super::super::tree::{BlobId, CommitId};
-use super::{RepositoryError, Session};
+use super::{Depth, RepositoryError, Session};
 
 /// Commits of the base branch that are searched: days of a busy repository, between two turns of a minute.
-const MOST_COMMITS: i32 = 500;
+pub(super) const MOST_COMMITS: i32 = 500;
 
 impl Session {
     /// Whether the base branch holds a commit, which is looked for below its head of now.
@@ -14,7 +14,7 @@ impl Session {
         if self.refresh()? == commit {
             return Ok(true);
         }
-        self.fetch(MOST_COMMITS)?;
+        self.fetch(Depth::History)?;
         let mut walk = self.repository.revwalk()?;
         walk.push(self.head.oid())?;
         for found in walk.take(usize::try_from(MOST_COMMITS).unwrap_or(usize::MAX)) {
@@ -36,7 +36,7 @@ impl Session {
             };
         }
         if !all {
-            self.fetch(MOST_COMMITS)?;
+            self.fetch(Depth::History)?;
         }
         Ok(())
     }

@@ -1,0 +1,80 @@
+//! Clones that outlive a turn: one for each branch of a repository and credential, used by one turn at a time.
+//!
+//! Owns the sessions between their uses and bounds what they take of the disk. It makes no choices, and what it keeps is never
+//! trusted to be new: whoever uses a session looks at the remote first ([`Session::refresh`]). One that failed is not kept, so
+//! that no failure outlives its turn. Called by [`super::super::writeback`]; a process has one value of this.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex as Turns;
+
+use super::super::blocking;
+use super::super::transport::{Failure, Limits};
+use super::{Remote, RepositoryError, Session};
+
+/// How long an unused clone is kept: reviews are looked at every few minutes at most.
+const IDLE: Duration = Duration::from_mins(15);
+/// Most clones on the disk; more repositories than this in one quarter of an hour clone again.
+const MOST: usize = 16;
+/// Packs and commits after which a clone is made anew, for it only grows.
+const MOST_GROWN: u32 = 100;
+
+/// Whose clone it is: a rotated token or a renamed branch is another one.
+type Key = (Remote, String);
+/// A session between its uses; there is none before the first and after a failed one.
+type Slot = Arc<Turns<Option<Session>>>;
+
+/// The clones of a process; a copy of this value shares them.
+#[derive(Clone, Default)]
+pub struct Clones {
+    kept: Arc<Mutex<HashMap<Key, (Slot, Instant)>>>,
+    limits: Limits,
+}
+
+impl Clones {
+    /// Runs blocking work on the branch's session, after those who asked for it before. It may be as old as [`IDLE`].
+    pub async fn with<T, E>(
+        &self,
+        remote: &Remote,
+        branch: &str,
+        work: impl FnOnce(&mut Session) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<RepositoryError> + Send + 'static,
+    {
+        let (slot, limits) = (self.slot(remote, branch), self.limits);
+        // Those before may be waiting for a slow server, each as long as one operation may take.
+        let turn = tokio::time::timeout(limits.wall_clock, slot.lock_owned()).await;
+        let mut turn = turn.map_err(|_| RepositoryError::from(Failure::TimedOut))?;
+        let (remote, branch) = (remote.clone(), branch.to_owned());
+        blocking(move || {
+            let kept = turn.take();
+            let mut session = kept.map_or_else(|| Session::empty(&remote, &branch, limits), Ok)?;
+            let done = work(&mut session)?;
+            *turn = Some(session).filter(|session| session.grown < MOST_GROWN);
+            Ok(done)
+        })
+        .await
+    }
+
+    fn slot(&self, remote: &Remote, branch: &str) -> Slot {
+        let (mut kept, now) = (self.kept.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let key = (remote.clone(), branch.to_owned());
+        let slot = kept.remove(&key).map_or_else(Slot::default, |(slot, _)| slot);
+        tidy(&mut kept, now);
+        kept.insert(key, (Arc::clone(&slot), now));
+        slot
+    }
+}
+
+/// Forgets what was not used for long, and the oldest if there are too many. One that is in use ends with its use.
+fn tidy(kept: &mut HashMap<Key, (Slot, Instant)>, now: Instant) {
+    kept.retain(|_, (_, used)| now.duration_since(*used) < IDLE);
+    let oldest = kept.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| key.clone());
+    if let Some(oldest) = oldest.filter(|_| kept.len() >= MOST) {
+        kept.remove(&oldest);
+    }
+}
