@@ -5,10 +5,15 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::engine::{Decision, Notice, Outcome, Progress, Reason};
 
 /// The engine's word for "it waits for something else now"; the Event's reason is what it waits for.
 const WAITING: &str = "Waiting";
+
+/// The engine's word for weights that others wrote and that were put right.
+const REPAIRED: &str = "WeightsRepaired";
 
 /// Something that a person is told, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +24,18 @@ pub(super) struct Told {
     pub(super) message: String,
     /// Whether it is bad news.
     pub(super) warning: bool,
+}
+
+impl Told {
+    /// The Event's action. Events of one reason and action become one, which keeps the first note: repairs of weights are
+    /// to be one and counted, but a wait for request #6 is not the wait for #4 once more.
+    pub(super) fn action(&self) -> String {
+        if self.reason == REPAIRED {
+            return "Repair".into();
+        }
+        let hash = Sha256::digest(self.message.as_bytes());
+        hash.iter().take(4).fold("Turn-".to_owned(), |action, byte| action + &format!("{byte:02x}"))
+    }
 }
 
 impl From<&Notice> for Told {
@@ -67,6 +84,20 @@ mod tests {
 
     use super::*;
     use crate::engine::Waiting;
+
+    #[test]
+    fn events_become_one_only_if_they_say_the_same() {
+        let told = |reason: &'static str, message: &str| Told {
+            reason: reason.into(),
+            message: message.into(),
+            warning: false,
+        };
+        let action = |reason, message| told(reason, message).action();
+        assert_eq!(action("WeightsRepaired", "to 70/30"), action("WeightsRepaired", "to 60/40"));
+        assert_eq!(action("WaitingForReview", "request #4"), action("WaitingForReview", "request #4"));
+        assert_ne!(action("WaitingForReview", "request #4"), action("WaitingForReview", "request #6"));
+        assert!(action("WaitingForReview", &"x".repeat(5000)).len() < 128, "the API takes no more");
+    }
 
     fn decided(outcome: Outcome, reason: Reason) -> Progress {
         let decision = Decision {

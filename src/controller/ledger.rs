@@ -149,7 +149,7 @@ async fn publish(context: &Context, reference: &ObjectReference, told: &Told) {
         type_: if told.warning { EventType::Warning } else { EventType::Normal },
         reason: reason.into(),
         note: Some(note),
-        action: "Turn".into(),
+        action: told.action(),
         secondary: None,
     };
     if let Err(error) = context.recorder.publish(&event, reference).await {

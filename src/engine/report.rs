@@ -145,7 +145,7 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
         } else {
             Verdict::Undecided
         };
-        let (low, high) = e.interval(plan.analysis.false_rollback);
+        let (low, high) = shown_interval(e, verdict, plan.analysis.false_rollback);
         Row {
             metric: e.criterion.metric.clone(),
             rule: e.criterion.rule,
@@ -164,6 +164,17 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
     // A companion that was never asked has nothing to tell.
     let told = |e: &&Evidence| e.criterion.rule.has_to_pass() || e.samples() > 0.0;
     progress.evidence.iter().filter(told).map(row).collect()
+}
+
+/// The interval for people. What a verdict has shown of a share belongs to it: a Pass is the proof that the share is below
+/// the limit, though the interval by itself, which aims at no limit, may still be wider.
+fn shown_interval(e: &Evidence, verdict: Verdict, alpha: f64) -> (f64, f64) {
+    let ((low, high), limit) = (e.interval(alpha), e.limit());
+    match verdict {
+        Verdict::Pass if e.criterion.rule.is_share() => (low.min(limit), high.min(limit)),
+        Verdict::Fail if e.criterion.rule.is_share() => (low.max(limit), high.max(limit)),
+        _ => (low, high),
+    }
 }
 
 impl Rule {
