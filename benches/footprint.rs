@@ -578,17 +578,12 @@ fn progress(phase: Phase) -> Progress {
         after: [("apps/productpage/productpage.yaml".into(), Some("d".repeat(40)))].into(),
     };
     let stage = |stage: Stage, state: StageState| StageProgress {
-        stage,
-        attempt: 1,
-        state,
-        since: ago(20),
         opened: Some(ago(20)),
         work: Some(work.clone()),
         number: Some(1),
         url: Some("https://git.example.com/platform/environment/pulls/1".into()),
         merged: (state == StageState::Done).then(|| CommitId("c".repeat(40))),
-        differently: false,
-        closed: false,
+        ..StageProgress::new(stage, 1, state, ago(20))
     };
     let stages = match phase {
         Phase::Completed => vec![stage(Stage::Promote, StageState::Done), stage(Stage::CleanUp, StageState::Waiting)],

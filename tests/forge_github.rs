@@ -107,6 +107,8 @@ fn known(state: &str) -> Value {
         "merge_commit_sha": MERGE,
         "head": {"ref": "iter8/a", "label": "acme:iter8/a", "sha": HEAD, "repo": {"id": 5}},
         "base": {"ref": "main", "label": "acme:main", "sha": MERGE, "repo": {"id": 5}},
+        "labels": [{"name": "Reiter8"}],
+        "requested_reviewers": [{"login": "ada"}],
     })
 }
 
@@ -118,6 +120,8 @@ fn pull(address: &str, state: PullState) -> Pull {
         head: HEAD.parse().ok(),
         head_branch: "iter8/a".into(),
         mergeable: None,
+        labels: vec!["Reiter8".into()],
+        reviewers: vec!["ada".into()],
     }
 }
 
@@ -246,6 +250,18 @@ async fn a_request_that_exists_is_found_instead_of_opened() {
         let opened = forge.open(&new_pull()).await;
         assert_eq!(opened.map(|pull| pull.state).map_err(|error| error.reason()), expected);
     }
+}
+
+#[tokio::test]
+async fn what_an_open_request_lacks_is_known() {
+    let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("open"))).await;
+    let open = forge.get(7).await.unwrap().unwrap();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wanted = |labels: &[&str], reviewers: &[&str]| Extras { labels: names(labels), reviewers: names(reviewers) };
+    assert_eq!(wanted(&["reiter8"], &["Ada"]).lacking(&open), Vec::<String>::new(), "case does not count");
+    assert_eq!(wanted(&["reiter8", "env"], &["bob"]).lacking(&open), ["label env", "reviewer bob"]);
+    let ended = Pull { state: PullState::Closed, ..open };
+    assert_eq!(wanted(&["env"], &["bob"]).lacking(&ended), Vec::<String>::new(), "nobody reviews what has ended");
 }
 
 #[tokio::test]

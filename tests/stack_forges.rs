@@ -363,7 +363,9 @@ async fn write_back(world: &World) {
         allow_commit_to_base: false,
         commit: None,
     };
-    let extras = Extras { labels: vec![], reviewers: vec!["nobody-such".into()] };
+    assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
+    assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["nobody-such".into(), "reviewer".into()] };
     let target = WriteTarget { repository, spec: spec(), extras };
     let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
     assert_eq!(refused.reason, "RepositoryAddressRefused");
@@ -375,10 +377,19 @@ async fn write_back(world: &World) {
     let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
         panic!("a plan")
     };
-    for _ in 0..2 {
+    for first in [true, false] {
         write_back.push(&request, &work.base, &work.commit).await.unwrap();
         let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
         assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
+        if first {
+            // A process that opened it died before it gave it a label and its reviewers.
+            world.forge.open(&self::request(&request.branch)).await.unwrap();
+            let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
+            assert_eq!(seen.lacks, ["label reiter8", "reviewer nobody-such", "reviewer reviewer"]);
+        } else {
+            // What the forge takes is there; a wrong name stays away.
+            assert_eq!(seen.lacks, ["reviewer nobody-such"]);
+        }
         write_back.open(&request, &work.base).await.unwrap();
         let remarks = write_back.remarks();
         assert!(remarks.len() == 1 && remarks[0].contains("reviewers nobody-such: "), "{remarks:?}");

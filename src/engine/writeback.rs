@@ -240,19 +240,8 @@ impl Turn<'_> {
         let state = self.first_state(stage);
         self.progress.waiting = None;
         let earlier = self.progress.stages.iter().filter(|s| s.stage == stage).count();
-        self.progress.stages.push(StageProgress {
-            stage,
-            attempt: u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1),
-            state,
-            since: self.now,
-            opened: None,
-            work: None,
-            number: None,
-            url: None,
-            merged: None,
-            differently: false,
-            closed: false,
-        });
+        let attempt = u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1);
+        self.progress.stages.push(StageProgress::new(stage, attempt, state, self.now));
     }
 
     /// What removes the candidate at once, or without another look at the traffic, waits until the traffic is home.

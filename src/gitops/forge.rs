@@ -43,6 +43,10 @@ pub struct Pull {
     pub head_branch: String,
     /// Whether it could be merged; unknown unless it is open. False also means "not computed yet" on some forges.
     pub mergeable: Option<bool>,
+    /// The labels that it has, by name.
+    pub labels: Vec<String>,
+    /// Who is asked for a review and has not given one, by user name.
+    pub reviewers: Vec<String>,
 }
 
 /// What became of a pull request.
@@ -79,6 +83,21 @@ pub struct Extras {
     pub labels: Vec<String>,
     /// User names of those who are asked for a review.
     pub reviewers: Vec<String>,
+}
+
+impl Extras {
+    /// What an open request was to get and does not have, for people; nothing of one that has ended.
+    pub fn lacking(&self, pull: &Pull) -> Vec<String> {
+        if pull.state != PullState::Open {
+            return Vec::new();
+        }
+        let lacks = |wanted: &[String], there: &[String], kind: &str| -> Vec<String> {
+            let missing = wanted.iter().filter(|name| !has(there, name));
+            missing.map(|name| format!("{kind} {name}")).collect()
+        };
+        let labels = lacks(&self.labels, &pull.labels, "label");
+        labels.into_iter().chain(lacks(&self.reviewers, &pull.reviewers, "reviewer")).collect()
+    }
 }
 
 /// What the credential may do in the repository.
@@ -268,9 +287,13 @@ async fn watched<T>(operation: impl Future<Output = Result<T, ForgeError>>) -> R
     telemetry::timed(Provider::Forge, ForgeError::reason, operation).await
 }
 
-/// The labels that a request was to get and does not have. Case does not count at the forges.
+/// Whether a label or a user is in a list. Case does not count at the forges.
+fn has(there: &[String], name: &str) -> bool {
+    there.iter().any(|there| there.eq_ignore_ascii_case(name))
+}
+
+/// The labels that a request was to get and does not have.
 fn absent(wanted: &[String], there: &[String]) -> Vec<String> {
-    let has = |label: &str| there.iter().any(|name| name.eq_ignore_ascii_case(label));
-    let missing = wanted.iter().filter(|label| !has(label));
+    let missing = wanted.iter().filter(|label| !has(there, label));
     missing.map(|label| format!("label `{label}` does not exist at the forge; create it there")).collect()
 }

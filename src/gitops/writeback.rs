@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 
-use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
+use super::forge::{self, Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
@@ -131,10 +131,12 @@ impl WriteBack {
             }
             Look::Publish => {
                 let refs = self.refs(request).await?;
-                Ok(StageSeen { pull: self.pull(request, None).await?, ..refs })
+                let found = self.forge.find(&request.branch, &request.base_branch).await?;
+                let lacks = found.as_ref().map(|pull| self.extras.lacking(pull)).unwrap_or_default();
+                Ok(StageSeen { pull: self.pull(found).await?, lacks, ..refs })
             }
             Look::Review(number) => {
-                let pull = self.pull(request, Some(number)).await?;
+                let pull = self.pull(self.forge.get(number).await?).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 Ok(StageSeen { pull, ..self.refs(request).await? })
             }
@@ -310,12 +312,8 @@ impl WriteBack {
         .await
     }
 
-    /// The request on the forge.
-    async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<Option<engine::Pull>> {
-        let found = match number {
-            Some(number) => self.forge.get(number).await?,
-            None => self.forge.find(&request.branch, &request.base_branch).await?,
-        };
+    /// A request of the forge in the engine's words.
+    async fn pull(&self, found: Option<forge::Pull>) -> Seen<Option<engine::Pull>> {
         let Some(pull) = found else { return Ok(None) };
         let state = match pull.state {
             ForgeState::Open => engine::PullState::Open,

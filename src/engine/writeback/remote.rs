@@ -17,6 +17,9 @@ use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
 const POLL: (f64, f64) = (2.0, 300.0);
 /// A request is looked at again after this part of the time it has waited already.
 const POLL_SHARE: f64 = 0.1;
+/// How often an open request that lacks labels or reviewers is to get them: once for a process that died in between, once
+/// more for the next one. What the forge does not take by then has a wrong name.
+const ANNOTATIONS: u32 = 2;
 
 impl Turn<'_> {
     /// The commit is computed before anything is written.
@@ -62,6 +65,9 @@ impl Turn<'_> {
     pub(super) fn pushed(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
         if let Some(pull) = seen.pull.as_ref().filter(|_| !on(Mutant::RequestCreatedTwice)) {
+            if pull.state == PullState::Open && !seen.lacks.is_empty() && self.annotate() {
+                return;
+            }
             return self.found(pull, seen.branch.is_none());
         }
         let Some((request, work)) = self.work() else { return };
@@ -76,6 +82,17 @@ impl Turn<'_> {
                 self.stuck("BranchDeleted", &what);
             }
         }
+    }
+
+    /// Opening a request and giving it labels and reviewers are several calls: who dies in between leaves one without.
+    /// Opening it again finishes it. Each try is counted before it is made; false when there were enough.
+    fn annotate(&mut self) -> bool {
+        let Some((request, (base, _))) = self.work() else { return false };
+        let Some(stage) = self.progress.stages.last_mut().filter(|s| s.annotated < ANNOTATIONS) else { return false };
+        stage.annotated += 1;
+        self.effects.push(Effect::Open { request, base });
+        self.again(SOON);
+        true
     }
 
     /// Without a review: the commit goes on the base branch that it was made on, and on no other.

@@ -38,6 +38,8 @@ struct Answer {
     mergeable: Option<bool>,
     head: Side,
     base: Side,
+    labels: Option<Vec<Label>>,
+    requested_reviewers: Option<Vec<User>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +67,12 @@ struct Rights {
     push: bool,
     #[serde(default)]
     pull: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    #[serde(default)]
+    login: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -218,6 +226,8 @@ impl Gitea {
             state,
             head: answer.head.sha.parse().ok(),
             head_branch: answer.head.branch().to_owned(),
+            labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
+            reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
         }
     }
 

@@ -67,6 +67,8 @@ struct Answer {
     mergeable: Option<bool>,
     head: Side,
     base: Side,
+    labels: Option<Vec<Label>>,
+    requested_reviewers: Option<Vec<User>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,6 +100,12 @@ struct Rights {
     push: bool,
     #[serde(default)]
     pull: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    #[serde(default)]
+    login: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -257,6 +265,8 @@ impl GitHub {
             state,
             head: answer.head.sha.parse().ok(),
             head_branch: answer.head.name,
+            labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
+            reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
         }
     }
 

@@ -165,6 +165,8 @@ impl LocalForge {
             head: head.map(CommitId::from),
             head_branch: meta.head,
             mergeable,
+            labels: Vec::new(),
+            reviewers: Vec::new(),
         };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }
