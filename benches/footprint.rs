@@ -507,7 +507,9 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{Analysis, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
+    use reiter8::engine::{
+        Analysis, AutoMerge, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting,
+    };
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
@@ -537,6 +539,7 @@ fn plan() -> reiter8::engine::Plan {
             stale_after: seconds(14 * 86400),
             waiting: WhileWaiting::Hold,
             handover: Handover::TwoPullRequests,
+            auto_merge: AutoMerge::default(),
             drain: seconds(30),
         }),
     }

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use manifests::{EXPERIMENT, NAMES, RULES, SHAPES, changed, samples};
-use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
+use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, Resolved, resolve};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
@@ -287,16 +287,7 @@ fn nobody() -> String {
 }
 
 fn repository(url: &str) -> RepositorySpec {
-    RepositorySpec {
-        url: url.into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "environment-token".into(), key: None },
-        allowed_namespaces: vec![],
-        allowed_paths: vec![],
-        allow_commit_to_base: false,
-        commit: None,
-    }
+    RepositorySpec::new(url, Provider::Gitea, "environment-token")
 }
 
 /// The preflight over the network.

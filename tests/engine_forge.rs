@@ -19,12 +19,17 @@ fn commit(name: &str) -> CommitId {
 }
 
 fn plan() -> Plan {
+    merging(AutoMerge::default())
+}
+
+fn merging(auto_merge: AutoMerge) -> Plan {
     let gitops = Gitops {
         base_branch: "main".into(),
         stale_after: SignedDuration::from_hours(24),
         drain: SignedDuration::ZERO,
         waiting: WhileWaiting::Hold,
         handover: Handover::TwoPullRequests,
+        auto_merge,
     };
     Plan { gitops: Some(gitops), ..trial::plan(vec![]) }
 }
@@ -125,4 +130,81 @@ fn a_request_that_has_ended_or_is_not_wanted_gets_nothing() {
     assert_eq!(opens(&next(&plan, &pushed, merged, start())), 0);
     let unwanted = Progress { phase: Phase::Discarding, ..pushed };
     assert_eq!(opens(&next(&plan, &unwanted, lacking("label env"), start())), 0);
+}
+
+/// The commits that a step wants merged.
+fn merges(step: &Step) -> Vec<&str> {
+    let merges = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Merge { number: 7, commit, .. } => Some(commit.0.as_str()),
+        _ => None,
+    });
+    merges.collect()
+}
+
+const PROMOTE: AutoMerge = AutoMerge { promote: true, cleanup: false };
+const CLEAN_UP: AutoMerge = AutoMerge { promote: false, cleanup: true };
+
+#[test]
+fn a_request_is_merged_where_that_is_wanted_and_as_it_was_pushed() {
+    let now = start() + SignedDuration::from_secs(100);
+    for (stage, policy, wanted) in [
+        (Stage::Promote, PROMOTE, true),
+        (Stage::Promote, CLEAN_UP, false),
+        (Stage::CleanUp, CLEAN_UP, true),
+        (Stage::CleanUp, PROMOTE, false),
+        (Stage::Revert, AutoMerge { promote: true, cleanup: true }, false),
+    ] {
+        let (plan, waiting) = (merging(policy), progress(stage, StageState::Waiting));
+        let tried = next(&plan, &waiting, open("ours"), now);
+        assert_eq!(merges(&tried), if wanted { vec!["ours"] } else { vec![] }, "{stage:?} {policy:?}");
+        assert!(
+            merges(&next(&plan, &waiting, open("theirs"), now)).is_empty(),
+            "others' commits are not ours to merge"
+        );
+        let mut unknown = open("ours");
+        unknown.pull.as_mut().unwrap().head = None;
+        assert!(merges(&next(&plan, &waiting, unknown, now)).is_empty(), "what is not known is not merged");
+        let unwanted = Progress { phase: Phase::Discarding, ..waiting };
+        let stays = stage == Stage::CleanUp && wanted;
+        assert_eq!(merges(&next(&plan, &unwanted, open("ours"), now)).is_empty(), !stays, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_merge_that_is_hindered_is_tried_with_each_look_and_writes_no_status() {
+    for (stage, policy) in [(Stage::Promote, PROMOTE), (Stage::CleanUp, CLEAN_UP)] {
+        let (plan, now) = (merging(policy), start() + SignedDuration::from_secs(100));
+        let first = next(&plan, &progress(stage, StageState::Waiting), open("ours"), now);
+        assert_eq!(first.progress.waiting.as_ref().unwrap().reason, "WaitingForChecks");
+        let second = next(&plan, &first.progress, open("ours"), now);
+        assert!(second.progress.same_record(&first.progress) && !merges(&second).is_empty());
+        // A tenth of what it waited already.
+        assert_eq!(second.wake, Wake::At(now + SignedDuration::from_secs(10)), "{stage:?}");
+    }
+}
+
+#[test]
+fn a_clean_up_that_does_not_merge_itself_in_time_is_left_to_a_person() {
+    let (plan, waiting) = (merging(CLEAN_UP), progress(Stage::CleanUp, StageState::Waiting));
+    let now = start() + SignedDuration::from_mins(30);
+    let late = next(&plan, &waiting, open("ours"), now);
+    assert!(merges(&late).is_empty());
+    assert_eq!(late.progress.phase, Phase::Completed);
+    assert!(late.notices.iter().any(|notice| notice.reason == "MergeOverdue" && notice.message.contains("#7")));
+    // Nobody waits for a person's merge either, nor for one that is not ours to make.
+    for (plan, head) in [(merging(CLEAN_UP), "theirs"), (self::plan(), "ours")] {
+        assert_eq!(next(&plan, &waiting, open(head), start()).progress.phase, Phase::Completed);
+    }
+}
+
+#[test]
+fn a_candidate_is_not_removed_without_a_person_before_its_traffic_left() {
+    for (policy, state) in [(CLEAN_UP, StageState::HandingOver), (PROMOTE, StageState::Planning)] {
+        let mut discarding = progress(Stage::CleanUp, StageState::Planning);
+        discarding.stages.clear();
+        discarding.phase = Phase::Discarding;
+        discarding.decision.as_mut().unwrap().outcome = Outcome::Discard;
+        let begun = next(&merging(policy), &discarding, StageSeen::default(), start());
+        assert_eq!((begun.progress.stages[0].stage, begun.progress.stages[0].state), (Stage::CleanUp, state));
+    }
 }

@@ -13,7 +13,10 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use github::openapi::{Api, Filling, VARIANTS};
-use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, NewPull, Permissions, Pull, PullState};
+use reiter8::gitops::forge::{
+    Extras, Forge, ForgeError, GitHub, Merge, Merging, NewPull, Permissions, Pull, PullState,
+};
+use reiter8::gitops::repository::Author;
 use reiter8::gitops::transport::Token;
 use serde_json::{Value, json};
 
@@ -125,6 +128,11 @@ fn pull(address: &str, state: PullState) -> Pull {
     }
 }
 
+fn merge() -> Merge {
+    let author = Author { name: "Reiter8".into(), email: "reiter8@example.com".into() };
+    Merge { head: HEAD.parse().unwrap(), author, time_seconds: 0 }
+}
+
 /// Every call once, in the shape of one description.
 async fn every_call(variant: &'static str, filling: Filling) {
     let api = Api::load(variant);
@@ -141,6 +149,7 @@ async fn every_call(variant: &'static str, filling: Filling) {
             }
             ("GET", "/repos/acme/env/pulls") => json!([known("closed"), known("open")]),
             ("GET", _) => known("merged"),
+            ("PUT", _) => json!({"merged": true}),
             ("PATCH", _) => known("closed"),
             ("POST", "/repos/acme/env/pulls") => known("open"),
             ("POST", "/repos/acme/env/issues/7/labels") => json!([{"name": "Reiter8"}]),
@@ -159,11 +168,12 @@ async fn every_call(variant: &'static str, filling: Filling) {
     assert_eq!(forge.open(&new_pull()).await, Ok(pull(&address, PullState::Open)));
     forge.update_text(7, "Title", "Body").await.unwrap();
     forge.comment(7, "Words").await.unwrap();
+    assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
     forge.close(7).await.unwrap();
     let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into()] };
     assert_eq!(forge.annotate(7, &extras).await, Vec::<String>::new());
     let asked = stub.asked();
-    assert_eq!(asked.len(), 10);
+    assert_eq!(asked.len(), 12);
     for call in asked {
         api.check_request(&call.method, &call.path, &call.query, call.body.as_ref()).unwrap();
         assert_eq!(call.authorization.as_deref(), Some(format!("Bearer {TOKEN}").as_str()));
@@ -278,6 +288,53 @@ async fn a_branch_of_the_same_name_in_a_fork_is_not_ours() {
 async fn closing_what_is_merged_is_told() {
     let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("merged"))).await;
     assert_eq!(forge.close(7).await, Err(ForgeError::AlreadyMerged));
+}
+
+#[tokio::test]
+async fn a_merge_names_its_commit_and_a_way_that_the_repository_allows() {
+    let ways = [
+        (json!({}), "merge"),
+        (json!({"allow_merge_commit": true, "allow_squash_merge": true}), "merge"),
+        (json!({"allow_merge_commit": false, "allow_squash_merge": true}), "squash"),
+        (json!({"allow_merge_commit": false, "allow_squash_merge": false}), "rebase"),
+    ];
+    for (repository, way) in ways {
+        let (stub, forge, _) = Stub::start(move |method, _| match method {
+            "GET" => json_answer(200, &repository),
+            _ => {
+                json_answer(200, &json!({"sha": MERGE, "merged": true, "message": "Pull Request successfully merged"}))
+            }
+        })
+        .await;
+        assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
+        let asked = stub.asked().pop().unwrap();
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("PUT", "/repos/acme/env/pulls/7/merge"));
+        assert_eq!(asked.body, Some(json!({"sha": HEAD, "merge_method": way})));
+    }
+}
+
+#[tokio::test]
+async fn what_hinders_a_merge_now_is_no_error() {
+    let hindered = |status, message: &'static str| {
+        Stub::start(move |method, _| match method {
+            "GET" => json_answer(200, &json!({})),
+            _ => refusal(status, message, Value::Null),
+        })
+    };
+    for (status, message) in [
+        (405, "Required status check \"ci\" is expected."),
+        (405, "At least 1 approving review is required by reviewers with write access."),
+        (405, "Base branch was modified. Review and try the merge again."),
+        (405, "Changes must be made through the merge queue"),
+        (409, "Head branch was modified. Review and try the merge again."),
+    ] {
+        let (_, forge, _) = hindered(status, message).await;
+        assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::NotYet { why: message.into() }));
+    }
+    for (status, reason) in [(403, "PermissionDenied"), (404, "RepositoryNotFound"), (422, "RequestRefused")] {
+        let (_, forge, _) = hindered(status, "no").await;
+        assert_eq!(forge.merge(7, &merge()).await.unwrap_err().reason(), reason);
+    }
 }
 
 #[tokio::test]

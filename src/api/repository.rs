@@ -49,12 +49,31 @@ pub struct RepositorySpec {
     /// Whether Experiments may write to the branch without a review (`handover: CommitToBase`). Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_commit_to_base: bool,
+    /// Whether Experiments may have their requests merged without a person (`pullRequest.autoMerge`). The forge's own rules for the branch
+    /// still hold: without any, such a request is merged at once. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_auto_merge: bool,
     /// Who the commits are by. Default: Reiter8 <reiter8@localhost>.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitIdentity>,
 }
 
 impl RepositorySpec {
+    /// A repository with this address, forge and Secret, and the defaults of everything else.
+    pub fn new(url: &str, provider: Provider, secret: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            provider,
+            branch: None,
+            secret_ref: SecretRef { name: secret.to_owned(), key: None },
+            allowed_namespaces: vec![],
+            allowed_paths: vec![],
+            allow_commit_to_base: false,
+            allow_auto_merge: false,
+            commit: None,
+        }
+    }
+
     /// The branch that pull requests are for.
     pub fn branch(&self) -> &str {
         self.branch.as_deref().unwrap_or("main")
@@ -133,15 +152,11 @@ mod tests {
 
     fn repository(namespaces: &[&str], paths: &[&str]) -> RepositorySpec {
         let owned = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let url = "https://git.example.com/platform/environment.git";
         RepositorySpec {
-            url: "https://git.example.com/platform/environment.git".into(),
-            provider: Provider::Gitea,
-            branch: None,
-            secret_ref: SecretRef { name: "forge".into(), key: None },
             allowed_namespaces: owned(namespaces),
             allowed_paths: owned(paths),
-            allow_commit_to_base: false,
-            commit: None,
+            ..RepositorySpec::new(url, Provider::Gitea, "forge")
         }
     }
 

@@ -14,6 +14,7 @@ pub use gitea::Gitea;
 pub use github::GitHub;
 pub use local::{LocalForge, LocalPull, MergeStyle};
 
+use super::repository::Author;
 use super::tree::CommitId;
 use crate::telemetry::{self, Provider};
 
@@ -74,6 +75,29 @@ pub struct NewPull {
     pub title: String,
     /// Markdown.
     pub body: String,
+}
+
+/// A merge that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    /// The only commit that may be merged.
+    pub head: CommitId,
+    /// Who merges, where that is not whose credential it is.
+    pub author: Author,
+    /// The merge's time in seconds since 1970, where the forge does not say it.
+    pub time_seconds: i64,
+}
+
+/// What came of asking for a merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merging {
+    /// The request is merged.
+    Done,
+    /// Not by now: checks run or failed, a review is missing, the base moved on, or its head is another commit.
+    NotYet {
+        /// The forge's words.
+        why: String,
+    },
 }
 
 /// What is added to a request when it is open.
@@ -253,6 +277,19 @@ impl Forge {
                 Self::Gitea(forge) => forge.close(number).await,
                 Self::GitHub(forge) => forge.close(number).await,
                 Self::Local(forge) => forge.close(number),
+            }
+        })
+        .await
+    }
+
+    /// Merges a request whose head is the given commit, as far as the forge's own rules allow. Its head is compared by the forge, so
+    /// that nothing can come in between.
+    pub async fn merge(&self, number: u64, merge: &Merge) -> Result<Merging, ForgeError> {
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.merge(number, &merge.head).await,
+                Self::GitHub(forge) => forge.merge(number, &merge.head).await,
+                Self::Local(forge) => forge.merge_if(number, merge),
             }
         })
         .await

@@ -46,19 +46,10 @@ fn remedy(reason: &str, repository: &RepositorySpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Provider, SecretRef};
+    use crate::api::Provider;
 
     fn repository() -> RepositorySpec {
-        RepositorySpec {
-            url: "https://git.example.com/a/b.git".into(),
-            provider: Provider::Gitea,
-            branch: None,
-            secret_ref: SecretRef { name: "environment-token".into(), key: None },
-            allowed_namespaces: vec![],
-            allowed_paths: vec![],
-            allow_commit_to_base: false,
-            commit: None,
-        }
+        RepositorySpec::new("https://git.example.com/a/b.git", Provider::Gitea, "environment-token")
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 
-use super::forge::{self, Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
+use super::forge::{self, Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, PullState as ForgeState};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
@@ -34,6 +34,9 @@ pub struct WriteTarget {
     pub extras: Extras,
 }
 
+/// What people should know of the work: a `CamelCase` reason, and a line.
+pub type Remark = (&'static str, String);
+
 /// The write-back of one experiment.
 pub struct WriteBack {
     remote: Remote,
@@ -43,7 +46,7 @@ pub struct WriteBack {
     spec: Spec,
     extras: Extras,
     repository: RepositorySpec,
-    remarks: Mutex<Vec<String>>,
+    remarks: Mutex<Vec<Remark>>,
     session: Arc<Mutex<Option<Session>>>,
 }
 
@@ -273,13 +276,39 @@ impl WriteBack {
     /// Labels and reviewers: a wrong name is told, and loses no request.
     async fn annotate(&self, number: u64) {
         let missed = self.forge.annotate(number, &self.extras).await;
-        let told =
-            missed.into_iter().map(|what| format!("request #{number} is open without all that was asked for: {what}"));
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        for what in missed {
+            self.remark(
+                "RequestIncomplete",
+                format!("request #{number} is open without all that was asked for: {what}"),
+            );
+        }
+    }
+
+    fn remark(&self, reason: &'static str, what: String) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push((reason, what));
+    }
+
+    /// Merges a request whose head is this commit, if the forge's rules let it be: what hinders it now may not hinder it at
+    /// the next try. What no try can change is told as a remark; the request waits for a person then.
+    pub async fn merge(&self, request: &Request, number: u64, commit: &engine::CommitId) -> Result<(), Unavailable> {
+        let merge =
+            Merge { head: git_id(commit)?, author: self.author.clone(), time_seconds: request.decided_at.as_second() };
+        match self.forge.merge(number, &merge).await {
+            Ok(Merging::Done) => Ok(()),
+            Ok(Merging::NotYet { why }) => {
+                tracing::debug!(number, why, "the forge does not let the request be merged yet");
+                Ok(())
+            }
+            Err(error @ (ForgeError::PermissionDenied | ForgeError::Refused { .. })) => {
+                self.remark("RequestNotMerged", format!("request #{number} has to be merged by a person: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What people should know of the work since the last call, a line each; nothing that the engine needs.
-    pub fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self) -> Vec<Remark> {
         std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -218,13 +218,21 @@ impl Turn<'_> {
                 self.wait("BaseBranchMissing", &what, Some(until));
             }
             PullState::Closed => return self.found(pull, seen.branch.is_none()),
-            PullState::Open => self.await_review(gitops, pull, until),
+            PullState::Open => {
+                let merging = self.merge(pull);
+                self.await_review(gitops, pull, merging, until);
+            }
         }
+        self.poll(since);
+    }
+
+    /// Looks at an open request again: soon, then ever less often.
+    pub(super) fn poll(&mut self, since: Timestamp) {
         let age = self.now.duration_since(since).as_secs_f64();
         self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
     }
 
-    fn await_review(&mut self, gitops: &Gitops, pull: &Pull, until: Timestamp) {
+    fn await_review(&mut self, gitops: &Gitops, pull: &Pull, merging: bool, until: Timestamp) {
         let ours = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.commit);
         let edited = pull.head.is_some() && pull.head.as_ref() != ours;
         let overdue = self.progress.phase == Phase::Discarding && self.now >= until;
@@ -239,6 +247,9 @@ impl Turn<'_> {
                     gitops.base_branch
                 ),
             ),
+            (false, false) if merging => {
+                ("WaitingForChecks", format!("request #{number} to be merged, which the forge's checks allow: {url}"))
+            }
             (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
         };
         self.wait(reason, &what, Some(until));

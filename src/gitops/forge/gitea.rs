@@ -10,11 +10,14 @@ use serde_json::json;
 
 use super::super::repository::checked;
 use super::super::transport::Token;
+use super::super::tree::CommitId;
 use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable};
-use super::{Extras, ForgeError, NewPull, Permissions, Pull, PullState, absent};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, absent};
 
 /// Most pages that are searched for a request that the direct look-up did not find.
 const MAX_PAGES: usize = 4;
+/// Styles of merging that bring the request's files to the base branch.
+const STYLES: [&str; 5] = ["merge", "squash", "rebase", "rebase-merge", "fast-forward-only"];
 
 /// A repository at a Gitea or Forgejo server.
 #[derive(Debug, Clone)]
@@ -59,6 +62,8 @@ struct Repository {
     permissions: Option<Rights>,
     #[serde(default)]
     archived: bool,
+    /// How requests are merged when nobody says otherwise.
+    default_merge_style: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,6 +181,19 @@ impl Gitea {
         self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"state": "closed"})).await
     }
 
+    pub(super) async fn merge(&self, number: u64, head: &CommitId) -> Result<Merging, ForgeError> {
+        let style = self.repository().await?.default_merge_style.filter(|style| STYLES.contains(&style.as_str()));
+        // A merge that the server keeps for later (`merge_when_checks_succeed`) would take whatever is its head then.
+        let body = json!({"Do": style.as_deref().unwrap_or("merge"), "head_commit_id": head.to_string()});
+        let (status, bytes) =
+            self.call(Method::POST, &["pulls", &number.to_string(), "merge"], &[], Some(body)).await?;
+        match status {
+            // Not mergeable, or not known to be; the head is another one.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT => Ok(Merging::NotYet { why: complaint(&bytes) }),
+            _ => accept(status, &bytes).map(|()| Merging::Done),
+        }
+    }
+
     pub(super) async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
         let mut warnings = Vec::new();
         if !extras.labels.is_empty() {
@@ -205,12 +223,16 @@ impl Gitea {
     }
 
     pub(super) async fn permissions(&self) -> Result<Permissions, ForgeError> {
-        let repository: Repository = self.read(&[], &[]).await?.ok_or(ForgeError::NotFound)?;
+        let repository = self.repository().await?;
         if repository.archived {
             return Err(ForgeError::RepositoryArchived);
         }
         let rights = repository.permissions.unwrap_or_default();
         Ok(Permissions { can_push: rights.push, can_pull: rights.pull })
+    }
+
+    async fn repository(&self) -> Result<Repository, ForgeError> {
+        self.read(&[], &[]).await?.ok_or(ForgeError::NotFound)
     }
 
     fn pull(&self, answer: Answer) -> Pull {

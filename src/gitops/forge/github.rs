@@ -22,9 +22,10 @@ use serde_json::{Value, json};
 
 use super::super::repository::checked;
 use super::super::transport::Token;
+use super::super::tree::CommitId;
 use super::answer::unavailable;
 use super::answer::{MAX_ANSWER, PAGE, client, harmless, number, parse, pause, retry_after, unanswered};
-use super::{Extras, ForgeError, NewPull, Permissions, Pull, PullState, absent};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, absent};
 
 /// GitHub asks for this pause when it names none.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ enum Ask {
     Get,
     Post(Value),
     Patch(Value),
+    Put(Value),
 }
 
 /// An answer of any status, read to its end.
@@ -92,6 +94,8 @@ struct Repository {
     permissions: Option<Rights>,
     #[serde(default)]
     archived: bool,
+    allow_merge_commit: Option<bool>,
+    allow_squash_merge: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -207,6 +211,19 @@ impl GitHub {
         }
     }
 
+    pub(super) async fn merge(&self, number: u64, head: &CommitId) -> Result<Merging, ForgeError> {
+        let repository: Repository = self.call(Ask::Get, &[], &[]).await?.read()?;
+        let body = json!({"sha": head.to_string(), "merge_method": repository.merge_method()});
+        let reply = self.call(Ask::Put(body), &["pulls", &number.to_string(), "merge"], &[]).await?;
+        match reply.status {
+            // Not mergeable, or not known to be; the head is another one.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT => {
+                Ok(Merging::NotYet { why: reply.complaint().words() })
+            }
+            _ => reply.accept().map(|()| Merging::Done),
+        }
+    }
+
     pub(super) async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
         let mut warnings = Vec::new();
         if !extras.labels.is_empty() {
@@ -280,6 +297,7 @@ impl GitHub {
         let response = match ask {
             Ask::Get => self.client._get(url.as_str()).await,
             Ask::Post(body) => self.client._post(url.as_str(), Some(&body)).await,
+            Ask::Put(body) => self.client._put(url.as_str(), Some(&body)).await,
             Ask::Patch(body) => self.client._patch(url.as_str(), Some(&body)).await,
         };
         let response = response.map_err(|error| unanswered(timed_out(&error)))?;
@@ -291,6 +309,17 @@ impl GitHub {
         reply
             .patience(SystemTime::now())
             .map_or(Ok(reply), |wait| Err(ForgeError::RateLimited { retry_after: Some(wait) }))
+    }
+}
+
+impl Repository {
+    /// A way of merging that the repository allows; GitHub always allows one of three.
+    fn merge_method(&self) -> &'static str {
+        match (self.allow_merge_commit, self.allow_squash_merge) {
+            (None | Some(true), _) => "merge",
+            (Some(false), Some(true)) => "squash",
+            (Some(false), _) => "rebase",
+        }
     }
 }
 

@@ -112,6 +112,7 @@ impl Front {
                 if status == 200 { (200, self.pull(call, &pull, true)) } else { refusal(status) }
             }
             (&Method::PATCH, ["pulls", number]) => self.update(call, number).await,
+            (&Method::PUT, ["pulls", number, "merge"]) => self.merge(call, number).await,
             (&Method::POST, ["issues", number, "comments"]) => {
                 let there = format!("/issues/{number}/comments");
                 let (status, comment) = self.gitea(call, Method::POST, &there, call.body.clone()).await;
@@ -178,6 +179,24 @@ impl Front {
             (status, found) = self.gitea(call, Method::GET, &there, None).await;
         }
         if matches!(status, 200 | 201) { (200, self.pull(call, &found, false)) } else { refusal(status) }
+    }
+
+    async fn merge(&self, call: &Call, number: &str) -> (u16, Value) {
+        let body = call.body.as_ref().unwrap();
+        let there = format!("/pulls/{number}/merge");
+        let asked = json!({"Do": body["merge_method"], "head_commit_id": body["sha"]});
+        let (status, _) = self.gitea(call, Method::POST, &there, Some(asked)).await;
+        let refused = |message: &str| json!({"message": message, "documentation_url": "https://docs.github.com/rest"});
+        match status {
+            200 => {
+                let (_, pull) = self.gitea(call, Method::GET, &format!("/pulls/{number}"), None).await;
+                let message = "Pull Request successfully merged";
+                (200, json!({"sha": pull["merge_commit_sha"], "merged": true, "message": message}))
+            }
+            405 => (405, refused("Pull Request is not mergeable")),
+            409 => (409, refused("Head branch was modified. Review and try the merge again.")),
+            other => refusal(other),
+        }
     }
 
     /// GitHub makes the labels that a repository does not have.
