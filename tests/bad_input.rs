@@ -17,6 +17,8 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use manifests::{EXPERIMENT, NAMES, RULES, SHAPES, changed, samples};
+use std::sync::Arc;
+
 use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, Resolved, resolve};
 use reiter8::engine::judge::Tally;
@@ -27,7 +29,7 @@ use reiter8::engine::{
 use reiter8::gitops::forge::{Extras, Forge, LocalForge};
 use reiter8::gitops::repository::Remote;
 use reiter8::gitops::transport::Token;
-use reiter8::gitops::{WriteBack, WriteTarget};
+use reiter8::gitops::{Credential, WriteBack, WriteTarget};
 use reiter8::live::{Prometheus, Versions};
 use serde_json::{Value, json};
 use server::{Mode, Server, TOKEN};
@@ -293,7 +295,9 @@ fn repository(url: &str) -> RepositorySpec {
 /// The preflight over the network.
 async fn remote(url: &str) -> Unavailable {
     let target = WriteTarget { repository: repository(url), spec: support::spec(), extras: Extras::default() };
-    let write_back = WriteBack::new(target, Some(Token::new(TOKEN)), &["127.0.0.1".to_owned()]).unwrap();
+    let write_back =
+        WriteBack::new(target, Some(Credential::Token(Token::new(TOKEN))), &["127.0.0.1".to_owned()], &Arc::default())
+            .unwrap();
     let told = write_back.remedied(write_back.preflight().await.unwrap_err());
     assert!(!told.message.contains(TOKEN), "{told}");
     told

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use github::openapi::{Api, Filling, VARIANTS};
 use reiter8::gitops::forge::{
-    Extras, Forge, ForgeError, GitHub, Merge, Merging, NewPull, Permissions, Pull, PullState,
+    Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, Permissions, Pull, PullState, Way,
 };
 use reiter8::gitops::repository::Author;
 use reiter8::gitops::transport::Token;
@@ -42,6 +42,8 @@ struct Asked {
     query: Vec<(String, String)>,
     body: Option<Value>,
     authorization: Option<String>,
+    /// The answer that the client knows.
+    tag: Option<String>,
 }
 
 async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
@@ -54,6 +56,7 @@ async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
         query: url.query_pairs().into_owned().collect(),
         body: (!body.is_empty()).then(|| serde_json::from_slice(&body).unwrap()),
         authorization: parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),
+        tag: parts.headers.get("if-none-match").map(|value| value.to_str().unwrap().to_owned()),
     };
     let (status, headers, body) = (stub.script)(&asked.method, &asked.path);
     stub.asked.lock().unwrap().push(asked);
@@ -245,6 +248,79 @@ async fn a_pause_that_github_asks_for_is_told() {
     let error = forge.get(7).await.unwrap_err();
     assert_eq!(error, ForgeError::RateLimited { retry_after: Some(Duration::from_secs(17)) });
     assert!(error.to_string().ends_with("too many requests, asked to wait 17 s"), "{error}");
+}
+
+#[tokio::test]
+async fn who_is_asked_to_wait_does_not_ask_meanwhile() {
+    let (stub, _, address) = Stub::start(|_, path| match path {
+        "/repos/acme/env/pulls/7" => refusal(403, "You have exceeded a secondary rate limit.", Value::Null),
+        _ => (429, vec![("retry-after", "17".to_owned())], vec![]),
+    })
+    .await;
+    let (url, way) = (format!("{address}/acme/env"), Way { allow_http: true, ..Way::default() });
+    let limited = |error: ForgeError| match error {
+        ForgeError::RateLimited { retry_after: Some(wait) } => wait.as_secs(),
+        other => panic!("{other}"),
+    };
+    // GitHub asks for a minute when it names no time; what is left of it is told without a call, by the next turn's client too.
+    for _ in 0..2 {
+        let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new(TOKEN)), &way).unwrap());
+        assert!((58..=60).contains(&limited(forge.get(7).await.unwrap_err())));
+        assert!((58..=60).contains(&limited(forge.permissions().await.unwrap_err())));
+    }
+    assert_eq!(stub.asked().len(), 1);
+    // Another credential has a count of its own.
+    let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new("another")), &way).unwrap());
+    assert_eq!((limited(forge.permissions().await.unwrap_err()), stub.asked().len()), (17, 2));
+    // Gitea's client waits the same way.
+    let forge = Forge::Gitea(Gitea::over(&url, Some(Token::new("a third")), &way).unwrap());
+    for _ in 0..2 {
+        assert!((16..=17).contains(&limited(forge.permissions().await.unwrap_err())));
+    }
+    assert_eq!(stub.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_request_that_did_not_change_costs_nothing() {
+    let calls = Mutex::new(0);
+    let (stub, _, address) = Stub::start(move |_, _| {
+        let mut calls = calls.lock().unwrap();
+        *calls += 1;
+        let with_tag = |state: &str, tag: &str| {
+            let (status, mut headers, body) = json_answer(200, &known(state));
+            headers.push(("etag", tag.to_owned()));
+            (status, headers, body)
+        };
+        match *calls {
+            1 => with_tag("open", "W/\"one\""),
+            2 | 4 => (304, vec![], vec![]),
+            _ => with_tag("merged", "\"two\""),
+        }
+    })
+    .await;
+    let (url, way) = (format!("{address}/acme/env"), Way { allow_http: true, ..Way::default() });
+    let mut states = Vec::new();
+    for _ in 0..4 {
+        // Each turn has a client of its own.
+        let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new(TOKEN)), &way).unwrap());
+        states.push(matches!(forge.get(7).await.unwrap().unwrap().state, PullState::Merged { .. }));
+    }
+    assert_eq!(states, [false, false, true, true]);
+    let tags: Vec<Option<String>> = stub.asked().into_iter().map(|asked| asked.tag).collect();
+    let tag = |tag: &str| Some(tag.to_owned());
+    assert_eq!(tags, [None, tag("W/\"one\""), tag("W/\"one\""), tag("\"two\"")]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_checked_or_queued_waits_and_is_in_nobodys_way() {
+    for (mergeable, state) in [(Value::Null, "unknown"), (json!(true), "blocked"), (json!(false), "queued")] {
+        let mut open = known("open");
+        open["mergeable"] = mergeable.clone();
+        open["mergeable_state"] = json!(state);
+        let (_, forge, _) = Stub::start(move |_, _| json_answer(200, &open)).await;
+        let pull = forge.get(7).await.unwrap().unwrap();
+        assert_eq!((pull.state, pull.mergeable), (PullState::Open, mergeable.as_bool()), "{state}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod stack;
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use github::front::Front;
 use github::openapi;
@@ -25,7 +26,7 @@ use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, Session};
 use reiter8::gitops::transport::{Limits, Token};
 use reiter8::gitops::tree::CommitId;
-use reiter8::gitops::{WriteBack, WriteTarget, blocking};
+use reiter8::gitops::{Credential, WriteBack, WriteTarget, blocking};
 use serde_json::{Value, json};
 use support::{author, environment, spec, text};
 
@@ -103,7 +104,7 @@ impl World {
             api: format!("{}/repos/{full_name}", world.api),
             forge: forge(provider, &url, &token),
             url: url.clone(),
-            remote: Remote::Http { url, credentials: Some(token), allow_http: true },
+            remote: Remote::Http { url, credentials: Some(token), allow_http: true, ca: None },
             ..world
         };
         // The server learns of a first push a moment after it answered it.
@@ -402,9 +403,15 @@ async fn write_back(world: &World) {
     assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
     let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["nobody-such".into(), "reviewer".into()] };
     let target = WriteTarget { repository, spec: spec(), extras };
-    let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
+    let refused = WriteBack::new(target.clone(), None, &[], &Arc::default()).err().unwrap();
     assert_eq!(refused.reason, "RepositoryAddressRefused");
-    let write_back = WriteBack::new(target, Some(Token::new(&world.token)), &["127.0.0.1".to_owned()]).unwrap();
+    let write_back = WriteBack::new(
+        target,
+        Some(Credential::Token(Token::new(&world.token))),
+        &["127.0.0.1".to_owned()],
+        &Arc::default(),
+    )
+    .unwrap();
     write_back.preflight().await.unwrap();
 
     let request = promotion();

@@ -296,8 +296,8 @@ async fn one(
     let write_back = match carried.write {
         None => None,
         Some(Err(u)) => Some(Err(u)),
-        Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
-            Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts),
+        Some(Ok((target, repository))) => Some(match references::credential(&context.client, &repository).await {
+            Ok(credential) => WriteBack::new(target, Some(credential), &context.http_hosts, &context.forges),
             Err(u) => Err(u),
         }),
     };

@@ -30,6 +30,7 @@ use kube_runtime::events::{Recorder, Reporter};
 pub use refusal::Refusal;
 pub(crate) use wishes::annotation;
 
+use crate::gitops::forge::Memory;
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;
 
@@ -45,6 +46,8 @@ struct Context {
     watch_namespace: Option<String>,
     /// Hosts that may be reached by plain http.
     http_hosts: Vec<String>,
+    /// What was learned of the forges.
+    forges: Arc<Memory>,
     /// The guards over decided candidates.
     watches: experiments::Watches,
     /// Those for which nothing can be done now.
@@ -62,6 +65,7 @@ impl Context {
             namespace: args.namespace.clone(),
             watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
+            forges: Arc::default(),
             watches: experiments::Watches::default(),
             resting: rest::Resting::default(),
         })

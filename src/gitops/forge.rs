@@ -7,12 +7,16 @@ mod answer;
 mod gitea;
 mod github;
 mod local;
+mod memory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use gitea::Gitea;
-pub use github::GitHub;
+pub(crate) use github::granted;
+pub use github::{App, GitHub};
 pub use local::{LocalForge, LocalPull, MergeStyle};
+pub use memory::Memory;
 
 use super::repository::Author;
 use super::tree::CommitId;
@@ -27,6 +31,17 @@ pub enum Forge {
     GitHub(GitHub),
     /// A bare repository on this machine that keeps its own requests.
     Local(LocalForge),
+}
+
+/// How a forge is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// Whether `http://` is acceptable; the controller's configuration lists such hosts.
+    pub allow_http: bool,
+    /// Authorities whose certificates are accepted beside those of the system, PEM.
+    pub ca: Option<Arc<str>>,
+    /// What earlier clients learned.
+    pub memory: Arc<Memory>,
 }
 
 /// A pull request as the forge knows it now.
@@ -142,6 +157,12 @@ pub enum ForgeError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An App's private key that cannot sign.
+    #[error("failed to sign for the App: the private key is not an RSA key in PEM")]
+    KeyUnusable,
+    /// A new token of an App that the forge does not take yet.
+    #[error("failed to use the App's new token: the forge does not know it everywhere yet")]
+    TokenNotReady,
     /// 401.
     #[error("failed to authenticate at the forge")]
     AuthenticationFailed,
@@ -194,6 +215,8 @@ impl ForgeError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::AddressRefused { .. } => "AddressRefused",
+            Self::KeyUnusable => "CredentialsMissing",
+            Self::TokenNotReady => "TokenNotReady",
             Self::AuthenticationFailed => "AuthenticationFailed",
             Self::PermissionDenied => "PermissionDenied",
             Self::NotFound => "RepositoryNotFound",

@@ -3,6 +3,9 @@
 //! A thin client: few fields are read, all optional where the servers differ. Redirects are not followed, so that the token stays
 //! with its host; every answer is bounded in time and size; addresses shown to people are built here, never taken from answers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use reqwest::{Client, Method, StatusCode, Url, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,8 +15,11 @@ use super::super::repository::checked;
 use super::super::transport::Token;
 use super::super::tree::CommitId;
 use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable};
-use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, absent};
+use super::memory::{Memory, Who};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
+/// The pause after a refusal that names none.
+const LEAST_PAUSE: Duration = Duration::from_secs(60);
 /// Most pages that are searched for a request that the direct look-up did not find.
 const MAX_PAGES: usize = 4;
 /// Styles of merging that bring the request's files to the base branch.
@@ -23,6 +29,8 @@ const STYLES: [&str; 5] = ["merge", "squash", "rebase", "rebase-merge", "fast-fo
 #[derive(Debug, Clone)]
 pub struct Gitea {
     client: Client,
+    who: Who,
+    memory: Arc<Memory>,
     /// `https://host/api/v1/repos/owner/name`
     api: Url,
     /// `https://host/owner/name`
@@ -95,8 +103,13 @@ struct Complaint {
 impl Gitea {
     /// The repository with this clone address. `allow_http` as for the clone itself.
     pub fn new(clone_url: &str, token: Option<Token>, allow_http: bool) -> Result<Self, ForgeError> {
+        Self::over(clone_url, token, &Way { allow_http, ..Way::default() })
+    }
+
+    /// The same, over a way of its own.
+    pub fn over(clone_url: &str, token: Option<Token>, way: &Way) -> Result<Self, ForgeError> {
         let refuse = |why| ForgeError::AddressRefused { why };
-        let mut web = checked(clone_url, allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
+        let mut web = checked(clone_url, way.allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
         let path = web.path().trim_end_matches('/').trim_end_matches(".git").to_owned();
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else {
@@ -106,8 +119,10 @@ impl Gitea {
         let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
-        let client = client()?;
-        Ok(Self { client, api, web, token })
+        let host =
+            format!("{}:{}", web.host_str().unwrap_or_default(), web.port_or_known_default().unwrap_or_default());
+        let (client, who, memory) = (client(way)?, Who::new(&host, token.as_ref()), Arc::clone(&way.memory));
+        Ok(Self { client, who, memory, api, web, token })
     }
 
     pub(super) async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
@@ -278,6 +293,9 @@ impl Gitea {
         query: &[(&str, String)],
         body: Option<serde_json::Value>,
     ) -> Result<(StatusCode, Vec<u8>), ForgeError> {
+        if let Some(left) = self.memory.pause(&self.who) {
+            return Err(ForgeError::RateLimited { retry_after: Some(left) });
+        }
         let mut url = self.api.clone();
         // Pushed as segments, so that the `/` of a branch name is encoded.
         url.path_segments_mut().map_err(|()| ForgeError::AddressRefused { why: "it has no path" })?.extend(path);
@@ -296,7 +314,9 @@ impl Gitea {
         }
         let mut response = request.send().await.map_err(|error| unanswered(error.is_timeout()))?;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            return Err(ForgeError::RateLimited { retry_after: retry_after(response.headers()) });
+            let wait = retry_after(response.headers());
+            self.memory.set_pause(&self.who, wait.unwrap_or(LEAST_PAUSE));
+            return Err(ForgeError::RateLimited { retry_after: wait });
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("the answer stopped"))? {
