@@ -246,6 +246,10 @@ impl Front {
                 json!({"id": side["repo_id"], "name": call.name, "full_name": format!("{}/{}", call.owner, call.name)});
             json!({"ref": branch, "label": format!("{}:{branch}", call.owner), "sha": side["sha"], "repo": repo})
         };
+        let list = |name: &str, fields: &[&str]| -> Vec<Value> {
+            let items = pull[name].as_array().into_iter().flatten();
+            items.map(|item| fields.iter().map(|field| (field.to_string(), item[*field].clone())).collect()).collect()
+        };
         json!({
             "id": pull["id"],
             "number": number,
@@ -260,6 +264,8 @@ impl Front {
             "mergeable_state": if known { "clean" } else { "unknown" },
             "head": side(&pull["head"]),
             "base": side(&pull["base"]),
+            "labels": list("labels", &["id", "name", "color"]),
+            "requested_reviewers": list("requested_reviewers", &["id", "login"]),
         })
     }
 
