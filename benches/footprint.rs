@@ -507,7 +507,9 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{Analysis, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting};
+    use reiter8::engine::{
+        Analysis, AutoMerge, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting,
+    };
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
@@ -537,6 +539,7 @@ fn plan() -> reiter8::engine::Plan {
             stale_after: seconds(14 * 86400),
             waiting: WhileWaiting::Hold,
             handover: Handover::TwoPullRequests,
+            auto_merge: AutoMerge::default(),
             drain: seconds(30),
         }),
     }
@@ -578,17 +581,12 @@ fn progress(phase: Phase) -> Progress {
         after: [("apps/productpage/productpage.yaml".into(), Some("d".repeat(40)))].into(),
     };
     let stage = |stage: Stage, state: StageState| StageProgress {
-        stage,
-        attempt: 1,
-        state,
-        since: ago(20),
         opened: Some(ago(20)),
         work: Some(work.clone()),
         number: Some(1),
         url: Some("https://git.example.com/platform/environment/pulls/1".into()),
         merged: (state == StageState::Done).then(|| CommitId("c".repeat(40))),
-        differently: false,
-        closed: false,
+        ..StageProgress::new(stage, 1, state, ago(20))
     };
     let stages = match phase {
         Phase::Completed => vec![stage(Stage::Promote, StageState::Done), stage(Stage::CleanUp, StageState::Waiting)],

@@ -17,7 +17,9 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use manifests::{EXPERIMENT, NAMES, RULES, SHAPES, changed, samples};
-use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
+use std::sync::Arc;
+
+use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, Resolved, resolve};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
@@ -27,7 +29,7 @@ use reiter8::engine::{
 use reiter8::gitops::forge::{Extras, Forge, LocalForge};
 use reiter8::gitops::repository::Remote;
 use reiter8::gitops::transport::Token;
-use reiter8::gitops::{WriteBack, WriteTarget};
+use reiter8::gitops::{Credential, WriteBack, WriteTarget};
 use reiter8::live::{Prometheus, Versions};
 use serde_json::{Value, json};
 use server::{Mode, Server, TOKEN};
@@ -287,22 +289,15 @@ fn nobody() -> String {
 }
 
 fn repository(url: &str) -> RepositorySpec {
-    RepositorySpec {
-        url: url.into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "environment-token".into(), key: None },
-        allowed_namespaces: vec![],
-        allowed_paths: vec![],
-        allow_commit_to_base: false,
-        commit: None,
-    }
+    RepositorySpec::new(url, Provider::Gitea, "environment-token")
 }
 
 /// The preflight over the network.
 async fn remote(url: &str) -> Unavailable {
     let target = WriteTarget { repository: repository(url), spec: support::spec(), extras: Extras::default() };
-    let write_back = WriteBack::new(target, Some(Token::new(TOKEN)), &["127.0.0.1".to_owned()]).unwrap();
+    let write_back =
+        WriteBack::new(target, Some(Credential::Token(Token::new(TOKEN))), &["127.0.0.1".to_owned()], &Arc::default())
+            .unwrap();
     let told = write_back.remedied(write_back.preflight().await.unwrap_err());
     assert!(!told.message.contains(TOKEN), "{told}");
     told

@@ -65,7 +65,12 @@ impl World {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
             Effect::Route(weight) => self.weight = *weight,
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) | Effect::Forget => {}
+            Effect::Push { .. }
+            | Effect::Open { .. }
+            | Effect::Commit { .. }
+            | Effect::Close(_)
+            | Effect::Merge { .. }
+            | Effect::Forget => {}
         }
     }
 }
@@ -246,6 +251,7 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
         drain: SignedDuration::ZERO,
         waiting: WhileWaiting::Hold,
         handover: Handover::TwoPullRequests,
+        auto_merge: AutoMerge::default(),
     };
     let (mut progress, mut now) = (Progress::default(), T0.parse().unwrap());
     run(plan, world, &mut progress, &mut now, 8);

@@ -78,6 +78,7 @@ fn plan(chance: &Chance) -> Plan {
             drain: seconds(10),
             waiting: WhileWaiting::Hold,
             handover: Handover::TwoPullRequests,
+            auto_merge: AutoMerge::default(),
         }),
     }
 }
@@ -194,6 +195,7 @@ impl World {
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;
             }
+            Effect::Merge { .. } => panic!("people merge here"),
             Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }

@@ -13,7 +13,10 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use github::openapi::{Api, Filling, VARIANTS};
-use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, NewPull, Permissions, Pull, PullState};
+use reiter8::gitops::forge::{
+    Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, Permissions, Pull, PullState, Way,
+};
+use reiter8::gitops::repository::Author;
 use reiter8::gitops::transport::Token;
 use serde_json::{Value, json};
 
@@ -39,6 +42,8 @@ struct Asked {
     query: Vec<(String, String)>,
     body: Option<Value>,
     authorization: Option<String>,
+    /// The answer that the client knows.
+    tag: Option<String>,
 }
 
 async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
@@ -51,6 +56,7 @@ async fn serve(State(stub): State<Arc<Stub>>, request: Request) -> Response {
         query: url.query_pairs().into_owned().collect(),
         body: (!body.is_empty()).then(|| serde_json::from_slice(&body).unwrap()),
         authorization: parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()),
+        tag: parts.headers.get("if-none-match").map(|value| value.to_str().unwrap().to_owned()),
     };
     let (status, headers, body) = (stub.script)(&asked.method, &asked.path);
     stub.asked.lock().unwrap().push(asked);
@@ -107,6 +113,8 @@ fn known(state: &str) -> Value {
         "merge_commit_sha": MERGE,
         "head": {"ref": "iter8/a", "label": "acme:iter8/a", "sha": HEAD, "repo": {"id": 5}},
         "base": {"ref": "main", "label": "acme:main", "sha": MERGE, "repo": {"id": 5}},
+        "labels": [{"name": "Reiter8"}],
+        "requested_reviewers": [{"login": "ada"}],
     })
 }
 
@@ -118,7 +126,14 @@ fn pull(address: &str, state: PullState) -> Pull {
         head: HEAD.parse().ok(),
         head_branch: "iter8/a".into(),
         mergeable: None,
+        labels: vec!["Reiter8".into()],
+        reviewers: vec!["ada".into()],
     }
+}
+
+fn merge() -> Merge {
+    let author = Author { name: "Reiter8".into(), email: "reiter8@example.com".into() };
+    Merge { head: HEAD.parse().unwrap(), author, time_seconds: 0 }
 }
 
 /// Every call once, in the shape of one description.
@@ -137,6 +152,7 @@ async fn every_call(variant: &'static str, filling: Filling) {
             }
             ("GET", "/repos/acme/env/pulls") => json!([known("closed"), known("open")]),
             ("GET", _) => known("merged"),
+            ("PUT", _) => json!({"merged": true}),
             ("PATCH", _) => known("closed"),
             ("POST", "/repos/acme/env/pulls") => known("open"),
             ("POST", "/repos/acme/env/issues/7/labels") => json!([{"name": "Reiter8"}]),
@@ -155,11 +171,12 @@ async fn every_call(variant: &'static str, filling: Filling) {
     assert_eq!(forge.open(&new_pull()).await, Ok(pull(&address, PullState::Open)));
     forge.update_text(7, "Title", "Body").await.unwrap();
     forge.comment(7, "Words").await.unwrap();
+    assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
     forge.close(7).await.unwrap();
     let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into()] };
     assert_eq!(forge.annotate(7, &extras).await, Vec::<String>::new());
     let asked = stub.asked();
-    assert_eq!(asked.len(), 10);
+    assert_eq!(asked.len(), 12);
     for call in asked {
         api.check_request(&call.method, &call.path, &call.query, call.body.as_ref()).unwrap();
         assert_eq!(call.authorization.as_deref(), Some(format!("Bearer {TOKEN}").as_str()));
@@ -234,6 +251,79 @@ async fn a_pause_that_github_asks_for_is_told() {
 }
 
 #[tokio::test]
+async fn who_is_asked_to_wait_does_not_ask_meanwhile() {
+    let (stub, _, address) = Stub::start(|_, path| match path {
+        "/repos/acme/env/pulls/7" => refusal(403, "You have exceeded a secondary rate limit.", Value::Null),
+        _ => (429, vec![("retry-after", "17".to_owned())], vec![]),
+    })
+    .await;
+    let (url, way) = (format!("{address}/acme/env"), Way { allow_http: true, ..Way::default() });
+    let limited = |error: ForgeError| match error {
+        ForgeError::RateLimited { retry_after: Some(wait) } => wait.as_secs(),
+        other => panic!("{other}"),
+    };
+    // GitHub asks for a minute when it names no time; what is left of it is told without a call, by the next turn's client too.
+    for _ in 0..2 {
+        let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new(TOKEN)), &way).unwrap());
+        assert!((58..=60).contains(&limited(forge.get(7).await.unwrap_err())));
+        assert!((58..=60).contains(&limited(forge.permissions().await.unwrap_err())));
+    }
+    assert_eq!(stub.asked().len(), 1);
+    // Another credential has a count of its own.
+    let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new("another")), &way).unwrap());
+    assert_eq!((limited(forge.permissions().await.unwrap_err()), stub.asked().len()), (17, 2));
+    // Gitea's client waits the same way.
+    let forge = Forge::Gitea(Gitea::over(&url, Some(Token::new("a third")), &way).unwrap());
+    for _ in 0..2 {
+        assert!((16..=17).contains(&limited(forge.permissions().await.unwrap_err())));
+    }
+    assert_eq!(stub.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_request_that_did_not_change_costs_nothing() {
+    let calls = Mutex::new(0);
+    let (stub, _, address) = Stub::start(move |_, _| {
+        let mut calls = calls.lock().unwrap();
+        *calls += 1;
+        let with_tag = |state: &str, tag: &str| {
+            let (status, mut headers, body) = json_answer(200, &known(state));
+            headers.push(("etag", tag.to_owned()));
+            (status, headers, body)
+        };
+        match *calls {
+            1 => with_tag("open", "W/\"one\""),
+            2 | 4 => (304, vec![], vec![]),
+            _ => with_tag("merged", "\"two\""),
+        }
+    })
+    .await;
+    let (url, way) = (format!("{address}/acme/env"), Way { allow_http: true, ..Way::default() });
+    let mut states = Vec::new();
+    for _ in 0..4 {
+        // Each turn has a client of its own.
+        let forge = Forge::GitHub(GitHub::over(&url, Some(&Token::new(TOKEN)), &way).unwrap());
+        states.push(matches!(forge.get(7).await.unwrap().unwrap().state, PullState::Merged { .. }));
+    }
+    assert_eq!(states, [false, false, true, true]);
+    let tags: Vec<Option<String>> = stub.asked().into_iter().map(|asked| asked.tag).collect();
+    let tag = |tag: &str| Some(tag.to_owned());
+    assert_eq!(tags, [None, tag("W/\"one\""), tag("W/\"one\""), tag("\"two\"")]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_checked_or_queued_waits_and_is_in_nobodys_way() {
+    for (mergeable, state) in [(Value::Null, "unknown"), (json!(true), "blocked"), (json!(false), "queued")] {
+        let mut open = known("open");
+        open["mergeable"] = mergeable.clone();
+        open["mergeable_state"] = json!(state);
+        let (_, forge, _) = Stub::start(move |_, _| json_answer(200, &open)).await;
+        let pull = forge.get(7).await.unwrap().unwrap();
+        assert_eq!((pull.state, pull.mergeable), (PullState::Open, mergeable.as_bool()), "{state}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_exists_is_found_instead_of_opened() {
     let exists = json!([{"resource": "PullRequest", "code": "custom", "message": "A pull request already exists for acme:iter8/a."}]);
     for (state, expected) in [("open", Ok(PullState::Open)), ("closed", Err("RequestRefused"))] {
@@ -246,6 +336,18 @@ async fn a_request_that_exists_is_found_instead_of_opened() {
         let opened = forge.open(&new_pull()).await;
         assert_eq!(opened.map(|pull| pull.state).map_err(|error| error.reason()), expected);
     }
+}
+
+#[tokio::test]
+async fn what_an_open_request_lacks_is_known() {
+    let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("open"))).await;
+    let open = forge.get(7).await.unwrap().unwrap();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let wanted = |labels: &[&str], reviewers: &[&str]| Extras { labels: names(labels), reviewers: names(reviewers) };
+    assert_eq!(wanted(&["reiter8"], &["Ada"]).lacking(&open), Vec::<String>::new(), "case does not count");
+    assert_eq!(wanted(&["reiter8", "env"], &["bob"]).lacking(&open), ["label env", "reviewer bob"]);
+    let ended = Pull { state: PullState::Closed, ..open };
+    assert_eq!(wanted(&["env"], &["bob"]).lacking(&ended), Vec::<String>::new(), "nobody reviews what has ended");
 }
 
 #[tokio::test]
@@ -262,6 +364,53 @@ async fn a_branch_of_the_same_name_in_a_fork_is_not_ours() {
 async fn closing_what_is_merged_is_told() {
     let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("merged"))).await;
     assert_eq!(forge.close(7).await, Err(ForgeError::AlreadyMerged));
+}
+
+#[tokio::test]
+async fn a_merge_names_its_commit_and_a_way_that_the_repository_allows() {
+    let ways = [
+        (json!({}), "merge"),
+        (json!({"allow_merge_commit": true, "allow_squash_merge": true}), "merge"),
+        (json!({"allow_merge_commit": false, "allow_squash_merge": true}), "squash"),
+        (json!({"allow_merge_commit": false, "allow_squash_merge": false}), "rebase"),
+    ];
+    for (repository, way) in ways {
+        let (stub, forge, _) = Stub::start(move |method, _| match method {
+            "GET" => json_answer(200, &repository),
+            _ => {
+                json_answer(200, &json!({"sha": MERGE, "merged": true, "message": "Pull Request successfully merged"}))
+            }
+        })
+        .await;
+        assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
+        let asked = stub.asked().pop().unwrap();
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("PUT", "/repos/acme/env/pulls/7/merge"));
+        assert_eq!(asked.body, Some(json!({"sha": HEAD, "merge_method": way})));
+    }
+}
+
+#[tokio::test]
+async fn what_hinders_a_merge_now_is_no_error() {
+    let hindered = |status, message: &'static str| {
+        Stub::start(move |method, _| match method {
+            "GET" => json_answer(200, &json!({})),
+            _ => refusal(status, message, Value::Null),
+        })
+    };
+    for (status, message) in [
+        (405, "Required status check \"ci\" is expected."),
+        (405, "At least 1 approving review is required by reviewers with write access."),
+        (405, "Base branch was modified. Review and try the merge again."),
+        (405, "Changes must be made through the merge queue"),
+        (409, "Head branch was modified. Review and try the merge again."),
+    ] {
+        let (_, forge, _) = hindered(status, message).await;
+        assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::NotYet { why: message.into() }));
+    }
+    for (status, reason) in [(403, "PermissionDenied"), (404, "RepositoryNotFound"), (422, "RequestRefused")] {
+        let (_, forge, _) = hindered(status, "no").await;
+        assert_eq!(forge.merge(7, &merge()).await.unwrap_err().reason(), reason);
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,12 @@ impl World {
     }
 
     fn remote(&self) -> Remote {
-        Remote::Http { url: self.server.url("env.git"), credentials: Some(Token::new(TOKEN)), allow_http: true }
+        Remote::Http {
+            url: self.server.url("env.git"),
+            credentials: Some(Token::new(TOKEN)),
+            allow_http: true,
+            ca: None,
+        }
     }
 
     async fn open(&self, limits: Limits) -> Result<Session, RepositoryError> {
@@ -272,7 +277,7 @@ async fn refusals_have_names_and_tell_no_secrets() {
 
     world.server.set(Mode::Serve);
     for credentials in [None, Some(Token::new("wrong"))] {
-        let remote = Remote::Http { url: world.server.url("env.git"), credentials, allow_http: true };
+        let remote = Remote::Http { url: world.server.url("env.git"), credentials, allow_http: true, ca: None };
         let refused = blocking(move || Session::open(&remote, "main", Limits::default())).await.unwrap_err();
         assert_eq!(refused.reason(), "AuthenticationFailed");
     }
@@ -312,7 +317,7 @@ fn addresses_that_could_leak_or_wander_are_refused() {
         ("reiter8://1", true),
         ("", true),
     ] {
-        let remote = Remote::Http { url: url.into(), credentials: None, allow_http };
+        let remote = Remote::Http { url: url.into(), credentials: None, allow_http, ca: None };
         let refused = Session::open(&remote, "main", Limits::default()).unwrap_err();
         assert_eq!(refused.reason(), "AddressRefused", "{url}");
         assert!(!refused.to_string().contains("pass"), "{refused}");

@@ -19,7 +19,8 @@ const PLACES: [&str; 5] = [
 ];
 
 /// Words that the patterns find and that are no reasons: phases, stages, states and verdicts.
-const OTHER_WORDS: [&str; 30] = [
+const OTHER_WORDS: [&str; 31] = [
+    "Merge",
     "Commit",
     "Queued",
     "Preparing",

@@ -130,6 +130,8 @@ fn every_scenario_ends_as_it_should() {
         ("merged-differently", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("request-pushed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("squashed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("auto-merge", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("auto-merge-bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
         ("branch-deleted", Some(Outcome::Discard), Some("BranchDeleted"), 0, true, 2),
         ("base-renamed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("base-reverted", Some(Outcome::Discard), Some("PromotionReverted"), 0, true, 2),

@@ -12,18 +12,21 @@ mod stack;
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use github::front::Front;
 use github::openapi;
 use jiff::Timestamp;
-use reiter8::api::{Provider, RepositorySpec, SecretRef};
+use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{self, Handover, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
-use reiter8::gitops::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, Permissions, PullState};
+use reiter8::gitops::forge::{
+    Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, Permissions, PullState,
+};
 use reiter8::gitops::plan::{Change, plan_cleanup, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, Session};
 use reiter8::gitops::transport::{Limits, Token};
 use reiter8::gitops::tree::CommitId;
-use reiter8::gitops::{WriteBack, WriteTarget, blocking};
+use reiter8::gitops::{Credential, WriteBack, WriteTarget, blocking};
 use serde_json::{Value, json};
 use support::{author, environment, spec, text};
 
@@ -101,7 +104,7 @@ impl World {
             api: format!("{}/repos/{full_name}", world.api),
             forge: forge(provider, &url, &token),
             url: url.clone(),
-            remote: Remote::Http { url, credentials: Some(token), allow_http: true },
+            remote: Remote::Http { url, credentials: Some(token), allow_http: true, ca: None },
             ..world
         };
         // The server learns of a first push a moment after it answered it.
@@ -169,6 +172,7 @@ async fn requests_live_and_die_at_gitea_as_the_interface_says() {
     let server = Server::start("gitea");
     let world = World::new(&server.url, &server.token, Provider::Gitea, &server.url).await;
     write_back(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
+    merges(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
     let warnings = suite(&world).await;
     assert!(warnings.len() == 1 && warnings[0].contains("`not-there` does not exist"), "{warnings:?}");
 }
@@ -179,6 +183,7 @@ async fn requests_live_and_die_at_github_as_the_interface_says() {
     let (front, address) = Front::start(&server.url).await;
     let world = World::new(&server.url, &server.token, Provider::GitHub, &address).await;
     write_back(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
+    merges(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
     // GitHub makes the label that is missing.
     assert_eq!(suite(&world).await, Vec::<String>::new());
     assert_eq!(front.findings(), Vec::<String>::new());
@@ -188,6 +193,7 @@ async fn requests_live_and_die_at_github_as_the_interface_says() {
         "pulls/create",
         "pulls/get",
         "pulls/list",
+        "pulls/merge",
         "pulls/request-reviewers",
         "pulls/update",
         "repos/get",
@@ -320,6 +326,45 @@ async fn annotate(world: &World) -> Vec<String> {
     about_labels
 }
 
+/// Merges without a person: what a required check, another head and the forge's own counting do to them.
+async fn merges(world: &World) {
+    let forge = &world.forge;
+    let rule =
+        json!({"rule_name": "main", "enable_push": true, "enable_status_check": true, "status_check_contexts": ["ci"]});
+    assert_eq!(world.call("POST", "/branch_protections", rule).await.0, 201);
+    let commit =
+        world.propose("iter8/promote", |session| plan_promote(&session.files().unwrap(), &spec()).unwrap()).await;
+    let number = forge.open(&request("iter8/promote")).await.unwrap().number;
+    let of = |head: &CommitId| Merge { head: head.clone(), author: author(), time_seconds: 0 };
+    let not_yet = |merging: Merging| matches!(merging, Merging::NotYet { .. });
+    // The check has not passed, nor has it after it was computed whether the request can be merged at all.
+    assert!(not_yet(forge.merge(number, &of(&commit)).await.unwrap()));
+    eventually(async || forge.get(number).await.unwrap().unwrap().mergeable == Some(true)).await;
+    assert!(not_yet(forge.merge(number, &of(&commit)).await.unwrap()));
+    let passed = json!({"context": "ci", "state": "success"});
+    assert_eq!(world.call("POST", &format!("/statuses/{commit}"), passed.clone()).await.0, 201);
+    let main = world.call("GET", "/branches/main", Value::Null).await.1["commit"]["id"].as_str().unwrap().to_owned();
+    assert!(not_yet(forge.merge(number, &of(&main.parse().unwrap())).await.unwrap()), "its head is another one");
+    assert_eq!(forge.get(number).await.unwrap().unwrap().state, PullState::Open);
+    eventually(async || forge.merge(number, &of(&commit)).await.unwrap() == Merging::Done).await;
+    assert!(matches!(forge.get(number).await.unwrap().unwrap().state, PullState::Merged { .. }));
+
+    // Somebody adds a commit of their own, whose checks pass: what was pushed is not what would be merged.
+    let commit =
+        world.propose("iter8/cleanup", |session| plan_cleanup(&session.files().unwrap(), &spec()).unwrap()).await;
+    let number = forge.open(&request("iter8/cleanup")).await.unwrap().number;
+    let foreign = json!({"branch": "iter8/cleanup", "content": "eA==", "message": "More"});
+    assert_eq!(world.call("POST", "/contents/more.txt", foreign).await.0, 201);
+    let moved = async || forge.get(number).await.unwrap().unwrap().head.unwrap();
+    eventually(async || moved().await != commit).await;
+    let theirs = moved().await;
+    assert_eq!(world.call("POST", &format!("/statuses/{theirs}"), passed).await.0, 201);
+    eventually(async || forge.get(number).await.unwrap().unwrap().mergeable == Some(true)).await;
+    assert!(not_yet(forge.merge(number, &of(&commit)).await.unwrap()));
+    assert_eq!(forge.get(number).await.unwrap().unwrap().state, PullState::Open);
+    eventually(async || forge.merge(number, &of(&theirs)).await.unwrap() == Merging::Done).await;
+}
+
 /// A promotion as the engine asks for it.
 fn promotion() -> Request {
     let decided_at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
@@ -353,21 +398,20 @@ fn promotion() -> Request {
 
 /// The write-back as the controller makes it and the engine uses it, git and requests at the forge's own address: each step twice.
 async fn write_back(world: &World) {
-    let repository = RepositorySpec {
-        url: world.url.clone(),
-        provider: world.provider,
-        branch: None,
-        secret_ref: SecretRef { name: "forge".into(), key: None },
-        allowed_namespaces: vec![],
-        allowed_paths: vec![],
-        allow_commit_to_base: false,
-        commit: None,
-    };
-    let extras = Extras { labels: vec![], reviewers: vec!["nobody-such".into()] };
+    let repository = RepositorySpec::new(&world.url, world.provider, "forge");
+    assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
+    assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["nobody-such".into(), "reviewer".into()] };
     let target = WriteTarget { repository, spec: spec(), extras };
-    let refused = WriteBack::new(target.clone(), None, &[]).err().unwrap();
+    let refused = WriteBack::new(target.clone(), None, &[], &Arc::default()).err().unwrap();
     assert_eq!(refused.reason, "RepositoryAddressRefused");
-    let write_back = WriteBack::new(target, Some(Token::new(&world.token)), &["127.0.0.1".to_owned()]).unwrap();
+    let write_back = WriteBack::new(
+        target,
+        Some(Credential::Token(Token::new(&world.token))),
+        &["127.0.0.1".to_owned()],
+        &Arc::default(),
+    )
+    .unwrap();
     write_back.preflight().await.unwrap();
 
     let request = promotion();
@@ -375,13 +419,22 @@ async fn write_back(world: &World) {
     let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
         panic!("a plan")
     };
-    for _ in 0..2 {
+    for first in [true, false] {
         write_back.push(&request, &work.base, &work.commit).await.unwrap();
         let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
         assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
+        if first {
+            // A process that opened it died before it gave it a label and its reviewers.
+            world.forge.open(&self::request(&request.branch)).await.unwrap();
+            let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
+            assert_eq!(seen.lacks, ["label reiter8", "reviewer nobody-such", "reviewer reviewer"]);
+        } else {
+            // What the forge takes is there; a wrong name stays away.
+            assert_eq!(seen.lacks, ["reviewer nobody-such"]);
+        }
         write_back.open(&request, &work.base).await.unwrap();
         let remarks = write_back.remarks();
-        assert!(remarks.len() == 1 && remarks[0].contains("reviewers nobody-such: "), "{remarks:?}");
+        assert!(remarks.len() == 1 && remarks[0].1.contains("reviewers nobody-such: "), "{remarks:?}");
     }
     let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
     assert_eq!(pull.state, engine::PullState::Open);

@@ -90,17 +90,10 @@ fn decided(outcome: Outcome, carried: u8, stages: Vec<StageProgress>) -> Progres
 
 fn promote(state: StageState) -> Vec<StageProgress> {
     vec![StageProgress {
-        stage: Stage::Promote,
-        attempt: 1,
-        state,
-        since: now(),
         opened: Some(now()),
-        work: None,
         number: Some(7),
-        url: None,
         merged: (state != StageState::Waiting).then(|| CommitId("m".into())),
-        differently: false,
-        closed: false,
+        ..StageProgress::new(Stage::Promote, 1, state, now())
     }]
 }
 

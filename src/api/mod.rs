@@ -26,7 +26,7 @@ pub use duration::{DurationError, Span};
 pub use experiment::{Experiment, ExperimentSpec, ExperimentStatus};
 pub use metric::{Gauge, Histogram, Mean, Method, Metric, MetricKind, MetricSpec, NamedValue, Selector, Share};
 pub use quantity::{Quantity, QuantityError, Unit};
-pub use repository::{CommitIdentity, Provider, Repository, RepositorySpec, SecretRef};
+pub use repository::{Auth, CommitIdentity, GitHubApp, PrivateKeyRef, Provider, Repository, RepositorySpec, SecretRef};
 
 /// API group of the three kinds, the one of Iter8.
 pub const GROUP: &str = "iter8.tools";

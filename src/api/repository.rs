@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "provider", type_ = "string", json_path = ".spec.provider"),
     printcolumn(name = "branch", type_ = "string", json_path = ".spec.branch")
 )]
+#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.auth)")
+    .message("one credential is needed: write `secretRef` for a token, or `auth.githubApp`, not both"))]
+#[x_kube(validation = Rule::new("!has(self.auth) || self.provider == 'GitHub'")
+    .message("`auth.githubApp` is for `provider: GitHub`; write `secretRef` with a token of the forge"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RepositorySpec {
     /// Address for clones, `https://HOST/OWNER/NAME.git`; `http` only for hosts that the controller's configuration lists. Required.
@@ -34,8 +38,18 @@ pub struct RepositorySpec {
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$') && !self.contains('..') && !self.endsWith('.lock')")
         .message("not a branch: write its short name such as `main`, without `refs/heads/`, `..` or blanks"))]
     pub branch: Option<String>,
-    /// The Secret with the token, in the namespace of this Repository. Required.
-    pub secret_ref: SecretRef,
+    /// The Secret with the token, in the namespace of this Repository. Required, unless `auth` says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Another way to authenticate than with a token. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Certificates of the authorities that signed the server's, in PEM, beside those that the controller's system trusts. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')")
+        .message("not a certificate: write it in PEM, with its line `-----BEGIN CERTIFICATE-----`; a private key does not belong here"))]
+    pub ca_bundle: Option<String>,
     /// Namespaces whose Experiments may use this Repository; `*` is every namespace. Default: the Repository's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
@@ -49,12 +63,46 @@ pub struct RepositorySpec {
     /// Whether Experiments may write to the branch without a review (`handover: CommitToBase`). Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_commit_to_base: bool,
+    /// Whether Experiments may have their requests merged without a person (`pullRequest.autoMerge`). The forge's own rules for the branch
+    /// still hold: without any, such a request is merged at once. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_auto_merge: bool,
     /// Who the commits are by. Default: Reiter8 <reiter8@localhost>.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitIdentity>,
 }
 
 impl RepositorySpec {
+    /// The field that names the Secret with the credential, the Secret's name, and the key in it.
+    pub fn secret(&self) -> (&'static str, &str, &str) {
+        match (&self.secret_ref, &self.auth) {
+            (Some(secret), _) => ("secretRef", &secret.name, secret.key()),
+            (None, Some(auth)) => {
+                let key = &auth.github_app.private_key;
+                ("auth.githubApp.privateKey", &key.name, key.key())
+            }
+            // The schema asks for one of both.
+            (None, None) => ("secretRef", "", "token"),
+        }
+    }
+
+    /// A repository with this address, forge and Secret, and the defaults of everything else.
+    pub fn new(url: &str, provider: Provider, secret: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            provider,
+            branch: None,
+            secret_ref: Some(SecretRef { name: secret.to_owned(), key: None }),
+            auth: None,
+            ca_bundle: None,
+            allowed_namespaces: vec![],
+            allowed_paths: vec![],
+            allow_commit_to_base: false,
+            allow_auto_merge: false,
+            commit: None,
+        }
+    }
+
     /// The branch that pull requests are for.
     pub fn branch(&self) -> &str {
         self.branch.as_deref().unwrap_or("main")
@@ -91,6 +139,49 @@ pub enum Provider {
     Gitea,
     /// GitHub or GitHub Enterprise. A fine-grained token needs to read and write contents and pull requests.
     GitHub,
+}
+
+/// Another way to authenticate than with a token.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auth {
+    /// As a GitHub App, with a token for this repository alone that is renewed every hour. Required.
+    pub github_app: GitHubApp,
+}
+
+/// A GitHub App that is installed for the repository, with the permissions Contents and Pull requests, read and write.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitHubApp {
+    /// The App's id, as its settings show it. Required.
+    #[schemars(range(min = 1))]
+    pub app_id: i64,
+    /// The id of its installation. Default: looked up for the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub installation_id: Option<i64>,
+    /// The Secret with the App's private key, in the namespace of this Repository. Required.
+    pub private_key: PrivateKeyRef,
+}
+
+/// A key of a Secret in the namespace of the Repository.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrivateKeyRef {
+    /// Name of the Secret. Required.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the private key (PEM) in it. Default: privateKey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+impl PrivateKeyRef {
+    /// Key of the private key.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("privateKey")
+    }
 }
 
 /// A key of a Secret in the namespace of the Repository.
@@ -133,15 +224,11 @@ mod tests {
 
     fn repository(namespaces: &[&str], paths: &[&str]) -> RepositorySpec {
         let owned = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let url = "https://git.example.com/platform/environment.git";
         RepositorySpec {
-            url: "https://git.example.com/platform/environment.git".into(),
-            provider: Provider::Gitea,
-            branch: None,
-            secret_ref: SecretRef { name: "forge".into(), key: None },
             allowed_namespaces: owned(namespaces),
             allowed_paths: owned(paths),
-            allow_commit_to_base: false,
-            commit: None,
+            ..RepositorySpec::new(url, Provider::Gitea, "forge")
         }
     }
 

@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    self, Analysis, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair, Phase, Plan,
-    Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen, StageWork, Synced,
-    Version, Wake, Workload, Workloads,
+    self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair,
+    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen,
+    StageWork, Synced, Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.
@@ -82,6 +82,7 @@ pub(super) fn waiting(plan: &Plan) -> Plan {
         drain: SignedDuration::from_secs(5),
         waiting: engine::WhileWaiting::Hold,
         handover: engine::Handover::TwoPullRequests,
+        auto_merge: AutoMerge::default(),
     };
     Plan { gitops: Some(gitops), ..plan.clone() }
 }

@@ -254,7 +254,7 @@ impl StartArgs {
             }
             _ => Some(Forge::Gitea(Gitea::new(&self.repository, token.clone(), allow_http).context("--repository")?)),
         };
-        Ok((Remote::Http { url: self.repository.clone(), credentials: token, allow_http }, forge))
+        Ok((Remote::Http { url: self.repository.clone(), credentials: token, allow_http, ca: None }, forge))
     }
 
     fn token(&self) -> anyhow::Result<Option<Token>> {

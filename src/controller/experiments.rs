@@ -296,8 +296,9 @@ async fn one(
     let write_back = match carried.write {
         None => None,
         Some(Err(u)) => Some(Err(u)),
-        Some(Ok((target, repository))) => Some(match references::token(&context.client, &repository).await {
-            Ok(token) => WriteBack::new(target, Some(token), &context.http_hosts).map(|w| w.sharing(&context.clones)),
+        Some(Ok((target, repository))) => Some(match references::credential(&context.client, &repository).await {
+            Ok(credential) => WriteBack::new(target, Some(credential), &context.http_hosts, &context.forges)
+                .map(|w| w.sharing(&context.clones)),
             Err(u) => Err(u),
         }),
     };

@@ -31,6 +31,7 @@ pub use refusal::Refusal;
 pub(crate) use wishes::annotation;
 
 use crate::gitops::repository::Clones;
+use crate::gitops::forge::Memory;
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;
 
@@ -48,6 +49,8 @@ struct Context {
     http_hosts: Vec<String>,
     /// Of the environment repositories, from one turn to the next.
     clones: Clones,
+    /// What was learned of the forges.
+    forges: Arc<Memory>,
     /// The guards over decided candidates.
     watches: experiments::Watches,
     /// Those for which nothing can be done now.
@@ -66,6 +69,7 @@ impl Context {
             watch_namespace: args.watch_namespace.clone(),
             http_hosts: args.allow_http_hosts.clone(),
             clones: Clones::default(),
+            forges: Arc::default(),
             watches: experiments::Watches::default(),
             resting: rest::Resting::default(),
         })

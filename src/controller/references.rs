@@ -8,6 +8,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use super::resolve::Referred;
 use crate::api::{Experiment, Metric, Repository};
 use crate::engine::Unavailable;
+use crate::gitops::Credential;
+use crate::gitops::forge::App;
 use crate::gitops::transport::Token;
 
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
@@ -43,21 +45,26 @@ fn metrics_of(experiment: &Experiment) -> impl Iterator<Item = &str> {
     objectives.chain(criteria.rewards.iter().map(|r| r.metric.as_str())).filter(|m| !m.starts_with("istio/"))
 }
 
-/// The token of a repository, read at every use, so that a rotation needs no restart.
-pub(super) async fn token(client: &Client, repository: &Repository) -> Result<Token, Unavailable> {
-    let (namespace, reference) = (repository.namespace().unwrap_or_default(), &repository.spec.secret_ref);
+/// The credential of a repository, read at every use, so that a rotation needs no restart.
+pub(super) async fn credential(client: &Client, repository: &Repository) -> Result<Credential, Unavailable> {
+    let (namespace, (_, name, key)) = (repository.namespace().unwrap_or_default(), repository.spec.secret());
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let named = format!("{namespace}/{}", reference.name);
-    let secret = api.get_opt(&reference.name).await.map_err(|e| unreadable("Secret", &named, &e))?;
+    let named = format!("{namespace}/{name}");
+    let secret = api.get_opt(name).await.map_err(|e| unreadable("Secret", &named, &e))?;
     let data = secret.and_then(|s| s.data).unwrap_or_default();
-    let bytes = data.get(reference.key()).map(|b| b.0.as_slice()).unwrap_or_default();
+    let bytes = data.get(key).map(|b| b.0.as_slice()).unwrap_or_default();
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
-    if text.is_empty() {
-        let message =
-            format!("Secret {named} has no text under the key `{}`; put the forge's token there", reference.key());
-        return Err(Unavailable::new("CredentialsMissing", message));
-    }
-    Ok(Token::new(text))
+    let missing = |what: &str| {
+        let message = format!("Secret {named} has no {what} under the key `{key}`; put it there");
+        Unavailable::new("CredentialsMissing", message)
+    };
+    let Some(auth) = &repository.spec.auth else {
+        return if text.is_empty() { Err(missing("token")) } else { Ok(Credential::Token(Token::new(text))) };
+    };
+    let app = &auth.github_app;
+    // The schema sees to it that both are positive.
+    let (id, installation) = (app.app_id.unsigned_abs(), app.installation_id.map(i64::unsigned_abs));
+    App::new(id, installation, text).map(Credential::App).map_err(|_| missing("RSA private key in PEM"))
 }
 
 fn unreadable(kind: &str, name: &str, error: &kube::Error) -> Unavailable {

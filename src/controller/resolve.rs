@@ -12,8 +12,8 @@ use kube::ResourceExt;
 use super::layout::{Sides, fields, layout};
 use super::refusal::Refusal;
 use super::wishes::wishes;
-use crate::api::experiment::{self as spec, Handover, WeightsWhileWaiting};
-use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec, SecretRef};
+use crate::api::experiment::{self as spec, AutoMerge, Handover, WeightsWhileWaiting};
+use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use crate::engine::{self, Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::forge::Extras;
@@ -45,14 +45,10 @@ pub struct Referred {
 /// the rest of an experiment can be resolved.
 pub(crate) fn any_repository(namespace: &str) -> Repository {
     let spec = RepositorySpec {
-        url: "https://git.invalid/owner/name.git".into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "token".into(), key: None },
         allowed_namespaces: vec!["*".into()],
-        allowed_paths: vec![],
         allow_commit_to_base: true,
-        commit: None,
+        allow_auto_merge: true,
+        ..RepositorySpec::new("https://git.invalid/owner/name.git", Provider::Gitea, "token")
     };
     let mut repository = Repository::new("absent", spec);
     repository.metadata.namespace = Some(namespace.to_owned());
@@ -268,6 +264,13 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         );
         return Err(Refusal::NotAllowed { field: "handover", problem });
     }
+    if gitops.auto_merge() != AutoMerge::default() && !repository.spec.allow_auto_merge {
+        let problem = format!(
+            "Repository {} does not allow requests to be merged without a person (its spec.allowAutoMerge is not true); remove the field, or ask its owner",
+            gitops.repository
+        );
+        return Err(Refusal::NotAllowed { field: "pullRequest.autoMerge", problem });
+    }
     let info = &experiment.spec.version_info;
     let workload = |v: Option<&spec::Version>| Workload {
         kind: "Deployment".into(),
@@ -312,6 +315,9 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
             Handover::TwoPullRequests => engine::Handover::TwoPullRequests,
             Handover::SinglePullRequest => engine::Handover::SinglePullRequest,
             Handover::CommitToBase => engine::Handover::CommitToBase,
+        },
+        auto_merge: match gitops.auto_merge() {
+            AutoMerge { promote, cleanup } => engine::AutoMerge { promote, cleanup },
         },
     })
 }

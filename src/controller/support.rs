@@ -21,8 +21,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
     let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
     let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
-    let gitops = spec.gitops.as_ref();
-    let request = gitops.and_then(|g| g.pull_request.as_ref());
     let table = [
         (
             !matches!(strategy.testing_pattern, TestingPattern::Canary | TestingPattern::Ab),
@@ -49,11 +47,6 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             criteria.strength.is_some(),
             "spec.criteria.strength",
             "remove it; write `spec.analysis.falseRollback` and `falsePromotion`",
-        ),
-        (
-            request.is_some_and(|r| r.auto_merge.as_ref().is_some_and(|a| a.cleanup)),
-            "spec.gitops.pullRequest.autoMerge",
-            "remove it; merge the clean-up request by hand",
         ),
     ];
     match table.into_iter().find(|(asked, _, _)| *asked) {

@@ -40,6 +40,15 @@ pub enum Effect {
         /// The commit.
         commit: CommitId,
     },
+    /// The request of this number is merged, if this commit is its head and the forge's rules let it be.
+    Merge {
+        /// The request.
+        request: Request,
+        /// Its number.
+        number: u64,
+        /// The only commit that may be merged.
+        commit: CommitId,
+    },
     /// The request of this number is not open any more.
     Close(u64),
     /// The resource may be deleted as far as this experiment is concerned.
@@ -56,6 +65,7 @@ impl Effect {
             Self::Push { .. } => "Push",
             Self::Open { .. } => "Open",
             Self::Commit { .. } => "Commit",
+            Self::Merge { .. } => "Merge",
             Self::Close(_) => "Close",
             Self::Forget => "Forget",
         }

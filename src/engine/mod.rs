@@ -33,8 +33,8 @@ pub use observation::{
     Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version, WhileWaiting,
-    Wish,
+    Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version,
+    WhileWaiting, Wish,
 };
 pub use progress::{
     Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,

@@ -262,6 +262,8 @@ pub struct StageSeen {
     pub contents: Option<BTreeMap<String, Option<String>>>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
+    /// Asked with [`Look::Publish`]: labels and reviewers that the open request was to get and does not have, for people.
+    pub lacks: Vec<String>,
 }
 
 /// What a stage has to do on the base branch.

@@ -403,7 +403,8 @@ impl<'a> Turn<'a> {
             // A deletion waits for seconds and says that.
             _ if self.plan.deleting.is_some() => {}
             Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
-            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Forget => {}
+            // A request that cannot be merged waits all the same.
+            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Merge { .. } | Effect::Forget => {}
         }
     }
 

@@ -286,6 +286,17 @@ pub struct Gitops {
     pub waiting: WhileWaiting,
     /// In how many requests the outcome is written.
     pub handover: Handover,
+    /// Which requests are merged without a person.
+    pub auto_merge: AutoMerge,
+}
+
+/// Which requests are merged without a person, as soon as the forge lets them be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoMerge {
+    /// The one that promotes.
+    pub promote: bool,
+    /// The one that only removes the experiment.
+    pub cleanup: bool,
 }
 
 /// In how many requests the outcome is written.

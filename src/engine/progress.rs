@@ -453,6 +453,9 @@ pub struct StageProgress {
     /// When the request was first seen open.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub opened: Option<Timestamp>,
+    /// How often a request that was found open was to get the labels and reviewers that it lacked.
+    #[serde(skip_serializing_if = "is_never", default)]
+    pub annotated: u32,
     /// The commit that was decided on, before anything was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<StageWork>,
@@ -471,6 +474,26 @@ pub struct StageProgress {
     /// The request was closed unmerged.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub closed: bool,
+}
+
+impl StageProgress {
+    /// A stage of which nothing is known but that it began.
+    pub fn new(stage: Stage, attempt: u32, state: StageState, since: Timestamp) -> Self {
+        Self {
+            stage,
+            attempt,
+            state,
+            since,
+            opened: None,
+            annotated: 0,
+            work: None,
+            number: None,
+            url: None,
+            merged: None,
+            differently: false,
+            closed: false,
+        }
+    }
 }
 
 fn first() -> u32 {

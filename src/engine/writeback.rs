@@ -6,8 +6,9 @@
 //! commits where the others ask. Every remote write is preceded by a committed record of it ([`StageState::Planned`],
 //! [`StageState::Pushed`]) from which it is recognised after a crash; nothing is pushed once a request was merged or
 //! closed. The stages' states are carried out by three parts: [`remote`] writes, [`merge`] follows a merge until the
-//! traffic is handed over, [`withdrawal`] takes back.
+//! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted.
 
+mod automerge;
 mod merge;
 mod remote;
 mod withdrawal;
@@ -145,7 +146,7 @@ impl Turn<'_> {
             (_, StageState::Pushed) => self.pushed(),
             (_, StageState::Checking) => self.check(),
             (_, StageState::Withdrawing) => self.withdraw(),
-            (Stage::CleanUp, StageState::Waiting) => self.complete(),
+            (Stage::CleanUp, StageState::Waiting) => self.await_removal(since),
             (Stage::Promote | Stage::Revert, StageState::Waiting) => self.review(gitops, since),
             (_, StageState::Merged) => self.merged(since),
             (_, StageState::RollingOut) => self.rolling_out(),
@@ -175,6 +176,11 @@ impl Turn<'_> {
     /// Whether outcomes are committed to the base branch, where no review holds them up.
     fn direct(&self) -> bool {
         handover(self.plan) == Handover::CommitToBase
+    }
+
+    /// Whether nobody has to look at the removal of the experiment before it happens.
+    fn removes_at_once(&self) -> bool {
+        self.direct() || self.plan.gitops.as_ref().is_some_and(|g| g.auto_merge.cleanup)
     }
 
     /// Whether traffic belongs to the baseline while the candidate is being promoted.
@@ -240,19 +246,8 @@ impl Turn<'_> {
         let state = self.first_state(stage);
         self.progress.waiting = None;
         let earlier = self.progress.stages.iter().filter(|s| s.stage == stage).count();
-        self.progress.stages.push(StageProgress {
-            stage,
-            attempt: u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1),
-            state,
-            since: self.now,
-            opened: None,
-            work: None,
-            number: None,
-            url: None,
-            merged: None,
-            differently: false,
-            closed: false,
-        });
+        let attempt = u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1);
+        self.progress.stages.push(StageProgress::new(stage, attempt, state, self.now));
     }
 
     /// What removes the candidate at once, or without another look at the traffic, waits until the traffic is home.
@@ -260,7 +255,7 @@ impl Turn<'_> {
         let drained = self.progress.stages.last().is_some_and(|s| s.stage != Stage::CleanUp && s.merged.is_some());
         match stage {
             Stage::Promote if self.whole() => StageState::HandingOver,
-            Stage::CleanUp if self.direct() && !drained => StageState::HandingOver,
+            Stage::CleanUp if self.removes_at_once() && !drained => StageState::HandingOver,
             Stage::Promote | Stage::CleanUp | Stage::Revert => StageState::Planning,
         }
     }

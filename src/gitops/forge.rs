@@ -7,13 +7,18 @@ mod answer;
 mod gitea;
 mod github;
 mod local;
+mod memory;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use gitea::Gitea;
-pub use github::GitHub;
+pub(crate) use github::granted;
+pub use github::{App, GitHub};
 pub use local::{LocalForge, LocalPull, MergeStyle};
+pub use memory::Memory;
 
+use super::repository::Author;
 use super::tree::CommitId;
 use crate::telemetry::{self, Provider};
 
@@ -26,6 +31,17 @@ pub enum Forge {
     GitHub(GitHub),
     /// A bare repository on this machine that keeps its own requests.
     Local(LocalForge),
+}
+
+/// How a forge is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// Whether `http://` is acceptable; the controller's configuration lists such hosts.
+    pub allow_http: bool,
+    /// Authorities whose certificates are accepted beside those of the system, PEM.
+    pub ca: Option<Arc<str>>,
+    /// What earlier clients learned.
+    pub memory: Arc<Memory>,
 }
 
 /// A pull request as the forge knows it now.
@@ -43,6 +59,10 @@ pub struct Pull {
     pub head_branch: String,
     /// Whether it could be merged; unknown unless it is open. False also means "not computed yet" on some forges.
     pub mergeable: Option<bool>,
+    /// The labels that it has, by name.
+    pub labels: Vec<String>,
+    /// Who is asked for a review and has not given one, by user name.
+    pub reviewers: Vec<String>,
 }
 
 /// What became of a pull request.
@@ -72,6 +92,29 @@ pub struct NewPull {
     pub body: String,
 }
 
+/// A merge that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    /// The only commit that may be merged.
+    pub head: CommitId,
+    /// Who merges, where that is not whose credential it is.
+    pub author: Author,
+    /// The merge's time in seconds since 1970, where the forge does not say it.
+    pub time_seconds: i64,
+}
+
+/// What came of asking for a merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merging {
+    /// The request is merged.
+    Done,
+    /// Not by now: checks run or failed, a review is missing, the base moved on, or its head is another commit.
+    NotYet {
+        /// The forge's words.
+        why: String,
+    },
+}
+
 /// What is added to a request when it is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
@@ -79,6 +122,21 @@ pub struct Extras {
     pub labels: Vec<String>,
     /// User names of those who are asked for a review.
     pub reviewers: Vec<String>,
+}
+
+impl Extras {
+    /// What an open request was to get and does not have, for people; nothing of one that has ended.
+    pub fn lacking(&self, pull: &Pull) -> Vec<String> {
+        if pull.state != PullState::Open {
+            return Vec::new();
+        }
+        let lacks = |wanted: &[String], there: &[String], kind: &str| -> Vec<String> {
+            let missing = wanted.iter().filter(|name| !has(there, name));
+            missing.map(|name| format!("{kind} {name}")).collect()
+        };
+        let labels = lacks(&self.labels, &pull.labels, "label");
+        labels.into_iter().chain(lacks(&self.reviewers, &pull.reviewers, "reviewer")).collect()
+    }
 }
 
 /// What the credential may do in the repository.
@@ -99,6 +157,12 @@ pub enum ForgeError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An App's private key that cannot sign.
+    #[error("failed to sign for the App: the private key is not an RSA key in PEM")]
+    KeyUnusable,
+    /// A new token of an App that the forge does not take yet.
+    #[error("failed to use the App's new token: the forge does not know it everywhere yet")]
+    TokenNotReady,
     /// 401.
     #[error("failed to authenticate at the forge")]
     AuthenticationFailed,
@@ -151,6 +215,8 @@ impl ForgeError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::AddressRefused { .. } => "AddressRefused",
+            Self::KeyUnusable => "CredentialsMissing",
+            Self::TokenNotReady => "TokenNotReady",
             Self::AuthenticationFailed => "AuthenticationFailed",
             Self::PermissionDenied => "PermissionDenied",
             Self::NotFound => "RepositoryNotFound",
@@ -239,6 +305,19 @@ impl Forge {
         .await
     }
 
+    /// Merges a request whose head is the given commit, as far as the forge's own rules allow. Its head is compared by the forge, so
+    /// that nothing can come in between.
+    pub async fn merge(&self, number: u64, merge: &Merge) -> Result<Merging, ForgeError> {
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.merge(number, &merge.head).await,
+                Self::GitHub(forge) => forge.merge(number, &merge.head).await,
+                Self::Local(forge) => forge.merge_if(number, merge),
+            }
+        })
+        .await
+    }
+
     /// Adds labels and asks for reviews; what is there already stays. What the forge did not take comes back, a line each: a request
     /// without a label is worth more than none.
     pub async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
@@ -268,9 +347,13 @@ async fn watched<T>(operation: impl Future<Output = Result<T, ForgeError>>) -> R
     telemetry::timed(Provider::Forge, ForgeError::reason, operation).await
 }
 
-/// The labels that a request was to get and does not have. Case does not count at the forges.
+/// Whether a label or a user is in a list. Case does not count at the forges.
+fn has(there: &[String], name: &str) -> bool {
+    there.iter().any(|there| there.eq_ignore_ascii_case(name))
+}
+
+/// The labels that a request was to get and does not have.
 fn absent(wanted: &[String], there: &[String]) -> Vec<String> {
-    let has = |label: &str| there.iter().any(|name| name.eq_ignore_ascii_case(label));
-    let missing = wanted.iter().filter(|label| !has(label));
+    let missing = wanted.iter().filter(|label| !has(there, label));
     missing.map(|label| format!("label `{label}` does not exist at the forge; create it there")).collect()
 }

@@ -20,16 +20,24 @@ pub fn remedied(u: Unavailable, repository: &RepositorySpec) -> Unavailable {
 }
 
 fn remedy(reason: &str, repository: &RepositorySpec) -> Option<String> {
-    let secret = &repository.secret_ref;
+    let (secret, name, key) = repository.secret();
     let field = |name: &str, value: &str, fix: &str| {
         let value: String = value.chars().take(LONGEST).collect();
         Some(format!("Repository spec.{name} `{value}`: {fix}"))
     };
-    let token = |fix: &str| field("secretRef", &secret.name, &fix.replace("KEY", secret.key()));
+    let credential = |fix: &str| field(secret, name, &fix.replace("KEY", key));
+    let app = repository.auth.is_some();
     let url = |fix: &str| field("url", &repository.url, fix);
     match reason {
-        "AuthenticationFailed" => token("put a valid token under the key `KEY` of this Secret"),
-        "PermissionDenied" => token("let the token under the key `KEY` read, push and open requests"),
+        "AuthenticationFailed" if app => {
+            credential("put a valid private key of the App under the key `KEY` of this Secret, or correct `appId`")
+        }
+        "PermissionDenied" | "RequestRefused" if app => credential(
+            "give the App the permissions Contents and Pull requests, read and write, and accept them for its installation",
+        ),
+        "RepositoryNotFound" if app => url("correct the address, or install the App for the repository"),
+        "AuthenticationFailed" => credential("put a valid token under the key `KEY` of this Secret"),
+        "PermissionDenied" => credential("let the token under the key `KEY` read, push and open requests"),
         "ProviderUnavailable" => url("bring the server back, let the controller reach it, or correct the address"),
         "RepositoryNotFound" => url("correct the address, or let the token see the repository"),
         "RepositoryMoved" => url("write the address that the repository has now"),
@@ -46,19 +54,10 @@ fn remedy(reason: &str, repository: &RepositorySpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Provider, SecretRef};
+    use crate::api::Provider;
 
     fn repository() -> RepositorySpec {
-        RepositorySpec {
-            url: "https://git.example.com/a/b.git".into(),
-            provider: Provider::Gitea,
-            branch: None,
-            secret_ref: SecretRef { name: "environment-token".into(), key: None },
-            allowed_namespaces: vec![],
-            allowed_paths: vec![],
-            allow_commit_to_base: false,
-            commit: None,
-        }
+        RepositorySpec::new("https://git.example.com/a/b.git", Provider::Gitea, "environment-token")
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Remote {
         credentials: Option<Token>,
         /// Whether `http://` is acceptable; the controller's configuration lists such hosts.
         allow_http: bool,
+        /// Authorities whose certificates are accepted beside those of the system, PEM.
+        ca: Option<Arc<str>>,
     },
     /// A bare repository on this machine, for the embedded world.
     Local(PathBuf),
@@ -116,8 +118,9 @@ enum Link {
 impl Link {
     fn new(remote: &Remote, limits: Limits) -> Result<Self, RepositoryError> {
         match remote {
-            Remote::Http { url, credentials, allow_http } => {
-                Ok(Self::Http(Endpoint::open(checked(url, *allow_http)?, credentials.clone(), limits)))
+            Remote::Http { url, credentials, allow_http, ca } => {
+                let url = checked(url, *allow_http)?;
+                Ok(Self::Http(Endpoint::open(url, credentials.clone(), ca.clone(), limits)))
             }
             Remote::Local(path) => path
                 .to_str()

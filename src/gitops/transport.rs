@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use reqwest::blocking::{Client, RequestBuilder, Response};
-use reqwest::{StatusCode, Url, header};
+use reqwest::{Certificate, StatusCode, Url, header};
 
 use crate::telemetry::{Provider, Timer};
 
@@ -111,6 +111,7 @@ pub(super) struct Endpoint {
     number: u64,
     url: Url,
     token: Option<Token>,
+    ca: Option<Arc<str>>,
     limits: Limits,
     run: Mutex<Run>,
 }
@@ -132,10 +133,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Endpoint {
     /// Makes a repository reachable for libgit2 until the value is dropped. `url` is checked by the caller.
-    pub(super) fn open(url: Url, token: Option<Token>, limits: Limits) -> Arc<Self> {
+    pub(super) fn open(url: Url, token: Option<Token>, ca: Option<Arc<str>>, limits: Limits) -> Arc<Self> {
         let run = Run { deadline: Instant::now(), bytes_left: 0, failure: None };
-        let endpoint =
-            Arc::new(Self { number: NEXT.fetch_add(1, Ordering::Relaxed), url, token, limits, run: Mutex::new(run) });
+        let endpoint = Arc::new(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            url,
+            token,
+            ca,
+            limits,
+            run: Mutex::new(run),
+        });
         let mut endpoints = lock(&ENDPOINTS);
         endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
         endpoints.insert(endpoint.number, Arc::downgrade(&endpoint));
@@ -245,13 +252,28 @@ fn refusal(response: &Response) -> Option<Failure> {
     }
 }
 
-/// The HTTP client of all git exchanges. It lives as long as the process: a blocking client must not be dropped on an async thread.
-fn client() -> Result<&'static Client, git2::Error> {
-    static CLIENT: LazyLock<Option<Client>> = LazyLock::new(|| {
-        let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
-        builder.build().ok()
-    });
-    CLIENT.as_ref().ok_or_else(|| git2::Error::from_str("failed to set up TLS"))
+/// The certificates in a PEM text; none if it holds none, or one that cannot be read.
+pub(super) fn authorities(pem: &str) -> Option<Vec<Certificate>> {
+    Certificate::from_pem_bundle(pem.as_bytes()).ok().filter(|certificates| !certificates.is_empty())
+}
+
+/// The HTTP client of all git exchanges that trust the same authorities. It lives as long as the process: a blocking client must not
+/// be dropped on an async thread. `HTTPS_PROXY` and its kin are obeyed.
+fn client(ca: Option<&Arc<str>>) -> Result<Client, git2::Error> {
+    static CLIENTS: LazyLock<Mutex<HashMap<Option<Arc<str>>, Client>>> = LazyLock::new(Mutex::default);
+    let mut clients = lock(&CLIENTS);
+    if let Some(client) = clients.get(&ca.cloned()) {
+        return Ok(client.clone());
+    }
+    let failed = || git2::Error::from_str("failed to set up TLS");
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+    let builder = match ca {
+        Some(pem) => builder.tls_certs_merge(authorities(pem).ok_or_else(failed)?),
+        None => builder,
+    };
+    let client = builder.build().map_err(|_| failed())?;
+    clients.insert(ca.cloned(), client.clone());
+    Ok(client)
 }
 
 struct Smart;
@@ -271,7 +293,15 @@ impl SmartSubtransport for Smart {
         };
         let url = format!("{}/{path}", endpoint.url.as_str().trim_end_matches('/'));
         let get = matches!(service, Service::UploadPackLs | Service::ReceivePackLs);
-        Ok(Box::new(Exchange { endpoint, client: client()?, url, kind, get, body: Vec::new(), response: None }))
+        Ok(Box::new(Exchange {
+            client: client(endpoint.ca.as_ref())?,
+            endpoint,
+            url,
+            kind,
+            get,
+            body: Vec::new(),
+            response: None,
+        }))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -282,7 +312,7 @@ impl SmartSubtransport for Smart {
 /// One request and its answer: what is written is the body, the first read sends it.
 struct Exchange {
     endpoint: Arc<Endpoint>,
-    client: &'static Client,
+    client: Client,
     url: String,
     kind: &'static str,
     get: bool,

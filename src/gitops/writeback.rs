@@ -5,11 +5,12 @@
 //! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 
-use super::forge::{Extras, Forge, ForgeError, GitHub, Gitea, NewPull, PullState as ForgeState};
+use super::access::{Access, Credential};
+use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState, Way};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
@@ -17,9 +18,8 @@ use super::plan::{
 use super::remedy;
 use super::render::{self, Report};
 use super::repository::{Author, Clones, CommitText, Lease, PushError, Remote, RepositoryError, Session};
-use super::transport::Token;
 use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
-use crate::api::{Provider, RepositorySpec};
+use crate::api::RepositorySpec;
 use crate::engine::{
     self, Handover, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
 };
@@ -35,22 +35,29 @@ pub struct WriteTarget {
     pub extras: Extras,
 }
 
+/// What people should know of the work: a `CamelCase` reason, and a line.
+pub type Remark = (&'static str, String);
+
 /// The write-back of one experiment.
 pub struct WriteBack {
-    remote: Remote,
-    forge: Forge,
+    access: Access,
     branch: String,
     author: Author,
     spec: Spec,
     extras: Extras,
     repository: RepositorySpec,
-    remarks: Mutex<Vec<String>>,
+    remarks: Mutex<Vec<Remark>>,
     clones: Clones,
 }
 
 impl WriteBack {
     /// Over HTTP, with the repository's forge. Plain http is taken for the listed hosts only.
-    pub fn new(target: WriteTarget, token: Option<Token>, http_hosts: &[String]) -> Seen<Self> {
+    pub fn new(
+        target: WriteTarget,
+        credential: Option<Credential>,
+        http_hosts: &[String],
+        memory: &Arc<Memory>,
+    ) -> Seen<Self> {
         let WriteTarget { repository, spec, extras } = target;
         let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
         let url =
@@ -62,20 +69,21 @@ impl WriteBack {
                 "plain http to `{host}` is not allowed; use https, or start the controller with --allow-http-host {host}"
             )));
         }
-        let forge = match repository.provider {
-            Provider::Gitea => Forge::Gitea(Gitea::new(&repository.url, token.clone(), allow_http)?),
-            Provider::GitHub => Forge::GitHub(GitHub::new(&repository.url, token.as_ref(), allow_http)?),
-        };
-        let remote = Remote::Http { url: repository.url.clone(), credentials: token, allow_http };
-        Ok(Self { extras, ..Self::with(remote, forge, &repository, spec) })
+        let ca = repository.ca_bundle.as_deref().map(Arc::from);
+        let way = Way { allow_http, ca, memory: Arc::clone(memory) };
+        let access = Access::new(&repository, credential, way)?;
+        Ok(Self { extras, ..Self::over(access, &repository, spec) })
     }
 
     /// On the given remote and forge.
     pub fn with(remote: Remote, forge: Forge, repository: &RepositorySpec, spec: Spec) -> Self {
+        Self::over(Access::ready(remote, forge), repository, spec)
+    }
+
+    fn over(access: Access, repository: &RepositorySpec, spec: Spec) -> Self {
         let identity = repository.identity();
         Self {
-            remote,
-            forge,
+            access,
             branch: repository.branch().to_owned(),
             author: Author { name: identity.name, email: identity.email },
             spec,
@@ -99,7 +107,7 @@ impl WriteBack {
 
     /// Rehearses both outcomes without writing, and asks what the credentials may do.
     pub async fn preflight(&self) -> Seen<Preflight> {
-        let rights = self.forge.permissions().await?;
+        let rights = self.seen(self.forge().await?.permissions().await).await?;
         if !rights.can_push || !rights.can_pull {
             let message =
                 format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
@@ -139,10 +147,12 @@ impl WriteBack {
             }
             Look::Publish => {
                 let refs = self.refs(request).await?;
-                Ok(StageSeen { pull: self.pull(request, None).await?, ..refs })
+                let found = self.find(request).await?;
+                let lacks = found.as_ref().map(|pull| self.extras.lacking(pull)).unwrap_or_default();
+                Ok(StageSeen { pull: self.pull(found).await?, lacks, ..refs })
             }
             Look::Review(number) => {
-                let pull = self.pull(request, Some(number)).await?;
+                let pull = self.pull(self.seen(self.forge().await?.get(number).await).await?).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 Ok(StageSeen { pull, ..self.refs(request).await? })
             }
@@ -258,7 +268,7 @@ impl WriteBack {
     /// Opens the request, if there is none from its branch in any state. An open one has its labels and reviewers afterwards, or
     /// [`Self::remarks`] tells which it has not.
     pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<(), Unavailable> {
-        if let Some(pull) = self.forge.find(&request.branch, &request.base_branch).await? {
+        if let Some(pull) = self.find(request).await? {
             if pull.state == ForgeState::Open {
                 self.annotate(pull.number).await;
             }
@@ -275,29 +285,74 @@ impl WriteBack {
             .await?;
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
         let new = NewPull { head, base, title: render::title(&report), body: render::body(&report) };
-        let pull = self.forge.open(&new).await?;
+        let pull = self.seen(self.forge().await?.open(&new).await).await?;
         self.annotate(pull.number).await;
         Ok(())
     }
 
+    /// The request from a request's branch, in any state.
+    async fn find(&self, request: &Request) -> Seen<Option<forge::Pull>> {
+        self.seen(self.forge().await?.find(&request.branch, &request.base_branch).await).await
+    }
+
+    async fn forge(&self) -> Seen<&Forge> {
+        Ok(&self.access.get().await?.1)
+    }
+
+    /// An answer; a credential that was refused is not used again.
+    async fn seen<T>(&self, answer: Result<T, impl Into<Unavailable>>) -> Seen<T> {
+        let answer = answer.map_err(Into::into);
+        if answer.as_ref().is_err_and(|u: &Unavailable| u.reason == "AuthenticationFailed") {
+            self.access.refused().await;
+        }
+        answer
+    }
+
     /// Labels and reviewers: a wrong name is told, and loses no request.
     async fn annotate(&self, number: u64) {
-        let missed = self.forge.annotate(number, &self.extras).await;
-        let told =
-            missed.into_iter().map(|what| format!("request #{number} is open without all that was asked for: {what}"));
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        let Ok(forge) = self.forge().await else { return };
+        let missed = forge.annotate(number, &self.extras).await;
+        for what in missed {
+            self.remark(
+                "RequestIncomplete",
+                format!("request #{number} is open without all that was asked for: {what}"),
+            );
+        }
+    }
+
+    fn remark(&self, reason: &'static str, what: String) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push((reason, what));
+    }
+
+    /// Merges a request whose head is this commit, if the forge's rules let it be: what hinders it now may not hinder it at
+    /// the next try. What no try can change is told as a remark; the request waits for a person then.
+    pub async fn merge(&self, request: &Request, number: u64, commit: &engine::CommitId) -> Result<(), Unavailable> {
+        let merge =
+            Merge { head: git_id(commit)?, author: self.author.clone(), time_seconds: request.decided_at.as_second() };
+        match self.forge().await?.merge(number, &merge).await {
+            Ok(Merging::Done) => Ok(()),
+            Ok(Merging::NotYet { why }) => {
+                tracing::debug!(number, why, "the forge does not let the request be merged yet");
+                Ok(())
+            }
+            Err(error @ (ForgeError::PermissionDenied | ForgeError::Refused { .. })) => {
+                self.remark("RequestNotMerged", format!("request #{number} has to be merged by a person: {error}"));
+                Ok(())
+            }
+            Err(error) => self.seen(Err(error)).await,
+        }
     }
 
     /// What people should know of the work since the last call, a line each; nothing that the engine needs.
-    pub fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self) -> Vec<Remark> {
         std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Closes a request; one that ended already is left as it is.
     pub async fn close(&self, number: u64) -> Result<(), Unavailable> {
-        match self.forge.close(number).await {
+        match self.forge().await?.close(number).await {
             Ok(()) | Err(ForgeError::AlreadyMerged) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) => self.seen(Err(error)).await,
         }
     }
 
@@ -322,12 +377,8 @@ impl WriteBack {
         .await
     }
 
-    /// The request on the forge.
-    async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<Option<engine::Pull>> {
-        let found = match number {
-            Some(number) => self.forge.get(number).await?,
-            None => self.forge.find(&request.branch, &request.base_branch).await?,
-        };
+    /// A request of the forge in the engine's words.
+    async fn pull(&self, found: Option<forge::Pull>) -> Seen<Option<engine::Pull>> {
         let Some(pull) = found else { return Ok(None) };
         let state = match pull.state {
             ForgeState::Open => engine::PullState::Open,
@@ -346,7 +397,9 @@ impl WriteBack {
 
     /// Runs blocking work on the branch's clone.
     async fn git<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Seen<T> + Send + 'static) -> Seen<T> {
-        self.clones.with(&self.remote, &self.branch, work).await
+        let remote = self.access.get().await?.0.clone();
+        let done = self.clones.with(&remote, &self.branch, work).await;
+        self.seen(done).await
     }
 }
 

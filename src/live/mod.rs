@@ -217,7 +217,7 @@ impl Live {
     /// What people should know of the effects since the last call.
     pub fn remarks(&self) -> Vec<Notice> {
         let told = self.writer().map(WriteBack::remarks).unwrap_or_default();
-        told.into_iter().map(|message| Notice { reason: "RequestIncomplete", message, warning: true }).collect()
+        told.into_iter().map(|(reason, message)| Notice { reason, message, warning: true }).collect()
     }
 
     /// What the write-back said, with what a person can do about it.
@@ -284,6 +284,9 @@ impl World for Live {
             }
             Effect::Commit { request, base, commit } => {
                 Box::pin(self.writer()?.commit(request, base, commit)).await.map_err(|u| self.told(u))
+            }
+            Effect::Merge { request, number, commit } => {
+                self.writer()?.merge(request, *number, commit).await.map_err(|u| self.told(u))
             }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,

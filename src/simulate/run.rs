@@ -11,7 +11,7 @@ use super::environment;
 use super::scenario::Scenario;
 use super::world::Simulated;
 use super::{SimulateError, Story};
-use crate::api::{Experiment, Provider, Repository, RepositorySpec, SecretRef};
+use crate::api::{Experiment, Provider, Repository, RepositorySpec};
 use crate::controller::resolve::{self, Referred};
 use crate::controller::status;
 use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake, Watch};
@@ -295,15 +295,14 @@ fn experiment(over: &Value) -> Result<String, SimulateError> {
 
 /// The Repository that the sample names; its address is never used.
 fn described() -> Repository {
+    let url = "https://git.example.com/platform/environment.git";
     let spec = RepositorySpec {
-        url: "https://git.example.com/platform/environment.git".into(),
-        provider: Provider::Gitea,
         branch: Some(environment::BRANCH.into()),
-        secret_ref: SecretRef { name: "environment-token".into(), key: None },
         allowed_namespaces: vec!["*".into()],
         allowed_paths: vec![environment::APP.into()],
         allow_commit_to_base: true,
-        commit: None,
+        allow_auto_merge: true,
+        ..RepositorySpec::new(url, Provider::Gitea, "environment-token")
     };
     let mut repository = Repository::new("environment", spec);
     repository.metadata.namespace = Some("platform".into());
@@ -349,6 +348,7 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
             Effect::Commit { request, .. } => {
                 events.push(event(format!("commit the {} to {}", request.stage.as_str(), request.base_branch)));
             }
+            Effect::Merge { number, .. } => events.push(event(format!("merge request #{number}"))),
             Effect::Close(number) => events.push(event(format!("close request #{number}"))),
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }

@@ -303,6 +303,7 @@ impl World for Simulated {
             Effect::Push { request, base, commit } => self.reachable()?.push(request, base, commit).await?,
             Effect::Open { request, base } => self.reachable()?.open(request, base).await?,
             Effect::Commit { request, base, commit } => self.reachable()?.commit(request, base, commit).await?,
+            Effect::Merge { request, number, commit } => self.reachable()?.merge(request, *number, commit).await?,
             Effect::Close(number) => self.reachable()?.close(*number).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }

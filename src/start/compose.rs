@@ -11,7 +11,7 @@ use super::manifest::{Draft, Image, manifest, name_path, of};
 use super::template::{Values, fill};
 use super::{OnRunning, Request, StartError};
 use crate::api::experiment::{GitOps, Objective};
-use crate::api::{Experiment, Provider, Quantity, Repository, RepositorySpec, SecretRef};
+use crate::api::{Experiment, Provider, Quantity, Repository, RepositorySpec};
 use crate::controller::Refusal;
 use crate::controller::resolve::{Referred, resolve};
 use crate::gitops::edit::{EditError, Path};
@@ -244,15 +244,12 @@ fn check_name(path: &str, experiment: &Experiment) -> Result<(), StartError> {
 fn spec(path: &str, experiment: &Experiment, warnings: &mut Vec<String>) -> Result<Spec, StartError> {
     let refused = |source| StartError::Refused { path: path.to_owned(), source };
     // Who may use the Repository is its owner's rule, which the controller applies; here nothing may depend on it.
+    let url = "https://git.example.com/environment/environment.git";
     let open = RepositorySpec {
-        url: "https://git.example.com/environment/environment.git".into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "none".into(), key: None },
         allowed_namespaces: vec!["*".into()],
-        allowed_paths: Vec::new(),
         allow_commit_to_base: true,
-        commit: None,
+        allow_auto_merge: true,
+        ..RepositorySpec::new(url, Provider::Gitea, "none")
     };
     let referred = Referred { repository: Some(Repository::new("environment", open)), ..Referred::default() };
     let resolved = match resolve(experiment, &referred) {

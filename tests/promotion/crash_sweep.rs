@@ -32,10 +32,15 @@ const BAD: &str = "rps: 200\ncandidate: {errors: 50%}\nreviewer: {after: 5s}";
 /// A person aborts while the promotion is in review: its request is closed.
 const ABORTED: &str = "rps: 200\nreviewer: {after: 90s}\npeople: [{at: 130s, ask: abort}]";
 
-const CASES: [Case; 7] = [
+/// Nobody looks at the requests: they are merged without a person.
+const IGNORED: &str = "rps: 200\nrollout: 5s\nreviewer: {promote: ignore, cleanUp: ignore}";
+const MERGED: &str = "TwoPullRequests, pullRequest: {autoMerge: {promote: true, cleanup: true}}";
+
+const CASES: [Case; 8] = [
     Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
+    Case { handover: MERGED, scenario: IGNORED, outcome: Outcome::Promote, made: (2, 2, 2), least: 200 },
     Case { handover: "SinglePullRequest", scenario: GOOD, outcome: Outcome::Promote, made: (1, 1, 1), least: 155 },
     Case { handover: "SinglePullRequest", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "CommitToBase", scenario: GOOD, outcome: Outcome::Promote, made: (0, 2, 0), least: 205 },
@@ -54,7 +59,7 @@ impl Case {
 }
 
 /// The name of every effect; one that is added to the engine has to be added here, and has to occur.
-const EFFECTS: [&str; 8] = ["Claim", "Release", "Route", "Push", "Open", "Commit", "Close", "Forget"];
+const EFFECTS: [&str; 9] = ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Close", "Forget"];
 
 /// Fails to compile when an effect is missing in [`EFFECTS`]'s list.
 fn is_listed(effect: &Effect) -> bool {
@@ -65,6 +70,7 @@ fn is_listed(effect: &Effect) -> bool {
         | Effect::Push { .. }
         | Effect::Open { .. }
         | Effect::Commit { .. }
+        | Effect::Merge { .. }
         | Effect::Close(_)
         | Effect::Forget => EFFECTS.contains(&effect.as_str()),
     }

@@ -497,6 +497,7 @@ impl World {
                 }
                 self.remote.pulls.push(Pull { branch: request.branch.clone(), head, state: PullState::Open });
             }
+            Effect::Merge { .. } => panic!("people merge here"),
             Effect::Close(number) => {
                 let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
                 if pull.state == PullState::Open {
@@ -549,7 +550,7 @@ impl World {
             Effect::Forget if plan.deleting.is_none() => {
                 Err(Violation { mutant: None, what: "let go without a deletion".into() })
             }
-            Effect::Claim | Effect::Release | Effect::Forget => Ok(()),
+            Effect::Claim | Effect::Release | Effect::Merge { .. } | Effect::Forget => Ok(()),
         }
     }
 
@@ -808,6 +809,7 @@ fn plan(handover: Handover) -> Plan {
             drain: seconds(10),
             waiting: WhileWaiting::Hold,
             handover,
+            auto_merge: AutoMerge::default(),
         }),
     }
 }

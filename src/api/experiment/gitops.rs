@@ -89,6 +89,11 @@ impl GitOps {
         self.weights_while_waiting.unwrap_or_default()
     }
 
+    /// Which requests are merged without a person.
+    pub fn auto_merge(&self) -> AutoMerge {
+        self.pull_request.as_ref().and_then(|request| request.auto_merge.clone()).unwrap_or_default()
+    }
+
     /// How long a pull request may wait for its review; then the candidate is discarded.
     pub fn stale_after(&self) -> Result<Duration, InvalidField> {
         let written = self.pull_request.as_ref().and_then(|request| request.stale_after.as_ref());
@@ -215,7 +220,8 @@ pub struct PullRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 50)))]
     pub labels: Vec<String>,
-    /// Which requests are merged without a person. Default: none.
+    /// Which requests are merged without a person, as soon as the forge's own rules (required checks, required reviews) let them be.
+    /// The Repository has to allow it (`allowAutoMerge`). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_merge: Option<AutoMerge>,
     /// How long a request may wait; then the candidate is discarded. Default: 7d.
@@ -227,6 +233,9 @@ pub struct PullRequest {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AutoMerge {
+    /// The request that promotes the candidate. Default: false.
+    #[serde(default)]
+    pub promote: bool,
     /// The request that only removes the experiment. Default: false.
     #[serde(default)]
     pub cleanup: bool,

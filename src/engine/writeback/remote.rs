@@ -17,6 +17,9 @@ use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
 const POLL: (f64, f64) = (2.0, 300.0);
 /// A request is looked at again after this part of the time it has waited already.
 const POLL_SHARE: f64 = 0.1;
+/// How often an open request that lacks labels or reviewers is to get them: once for a process that died in between, once
+/// more for the next one. What the forge does not take by then has a wrong name.
+const ANNOTATIONS: u32 = 2;
 
 impl Turn<'_> {
     /// The commit is computed before anything is written.
@@ -62,6 +65,9 @@ impl Turn<'_> {
     pub(super) fn pushed(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
         if let Some(pull) = seen.pull.as_ref().filter(|_| !on(Mutant::RequestCreatedTwice)) {
+            if pull.state == PullState::Open && !seen.lacks.is_empty() && self.annotate() {
+                return;
+            }
             return self.found(pull, seen.branch.is_none());
         }
         let Some((request, work)) = self.work() else { return };
@@ -76,6 +82,17 @@ impl Turn<'_> {
                 self.stuck("BranchDeleted", &what);
             }
         }
+    }
+
+    /// Opening a request and giving it labels and reviewers are several calls: who dies in between leaves one without.
+    /// Opening it again finishes it. Each try is counted before it is made; false when there were enough.
+    fn annotate(&mut self) -> bool {
+        let Some((request, (base, _))) = self.work() else { return false };
+        let Some(stage) = self.progress.stages.last_mut().filter(|s| s.annotated < ANNOTATIONS) else { return false };
+        stage.annotated += 1;
+        self.effects.push(Effect::Open { request, base });
+        self.again(SOON);
+        true
     }
 
     /// Without a review: the commit goes on the base branch that it was made on, and on no other.
@@ -201,13 +218,21 @@ impl Turn<'_> {
                 self.wait("BaseBranchMissing", &what, Some(until));
             }
             PullState::Closed => return self.found(pull, seen.branch.is_none()),
-            PullState::Open => self.await_review(gitops, pull, until),
+            PullState::Open => {
+                let merging = self.merge(pull);
+                self.await_review(gitops, pull, merging, until);
+            }
         }
+        self.poll(since);
+    }
+
+    /// Looks at an open request again: soon, then ever less often.
+    pub(super) fn poll(&mut self, since: Timestamp) {
         let age = self.now.duration_since(since).as_secs_f64();
         self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
     }
 
-    fn await_review(&mut self, gitops: &Gitops, pull: &Pull, until: Timestamp) {
+    fn await_review(&mut self, gitops: &Gitops, pull: &Pull, merging: bool, until: Timestamp) {
         let ours = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.commit);
         let edited = pull.head.is_some() && pull.head.as_ref() != ours;
         let overdue = self.progress.phase == Phase::Discarding && self.now >= until;
@@ -222,6 +247,9 @@ impl Turn<'_> {
                     gitops.base_branch
                 ),
             ),
+            (false, false) if merging => {
+                ("WaitingForChecks", format!("request #{number} to be merged, which the forge's checks allow: {url}"))
+            }
             (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
         };
         self.wait(reason, &what, Some(until));

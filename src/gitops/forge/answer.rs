@@ -9,7 +9,8 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, redirect};
 use serde::de::DeserializeOwned;
 
-use super::ForgeError;
+use super::super::transport::authorities;
+use super::{ForgeError, Way};
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,11 +28,14 @@ const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// Who asks; GitHub takes no request without it.
 const USER_AGENT: &str = concat!("reiter8/", env!("CARGO_PKG_VERSION"));
 
-/// The connections of one client.
-pub(super) fn client() -> Result<Client, ForgeError> {
+/// The connections of one client. `HTTPS_PROXY` and its kin are obeyed.
+pub(super) fn client(way: &Way) -> Result<Client, ForgeError> {
     let builder = Client::builder().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
-    let client = builder.timeout(TOTAL_TIMEOUT).user_agent(USER_AGENT).build();
-    client.map_err(|_| unavailable("TLS cannot be set up"))
+    let builder = builder.timeout(TOTAL_TIMEOUT).user_agent(USER_AGENT);
+    let Some(ca) = &way.ca else { return builder.build().map_err(|_| unavailable("TLS cannot be set up")) };
+    let refused = ForgeError::AddressRefused { why: "the certificates of its authorities cannot be used" };
+    let certificates = authorities(ca).ok_or_else(|| refused.clone())?;
+    builder.tls_certs_merge(certificates).build().map_err(|_| refused)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> {

@@ -3,6 +3,9 @@
 //! A thin client: few fields are read, all optional where the servers differ. Redirects are not followed, so that the token stays
 //! with its host; every answer is bounded in time and size; addresses shown to people are built here, never taken from answers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use reqwest::{Client, Method, StatusCode, Url, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,16 +13,24 @@ use serde_json::json;
 
 use super::super::repository::checked;
 use super::super::transport::Token;
+use super::super::tree::CommitId;
 use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable};
-use super::{Extras, ForgeError, NewPull, Permissions, Pull, PullState, absent};
+use super::memory::{Memory, Who};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
+/// The pause after a refusal that names none.
+const LEAST_PAUSE: Duration = Duration::from_secs(60);
 /// Most pages that are searched for a request that the direct look-up did not find.
 const MAX_PAGES: usize = 4;
+/// Styles of merging that bring the request's files to the base branch.
+const STYLES: [&str; 5] = ["merge", "squash", "rebase", "rebase-merge", "fast-forward-only"];
 
 /// A repository at a Gitea or Forgejo server.
 #[derive(Debug, Clone)]
 pub struct Gitea {
     client: Client,
+    who: Who,
+    memory: Arc<Memory>,
     /// `https://host/api/v1/repos/owner/name`
     api: Url,
     /// `https://host/owner/name`
@@ -38,6 +49,8 @@ struct Answer {
     mergeable: Option<bool>,
     head: Side,
     base: Side,
+    labels: Option<Vec<Label>>,
+    requested_reviewers: Option<Vec<User>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +70,8 @@ struct Repository {
     permissions: Option<Rights>,
     #[serde(default)]
     archived: bool,
+    /// How requests are merged when nobody says otherwise.
+    default_merge_style: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +80,12 @@ struct Rights {
     push: bool,
     #[serde(default)]
     pull: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    #[serde(default)]
+    login: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,8 +103,13 @@ struct Complaint {
 impl Gitea {
     /// The repository with this clone address. `allow_http` as for the clone itself.
     pub fn new(clone_url: &str, token: Option<Token>, allow_http: bool) -> Result<Self, ForgeError> {
+        Self::over(clone_url, token, &Way { allow_http, ..Way::default() })
+    }
+
+    /// The same, over a way of its own.
+    pub fn over(clone_url: &str, token: Option<Token>, way: &Way) -> Result<Self, ForgeError> {
         let refuse = |why| ForgeError::AddressRefused { why };
-        let mut web = checked(clone_url, allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
+        let mut web = checked(clone_url, way.allow_http).map_err(|_| refuse("not an acceptable clone address"))?;
         let path = web.path().trim_end_matches('/').trim_end_matches(".git").to_owned();
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let (Some(name), Some(owner)) = (parts.pop(), parts.pop()) else {
@@ -93,8 +119,10 @@ impl Gitea {
         let prefix = parts.join("/");
         api.set_path(&format!("{prefix}/api/v1/repos/{owner}/{name}"));
         web.set_path(&path);
-        let client = client()?;
-        Ok(Self { client, api, web, token })
+        let host =
+            format!("{}:{}", web.host_str().unwrap_or_default(), web.port_or_known_default().unwrap_or_default());
+        let (client, who, memory) = (client(way)?, Who::new(&host, token.as_ref()), Arc::clone(&way.memory));
+        Ok(Self { client, who, memory, api, web, token })
     }
 
     pub(super) async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
@@ -168,6 +196,19 @@ impl Gitea {
         self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"state": "closed"})).await
     }
 
+    pub(super) async fn merge(&self, number: u64, head: &CommitId) -> Result<Merging, ForgeError> {
+        let style = self.repository().await?.default_merge_style.filter(|style| STYLES.contains(&style.as_str()));
+        // A merge that the server keeps for later (`merge_when_checks_succeed`) would take whatever is its head then.
+        let body = json!({"Do": style.as_deref().unwrap_or("merge"), "head_commit_id": head.to_string()});
+        let (status, bytes) =
+            self.call(Method::POST, &["pulls", &number.to_string(), "merge"], &[], Some(body)).await?;
+        match status {
+            // Not mergeable, or not known to be; the head is another one.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT => Ok(Merging::NotYet { why: complaint(&bytes) }),
+            _ => accept(status, &bytes).map(|()| Merging::Done),
+        }
+    }
+
     pub(super) async fn annotate(&self, number: u64, extras: &Extras) -> Vec<String> {
         let mut warnings = Vec::new();
         if !extras.labels.is_empty() {
@@ -197,12 +238,16 @@ impl Gitea {
     }
 
     pub(super) async fn permissions(&self) -> Result<Permissions, ForgeError> {
-        let repository: Repository = self.read(&[], &[]).await?.ok_or(ForgeError::NotFound)?;
+        let repository = self.repository().await?;
         if repository.archived {
             return Err(ForgeError::RepositoryArchived);
         }
         let rights = repository.permissions.unwrap_or_default();
         Ok(Permissions { can_push: rights.push, can_pull: rights.pull })
+    }
+
+    async fn repository(&self) -> Result<Repository, ForgeError> {
+        self.read(&[], &[]).await?.ok_or(ForgeError::NotFound)
     }
 
     fn pull(&self, answer: Answer) -> Pull {
@@ -218,6 +263,8 @@ impl Gitea {
             state,
             head: answer.head.sha.parse().ok(),
             head_branch: answer.head.branch().to_owned(),
+            labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
+            reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
         }
     }
 
@@ -246,6 +293,9 @@ impl Gitea {
         query: &[(&str, String)],
         body: Option<serde_json::Value>,
     ) -> Result<(StatusCode, Vec<u8>), ForgeError> {
+        if let Some(left) = self.memory.pause(&self.who) {
+            return Err(ForgeError::RateLimited { retry_after: Some(left) });
+        }
         let mut url = self.api.clone();
         // Pushed as segments, so that the `/` of a branch name is encoded.
         url.path_segments_mut().map_err(|()| ForgeError::AddressRefused { why: "it has no path" })?.extend(path);
@@ -264,7 +314,9 @@ impl Gitea {
         }
         let mut response = request.send().await.map_err(|error| unanswered(error.is_timeout()))?;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            return Err(ForgeError::RateLimited { retry_after: retry_after(response.headers()) });
+            let wait = retry_after(response.headers());
+            self.memory.set_pause(&self.who, wait.unwrap_or(LEAST_PAUSE));
+            return Err(ForgeError::RateLimited { retry_after: wait });
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("the answer stopped"))? {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::repository::Author;
 use super::super::tree::CommitId;
-use super::{ForgeError, NewPull, Pull, PullState};
+use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState};
 
 /// A bare repository as its own forge.
 #[derive(Debug, Clone)]
@@ -165,6 +165,8 @@ impl LocalForge {
             head: head.map(CommitId::from),
             head_branch: meta.head,
             mergeable,
+            labels: Vec::new(),
+            reviewers: Vec::new(),
         };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }
@@ -218,6 +220,19 @@ impl LocalForge {
         meta.state = State::Merged(commit.into());
         Self::store(&repository, number, &meta, true)?;
         Ok(commit.into())
+    }
+
+    /// Merges an open request whose head is the given commit.
+    pub(super) fn merge_if(&self, number: u64, merge: &Merge) -> Result<Merging, ForgeError> {
+        let pull = self.get(number)?.ok_or(ForgeError::NotFound)?;
+        if pull.head.as_ref() != Some(&merge.head) {
+            return Ok(Merging::NotYet { why: "its head is another commit".to_owned() });
+        }
+        match self.merge(number, &merge.author, merge.time_seconds) {
+            Ok(_) | Err(ForgeError::AlreadyMerged) => Ok(Merging::Done),
+            Err(ForgeError::Refused { message }) => Ok(Merging::NotYet { why: message }),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {

@@ -112,6 +112,7 @@ impl Front {
                 if status == 200 { (200, self.pull(call, &pull, true)) } else { refusal(status) }
             }
             (&Method::PATCH, ["pulls", number]) => self.update(call, number).await,
+            (&Method::PUT, ["pulls", number, "merge"]) => self.merge(call, number).await,
             (&Method::POST, ["issues", number, "comments"]) => {
                 let there = format!("/issues/{number}/comments");
                 let (status, comment) = self.gitea(call, Method::POST, &there, call.body.clone()).await;
@@ -180,6 +181,24 @@ impl Front {
         if matches!(status, 200 | 201) { (200, self.pull(call, &found, false)) } else { refusal(status) }
     }
 
+    async fn merge(&self, call: &Call, number: &str) -> (u16, Value) {
+        let body = call.body.as_ref().unwrap();
+        let there = format!("/pulls/{number}/merge");
+        let asked = json!({"Do": body["merge_method"], "head_commit_id": body["sha"]});
+        let (status, _) = self.gitea(call, Method::POST, &there, Some(asked)).await;
+        let refused = |message: &str| json!({"message": message, "documentation_url": "https://docs.github.com/rest"});
+        match status {
+            200 => {
+                let (_, pull) = self.gitea(call, Method::GET, &format!("/pulls/{number}"), None).await;
+                let message = "Pull Request successfully merged";
+                (200, json!({"sha": pull["merge_commit_sha"], "merged": true, "message": message}))
+            }
+            405 => (405, refused("Pull Request is not mergeable")),
+            409 => (409, refused("Head branch was modified. Review and try the merge again.")),
+            other => refusal(other),
+        }
+    }
+
     /// GitHub makes the labels that a repository does not have.
     async fn label(&self, call: &Call, number: &str) -> (u16, Value) {
         let wanted = call.body.as_ref().unwrap()["labels"].as_array().cloned().unwrap_or_default();
@@ -227,6 +246,10 @@ impl Front {
                 json!({"id": side["repo_id"], "name": call.name, "full_name": format!("{}/{}", call.owner, call.name)});
             json!({"ref": branch, "label": format!("{}:{branch}", call.owner), "sha": side["sha"], "repo": repo})
         };
+        let list = |name: &str, fields: &[&str]| -> Vec<Value> {
+            let items = pull[name].as_array().into_iter().flatten();
+            items.map(|item| fields.iter().map(|field| (field.to_string(), item[*field].clone())).collect()).collect()
+        };
         json!({
             "id": pull["id"],
             "number": number,
@@ -241,6 +264,8 @@ impl Front {
             "mergeable_state": if known { "clean" } else { "unknown" },
             "head": side(&pull["head"]),
             "base": side(&pull["base"]),
+            "labels": list("labels", &["id", "name", "color"]),
+            "requested_reviewers": list("requested_reviewers", &["id", "login"]),
         })
     }
 

@@ -14,12 +14,15 @@ pub const PACKAGE: &str = "octokit-openapi-23.0.2";
 /// github.com, and the oldest Enterprise server that the package describes.
 pub const VARIANTS: [&str; 2] = ["api.github.com", "ghes-3.17"];
 /// What the client calls.
-const OPERATIONS: [(&str, &str); 8] = [
+const OPERATIONS: [(&str, &str); 11] = [
+    ("/app/installations/{installation_id}/access_tokens", "post"),
+    ("/repos/{owner}/{repo}/installation", "get"),
     ("/repos/{owner}/{repo}", "get"),
     ("/repos/{owner}/{repo}/pulls", "get"),
     ("/repos/{owner}/{repo}/pulls", "post"),
     ("/repos/{owner}/{repo}/pulls/{pull_number}", "get"),
     ("/repos/{owner}/{repo}/pulls/{pull_number}", "patch"),
+    ("/repos/{owner}/{repo}/pulls/{pull_number}/merge", "put"),
     ("/repos/{owner}/{repo}/issues/{issue_number}/comments", "post"),
     ("/repos/{owner}/{repo}/issues/{issue_number}/labels", "post"),
     ("/repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers", "post"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use reiter8::api::{Experiment, Provider, Repository, RepositorySpec, SecretRef};
+use reiter8::api::{Experiment, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::gitops::plan::{Change, FileOp, Spec};
 use reiter8::gitops::tree::{BlobId, Entry, EntryKind, Files, RepoPath, TreeError};
@@ -61,16 +61,9 @@ pub(crate) fn spec(case: &str) -> Spec {
 /// What an experiment asks for.
 pub(crate) fn parse(experiment: &str) -> Spec {
     let experiment: Experiment = serde_saphyr::from_str(experiment).unwrap();
-    let open = RepositorySpec {
-        url: "https://git.example.com/platform/environment.git".into(),
-        provider: Provider::Gitea,
-        branch: None,
-        secret_ref: SecretRef { name: "none".into(), key: None },
-        allowed_namespaces: vec!["*".into()],
-        allowed_paths: vec![],
-        allow_commit_to_base: false,
-        commit: None,
-    };
+    let url = "https://git.example.com/platform/environment.git";
+    let open =
+        RepositorySpec { allowed_namespaces: vec!["*".into()], ..RepositorySpec::new(url, Provider::Gitea, "none") };
     let referred = Referred { repository: Some(Repository::new("environment", open)), ..Referred::default() };
     resolve(&experiment, &referred).map_err(|refusal| refusal.to_string()).unwrap().write.unwrap().spec
 }

@@ -1,0 +1,73 @@
+//! Merges requests without a person, where the experiment's owner and the repository's want that.
+//!
+//! Called by [`super::Turn::write_back`]. The forge's own rules decide when: each look at the request is followed by one
+//! try, until it is merged. Only the commit that was pushed is ever merged: each try names it, so that one who adds a
+//! commit in between is asked for a review instead. What follows a merge is the same as after a person's.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::current;
+use crate::engine::effects::Effect;
+use crate::engine::observation::{Pull, PullState};
+use crate::engine::phases::Turn;
+use crate::engine::progress::Stage;
+
+/// How long an experiment whose traffic is final stays for the merge of its clean-up: checks take minutes. One that
+/// wants a person as well is left to that person, and its target to the next experiment.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+
+impl Turn<'_> {
+    /// Whether the current stage's request is merged without a person. A revert is not: who takes a promotion back
+    /// looks at what it takes back.
+    fn merges_itself(&self) -> bool {
+        let policy = self.plan.gitops.as_ref().map(|g| g.auto_merge).unwrap_or_default();
+        match current(&self.progress).map(|s| s.stage) {
+            Some(Stage::Promote) => policy.promote,
+            Some(Stage::CleanUp) => policy.cleanup,
+            Some(Stage::Revert) | None => false,
+        }
+    }
+
+    /// Tries to merge an open request that is still what was pushed; whether that may come to something.
+    pub(super) fn merge(&mut self, pull: &Pull) -> bool {
+        if !self.merges_itself() || pull.state != PullState::Open {
+            return false;
+        }
+        let Some((request, (_, commit))) = self.work().filter(|(_, (_, ours))| pull.head.as_ref() == Some(ours)) else {
+            return false;
+        };
+        self.effects.push(Effect::Merge { request, number: pull.number, commit });
+        // What hinders a merge takes its time: the next look comes when it would have come without the try.
+        self.patient = true;
+        true
+    }
+
+    /// The clean-up request is open. One that a person merges ends the experiment at once; the merge of another one is
+    /// awaited, for it is still to be done.
+    pub(super) fn await_removal(&mut self, since: Timestamp) {
+        if !self.merges_itself() {
+            return self.complete();
+        }
+        let until = since + PATIENCE;
+        if self.now >= until {
+            let number = current(&self.progress).and_then(|s| s.number).unwrap_or_default();
+            let what = format!(
+                "the forge did not let request #{number} be merged for {} minutes; a person has to merge it",
+                PATIENCE.as_mins()
+            );
+            self.warn("MergeOverdue", &what);
+            return self.complete();
+        }
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.pull {
+            Some(pull) if self.merge(pull) => {
+                let what =
+                    format!("request #{} to be merged, which the forge's checks allow: {}", pull.number, pull.url);
+                self.wait("WaitingForChecks", &what, Some(until));
+                self.poll(since);
+            }
+            Some(pull) if pull.state != PullState::Open => self.found(pull, false),
+            Some(_) | None => self.complete(),
+        }
+    }
+}

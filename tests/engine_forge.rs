@@ -1,0 +1,210 @@
+//! What the engine wants of a forge's requests beside their being opened, against observations made by hand.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "support/trial.rs"]
+mod trial;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use reiter8::engine::*;
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn commit(name: &str) -> CommitId {
+    CommitId(name.into())
+}
+
+fn plan() -> Plan {
+    merging(AutoMerge::default())
+}
+
+fn merging(auto_merge: AutoMerge) -> Plan {
+    let gitops = Gitops {
+        base_branch: "main".into(),
+        stale_after: SignedDuration::from_hours(24),
+        drain: SignedDuration::ZERO,
+        waiting: WhileWaiting::Hold,
+        handover: Handover::TwoPullRequests,
+        auto_merge,
+    };
+    Plan { gitops: Some(gitops), ..trial::plan(vec![]) }
+}
+
+/// A promotion whose stage is in a state.
+fn progress(stage: Stage, state: StageState) -> Progress {
+    let decision = Decision {
+        outcome: Outcome::Promote,
+        reason: Reason::Proven,
+        sentence: "The candidate is proven.".into(),
+        at: start(),
+        weight: 50,
+        rows: vec![],
+        baseline_images: vec![],
+        candidate_images: vec![],
+    };
+    let (base, commit) = (commit("base"), commit("ours"));
+    let work = StageWork { base: base.clone(), commit, files: vec![], after: BTreeMap::new() };
+    let number = (state == StageState::Waiting).then_some(7);
+    let weight = if stage == Stage::Promote { 50 } else { 0 };
+    Progress {
+        phase: Phase::Promoting,
+        since: Some(start()),
+        held: true,
+        weight,
+        carried: Some(weight),
+        decision: Some(decision),
+        preflight: Some(Preflight { base, blobs: BTreeMap::new() }),
+        stages: vec![StageProgress { work: Some(work), number, ..StageProgress::new(stage, 1, state, start()) }],
+        ..Progress::default()
+    }
+}
+
+/// Request 7 is open with this commit at its head.
+fn open(head: &str) -> StageSeen {
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)) };
+    StageSeen { head: Some(commit("base")), branch: Some(commit(head)), pull: Some(pull), ..StageSeen::default() }
+}
+
+fn lacking(what: &str) -> StageSeen {
+    StageSeen { lacks: vec![what.into()], ..open("ours") }
+}
+
+fn seen(stage: StageSeen, weight: u8) -> Observation {
+    let workload = || Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
+    Observation {
+        lock: Some(Ok(Lock::Mine)),
+        routes: Some(Ok(Routes::split(weight))),
+        workloads: Some(Ok(Workloads { baseline: workload(), candidate: workload() })),
+        stage: Some(Ok(stage)),
+        ..Observation::default()
+    }
+}
+
+/// A step; its progress as another process reads it from the status.
+fn next(plan: &Plan, progress: &Progress, stage: StageSeen, now: Timestamp) -> Step {
+    let done = step(plan, progress, &seen(stage, progress.weight), now);
+    let written = serde_json::to_string(&done.progress).unwrap();
+    Step { progress: serde_json::from_str(&written).unwrap(), ..done }
+}
+
+fn opens(step: &Step) -> usize {
+    step.effects.iter().filter(|effect| matches!(effect, Effect::Open { .. })).count()
+}
+
+#[test]
+fn a_request_whose_opener_died_gets_its_labels_from_the_next_process() {
+    let (plan, pushed) = (plan(), progress(Stage::Promote, StageState::Pushed));
+    let first = next(&plan, &pushed, lacking("label env"), start());
+    assert_eq!((opens(&first), first.progress.stages[0].state), (1, StageState::Pushed));
+    // That process may die as well, after the record and before the work.
+    let second = next(&plan, &first.progress, lacking("label env"), start());
+    assert_eq!((opens(&second), second.progress.stages[0].state), (1, StageState::Pushed));
+    let whole = next(&plan, &first.progress, open("ours"), start());
+    assert_eq!((opens(&whole), whole.progress.stages[0].state), (0, StageState::Waiting));
+    assert_eq!(whole.progress.stages[0].number, Some(7));
+}
+
+#[test]
+fn a_label_that_the_forge_does_not_take_holds_up_nothing() {
+    let (plan, mut now) = (plan(), start());
+    let (mut progress, mut opened) = (progress(Stage::Promote, StageState::Pushed), 0);
+    while progress.stages[0].state == StageState::Pushed {
+        let done = next(&plan, &progress, lacking("label no-such"), now);
+        opened += opens(&done);
+        progress = done.progress;
+        now += SignedDuration::from_secs(1);
+        assert!(now < start() + SignedDuration::from_secs(10), "it is tried for ever: {progress:?}");
+    }
+    assert_eq!((opened, progress.stages[0].state), (2, StageState::Waiting));
+}
+
+#[test]
+fn a_request_that_has_ended_or_is_not_wanted_gets_nothing() {
+    let (plan, pushed) = (plan(), progress(Stage::Promote, StageState::Pushed));
+    let mut merged = lacking("label env");
+    merged.pull.as_mut().unwrap().state = PullState::Merged(commit("merged"));
+    assert_eq!(opens(&next(&plan, &pushed, merged, start())), 0);
+    let unwanted = Progress { phase: Phase::Discarding, ..pushed };
+    assert_eq!(opens(&next(&plan, &unwanted, lacking("label env"), start())), 0);
+}
+
+/// The commits that a step wants merged.
+fn merges(step: &Step) -> Vec<&str> {
+    let merges = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Merge { number: 7, commit, .. } => Some(commit.0.as_str()),
+        _ => None,
+    });
+    merges.collect()
+}
+
+const PROMOTE: AutoMerge = AutoMerge { promote: true, cleanup: false };
+const CLEAN_UP: AutoMerge = AutoMerge { promote: false, cleanup: true };
+
+#[test]
+fn a_request_is_merged_where_that_is_wanted_and_as_it_was_pushed() {
+    let now = start() + SignedDuration::from_secs(100);
+    for (stage, policy, wanted) in [
+        (Stage::Promote, PROMOTE, true),
+        (Stage::Promote, CLEAN_UP, false),
+        (Stage::CleanUp, CLEAN_UP, true),
+        (Stage::CleanUp, PROMOTE, false),
+        (Stage::Revert, AutoMerge { promote: true, cleanup: true }, false),
+    ] {
+        let (plan, waiting) = (merging(policy), progress(stage, StageState::Waiting));
+        let tried = next(&plan, &waiting, open("ours"), now);
+        assert_eq!(merges(&tried), if wanted { vec!["ours"] } else { vec![] }, "{stage:?} {policy:?}");
+        assert!(
+            merges(&next(&plan, &waiting, open("theirs"), now)).is_empty(),
+            "others' commits are not ours to merge"
+        );
+        let mut unknown = open("ours");
+        unknown.pull.as_mut().unwrap().head = None;
+        assert!(merges(&next(&plan, &waiting, unknown, now)).is_empty(), "what is not known is not merged");
+        let unwanted = Progress { phase: Phase::Discarding, ..waiting };
+        let stays = stage == Stage::CleanUp && wanted;
+        assert_eq!(merges(&next(&plan, &unwanted, open("ours"), now)).is_empty(), !stays, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_merge_that_is_hindered_is_tried_with_each_look_and_writes_no_status() {
+    for (stage, policy) in [(Stage::Promote, PROMOTE), (Stage::CleanUp, CLEAN_UP)] {
+        let (plan, now) = (merging(policy), start() + SignedDuration::from_secs(100));
+        let first = next(&plan, &progress(stage, StageState::Waiting), open("ours"), now);
+        assert_eq!(first.progress.waiting.as_ref().unwrap().reason, "WaitingForChecks");
+        let second = next(&plan, &first.progress, open("ours"), now);
+        assert!(second.progress.same_record(&first.progress) && !merges(&second).is_empty());
+        // A tenth of what it waited already.
+        assert_eq!(second.wake, Wake::At(now + SignedDuration::from_secs(10)), "{stage:?}");
+    }
+}
+
+#[test]
+fn a_clean_up_that_does_not_merge_itself_in_time_is_left_to_a_person() {
+    let (plan, waiting) = (merging(CLEAN_UP), progress(Stage::CleanUp, StageState::Waiting));
+    let now = start() + SignedDuration::from_mins(30);
+    let late = next(&plan, &waiting, open("ours"), now);
+    assert!(merges(&late).is_empty());
+    assert_eq!(late.progress.phase, Phase::Completed);
+    assert!(late.notices.iter().any(|notice| notice.reason == "MergeOverdue" && notice.message.contains("#7")));
+    // Nobody waits for a person's merge either, nor for one that is not ours to make.
+    for (plan, head) in [(merging(CLEAN_UP), "theirs"), (self::plan(), "ours")] {
+        assert_eq!(next(&plan, &waiting, open(head), start()).progress.phase, Phase::Completed);
+    }
+}
+
+#[test]
+fn a_candidate_is_not_removed_without_a_person_before_its_traffic_left() {
+    for (policy, state) in [(CLEAN_UP, StageState::HandingOver), (PROMOTE, StageState::Planning)] {
+        let mut discarding = progress(Stage::CleanUp, StageState::Planning);
+        discarding.stages.clear();
+        discarding.phase = Phase::Discarding;
+        discarding.decision.as_mut().unwrap().outcome = Outcome::Discard;
+        let begun = next(&merging(policy), &discarding, StageSeen::default(), start());
+        assert_eq!((begun.progress.stages[0].stage, begun.progress.stages[0].state), (Stage::CleanUp, state));
+    }
+}
