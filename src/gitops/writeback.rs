@@ -131,12 +131,13 @@ impl WriteBack {
             }
             Look::Publish => {
                 let refs = self.refs(request).await?;
-                Ok(StageSeen { pull: self.pull(request, None).await?, ..refs })
+                Ok(StageSeen { pull: self.pull(request, None).await?.0, ..refs })
             }
             Look::Review(number) => {
-                let pull = self.pull(request, Some(number)).await?;
+                let (pull, conflict) = self.pull(request, Some(number)).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
-                Ok(StageSeen { pull, ..self.refs(request).await? })
+                let planned = if conflict { self.plan(request).await.ok() } else { None };
+                Ok(StageSeen { pull, conflict, planned, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;
@@ -310,13 +311,14 @@ impl WriteBack {
         .await
     }
 
-    /// The request on the forge.
-    async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<Option<engine::Pull>> {
+    /// The request on the forge, and whether it is open and cannot be merged.
+    async fn pull(&self, request: &Request, number: Option<u64>) -> Seen<(Option<engine::Pull>, bool)> {
         let found = match number {
             Some(number) => self.forge.get(number).await?,
             None => self.forge.find(&request.branch, &request.base_branch).await?,
         };
-        let Some(pull) = found else { return Ok(None) };
+        let Some(pull) = found else { return Ok((None, false)) };
+        let conflict = pull.mergeable == Some(false);
         let state = match pull.state {
             ForgeState::Open => engine::PullState::Open,
             ForgeState::Closed => engine::PullState::Closed,
@@ -329,7 +331,7 @@ impl WriteBack {
             }
         };
         let head = pull.head.as_ref().map(engine_id);
-        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head }))
+        Ok((Some(engine::Pull { number: pull.number, url: pull.url, state, head }), conflict))
     }
 
     /// Runs blocking work on the session, which is opened at its first use.
