@@ -68,6 +68,9 @@ struct Shared {
     forge: String,
     client: reqwest::Client,
     record: Mutex<Record>,
+    /// One request reaches the forge at a time: of two openings at the same instant Gitea makes two requests, for it looks
+    /// for another one before it makes its own.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Drop for Proxy {
@@ -84,7 +87,7 @@ impl Proxy {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(io::Error::other)?;
         let record = Mutex::new(Record { faults, ..Record::default() });
-        let shared = Arc::new(Shared { forge: forge.to_owned(), client, record });
+        let shared = Arc::new(Shared { forge: forge.to_owned(), client, record, turn: tokio::sync::Mutex::default() });
         let serving = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -149,6 +152,7 @@ impl Shared {
     }
 
     async fn forward(&self, parts: &Parts, body: Bytes) -> io::Result<(StatusCode, HeaderMap, Bytes)> {
+        let _turn = self.turn.lock().await;
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let mut headers = parts.headers.clone();
         for own in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING] {
