@@ -390,6 +390,48 @@ fn waiting_for_a_review_writes_no_status() {
     assert!(looks > 10, "the guard looked {looks} times");
 }
 
+/// Others merge into the same lines. A forge that has not found out yet costs nothing; a conflict that lasts costs a new
+/// request on the new base, while traffic stays where it is.
+#[test]
+fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
+    let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
+    for (moved, plannable, lasts, renewed) in
+        [(true, true, true, true), (true, true, false, false), (true, false, true, false), (false, true, true, false)]
+    {
+        let (mut plan, mut world) = (plan(), World::new(0.001));
+        let (mut progress, mut now) = in_review(&mut plan, &mut world);
+        let (weight, mut closed) = (world.weight, false);
+        for look in 0..12 {
+            let questions = ask(&plan, &progress, now);
+            let mut seen = world.see(&questions);
+            seen.stage = questions.stage.map(|q| {
+                let mut seen = stage(&q, &base, &commit);
+                if matches!(q.look, Look::Review(_)) {
+                    seen.conflict = lasts || look == 0;
+                    seen.head = Some(if moved { CommitId("d".into()) } else { base.clone() });
+                    seen.planned = plannable.then(|| Planned::Nothing(base.clone()));
+                    let state = if closed { PullState::Closed } else { PullState::Open };
+                    seen.pull = seen.pull.map(|p| Pull { state, ..p });
+                }
+                Ok(seen)
+            });
+            let done = step(&plan, &progress, &seen, now);
+            closed |= done.effects.contains(&Effect::Close(7));
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+            if progress.stages.len() > 1 {
+                break;
+            }
+            let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+            now = now.max(time);
+        }
+        let attempts: Vec<_> = progress.stages.iter().map(|s| (s.stage, s.attempt)).collect();
+        let wanted = [(Stage::Promote, 1), (Stage::Promote, 2)];
+        assert_eq!(attempts, wanted[..1 + usize::from(renewed)], "{moved} {plannable} {lasts}");
+        assert_eq!((closed, world.weight, progress.phase), (renewed, weight, Promoting));
+    }
+}
+
 #[test]
 fn nobody_wakes_an_idle_experiment() {
     let mut now: Timestamp = T0.parse().unwrap();

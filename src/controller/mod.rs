@@ -30,8 +30,8 @@ use kube_runtime::events::{Recorder, Reporter};
 pub use refusal::Refusal;
 pub(crate) use wishes::annotation;
 
-use crate::gitops::repository::Clones;
 use crate::gitops::forge::Memory;
+use crate::gitops::repository::Clones;
 use crate::live::Prometheus;
 use crate::telemetry::Metrics;
 

@@ -250,7 +250,8 @@ pub struct Preflight {
 /// What the remote says about a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StageSeen {
-    /// Asked with [`Look::Plan`]: the work to do.
+    /// Asked with [`Look::Plan`]: the work to do. Asked with [`Look::Review`] of a request in conflict: what it would be
+    /// now, if there is anything that could be proposed.
     pub planned: Option<Planned>,
     /// Asked with [`Look::Publish`], [`Look::Review`] and [`Look::Base`]: head of the base branch.
     pub head: Option<CommitId>,
@@ -264,6 +265,9 @@ pub struct StageSeen {
     pub pull: Option<Pull>,
     /// Asked with [`Look::Publish`]: labels and reviewers that the open request was to get and does not have, for people.
     pub lacks: Vec<String>,
+    /// Asked with [`Look::Review`]: the request is open, and the forge says that it cannot be merged into the base branch.
+    /// Some forges say so as well while they find out.
+    pub conflict: bool,
 }
 
 /// What a stage has to do on the base branch.

@@ -65,6 +65,13 @@ pub struct Pull {
     pub reviewers: Vec<String>,
 }
 
+impl Pull {
+    /// Whether it is open and the forge says that it cannot be merged.
+    pub fn in_conflict(&self) -> bool {
+        self.state == PullState::Open && self.mergeable == Some(false)
+    }
+}
+
 /// What became of a pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PullState {

@@ -152,9 +152,12 @@ impl WriteBack {
                 Ok(StageSeen { pull: self.pull(found).await?, lacks, ..refs })
             }
             Look::Review(number) => {
-                let pull = self.pull(self.seen(self.forge().await?.get(number).await).await?).await?;
+                let found = self.seen(self.forge().await?.get(number).await).await?;
+                let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
+                let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
-                Ok(StageSeen { pull, ..self.refs(request).await? })
+                let planned = if conflict { self.plan(request).await.ok() } else { None };
+                Ok(StageSeen { pull, conflict, planned, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;

@@ -230,6 +230,21 @@ impl Remote {
         tree
     }
 
+    /// What a request would do on a base.
+    fn planned(&self, base: CommitId, request: &Request) -> Seen<Planned> {
+        let change = self.change(&base, request).map_err(|e| Unavailable::new(e.reason(), e.to_string()))?;
+        if change.files.is_empty() {
+            return Ok(Planned::Nothing(base));
+        }
+        let after = |op: &FileOp| match op {
+            FileOp::Edit { after, .. } => Some(after.to_string()),
+            FileOp::Remove { .. } => None,
+        };
+        let after = change.files.iter().map(|f| (f.path.clone(), after(&f.op))).collect();
+        let commit = id(&(&base.0, &request.key, request.decided_at.as_second(), format!("{:?}", request.report)));
+        Ok(Planned::Commit(StageWork { commit, base, files: vec![], after }))
+    }
+
     /// Three-way, file by file; none if they conflict.
     fn merged(&self, pull: &Pull) -> Option<Tree> {
         let base = self.base.as_ref()?;
@@ -409,28 +424,17 @@ impl World {
         };
         let base = || remote.base.clone().ok_or_else(Self::missing_base);
         Ok(match &question.look {
-            Look::Plan => {
-                let base = base()?;
-                let change = remote.change(&base, request).map_err(|e| Unavailable::new(e.reason(), e.to_string()))?;
-                let planned = if change.files.is_empty() {
-                    Planned::Nothing(base)
-                } else {
-                    let after = |op: &FileOp| match op {
-                        FileOp::Edit { after, .. } => Some(after.to_string()),
-                        FileOp::Remove { .. } => None,
-                    };
-                    let after = change.files.iter().map(|f| (f.path.clone(), after(&f.op))).collect();
-                    Planned::Commit(StageWork { commit: Self::commit_of(&base, request), base, files: vec![], after })
-                };
-                StageSeen { planned: Some(planned), ..StageSeen::default() }
-            }
+            Look::Plan => StageSeen { planned: Some(remote.planned(base()?, request)?), ..StageSeen::default() },
             Look::Publish => {
                 let found = remote.pulls.iter().enumerate().rfind(|(_, p)| p.branch == request.branch);
                 StageSeen { pull: pull(found), ..refs }
             }
             Look::Review(number) => {
                 let found = remote.pulls.iter().enumerate().find(|(index, _)| *index as u64 + 1 == *number);
-                StageSeen { pull: pull(found), ..refs }
+                let open = found.filter(|(_, p)| p.state == PullState::Open);
+                let conflict = remote.base.is_some() && open.is_some_and(|(_, p)| remote.merged(p).is_none());
+                let planned = base().and_then(|base| remote.planned(base, request)).ok().filter(|_| conflict);
+                StageSeen { pull: pull(found), conflict, planned, ..refs }
             }
             Look::Base(commit) => {
                 let base = base()?;
@@ -442,10 +446,6 @@ impl World {
                 StageSeen { contents: Some(contents), ..StageSeen::default() }
             }
         })
-    }
-
-    fn commit_of(base: &CommitId, request: &Request) -> CommitId {
-        id(&(&base.0, &request.key, request.decided_at.as_second(), format!("{:?}", request.report)))
     }
 
     fn rolled_out(&self) -> Seen<Rollout> {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{SOON, current};
 use crate::engine::effects::Effect;
 use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{CommitId, Planned, Pull, PullState};
+use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen};
 use crate::engine::phases::Turn;
 use crate::engine::plan::Gitops;
 use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
@@ -20,6 +20,11 @@ const POLL_SHARE: f64 = 0.1;
 /// How often an open request that lacks labels or reviewers is to get them: once for a process that died in between, once
 /// more for the next one. What the forge does not take by then has a wrong name.
 const ANNOTATIONS: u32 = 2;
+/// How long a forge says that a request cannot be merged before that is believed: after every merge it finds out anew.
+const CONFLICT: SignedDuration = SignedDuration::from_secs(30);
+/// How many requests are made for one stage because their base moved under them; then people have to choose what comes
+/// first.
+const MOST_RENEWALS: u32 = 10;
 
 impl Turn<'_> {
     /// The commit is computed before anything is written.
@@ -218,6 +223,7 @@ impl Turn<'_> {
                 self.wait("BaseBranchMissing", &what, Some(until));
             }
             PullState::Closed => return self.found(pull, seen.branch.is_none()),
+            PullState::Open if self.in_conflict(&seen) => return self.await_renewal(gitops, &seen, pull, until),
             PullState::Open => {
                 let merging = self.merge(pull);
                 self.await_review(gitops, pull, merging, until);
@@ -230,6 +236,31 @@ impl Turn<'_> {
     pub(super) fn poll(&mut self, since: Timestamp) {
         let age = self.now.duration_since(since).as_secs_f64();
         self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
+    }
+
+    /// Whether others changed the base branch so that the request cannot be merged into it. Without such a change it can.
+    fn in_conflict(&self, seen: &StageSeen) -> bool {
+        let base = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.base);
+        seen.conflict && seen.head.as_ref() != base
+    }
+
+    /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be
+    /// proposed any more, or was often enough, is left to people with the request that they know.
+    fn await_renewal(&mut self, gitops: &Gitops, seen: &StageSeen, pull: &Pull, until: Timestamp) {
+        let attempt = current(&self.progress).map_or(0, |s| s.attempt);
+        let since = self.progress.waiting.as_ref().filter(|w| w.reason == "BaseConflict").map(|w| w.since);
+        let lasts = since.is_some_and(|since| self.now >= since + CONFLICT);
+        if lasts && attempt <= MOST_RENEWALS && seen.planned.is_some() {
+            let what = format!("request #{} conflicts with {}; another one is made", pull.number, gitops.base_branch);
+            self.tell("BaseConflict", &what);
+            return self.change(StageState::Withdrawing, |_| {});
+        }
+        let what = format!(
+            "request #{} to be mergeable: others changed the same lines on {}; resolve that if it stays: {}",
+            pull.number, gitops.base_branch, pull.url
+        );
+        self.wait("BaseConflict", &what, Some(until));
+        self.again(CONFLICT);
     }
 
     fn await_review(&mut self, gitops: &Gitops, pull: &Pull, merging: bool, until: Timestamp) {

@@ -117,10 +117,27 @@ impl Turn<'_> {
         });
     }
 
-    /// A retry of the clean-up: an open request needs none, a closed one is followed by another.
+    /// A request that cannot be merged any more gives way to another one, made on the base branch as it is then. One that
+    /// was merged all the same goes on.
+    pub(super) fn renew(&mut self, stage: Stage) {
+        let Some(seen) = self.stage_seen() else { return };
+        match &seen.pull {
+            Some(pull) if pull.state == PullState::Open => self.effects.push(Effect::Close(pull.number)),
+            Some(pull) if pull.state != PullState::Closed => self.found(&pull.clone(), false),
+            Some(_) | None => {
+                self.change(StageState::Done, |s| s.closed = true);
+                self.begin(stage);
+            }
+        }
+    }
+
+    /// A retry of the clean-up: an open request needs none unless it cannot be merged, a closed one is followed by another.
     pub(super) fn check(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
+            Some(pull) if pull.state == PullState::Open && seen.conflict => {
+                self.change(StageState::Withdrawing, |_| {});
+            }
             Some(pull) if pull.state == PullState::Open => self.change(StageState::Waiting, |_| {}),
             Some(pull) => self.ended(pull),
             None => self.change(StageState::Done, |s| s.closed = true),

@@ -47,6 +47,8 @@ struct Answer {
     merged: bool,
     merge_commit_sha: Option<String>,
     mergeable: Option<bool>,
+    #[serde(default)]
+    draft: bool,
     head: Side,
     base: Side,
     labels: Option<Vec<Label>>,
@@ -259,7 +261,8 @@ impl Gitea {
         Pull {
             number: answer.number,
             url: format!("{}/pulls/{}", self.web, answer.number),
-            mergeable: answer.mergeable.filter(|_| state == PullState::Open),
+            // Of a draft it says no whatever its base is.
+            mergeable: answer.mergeable.filter(|_| state == PullState::Open && !answer.draft),
             state,
             head: answer.head.sha.parse().ok(),
             head_branch: answer.head.branch().to_owned(),

@@ -4,6 +4,39 @@ use anyhow::{Context as _, bail};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
+/// Most items of a page that Gitea gives.
+const PAGE: usize = 50;
+
+/// A Gitea of its own, stopped when it goes out of scope.
+pub struct Server {
+    site: super::Site,
+    pub url: String,
+    /// Tokens of the two users.
+    pub bot: String,
+    pub reviewer: String,
+}
+
+impl Server {
+    /// Starts one for a test program.
+    pub fn start(name: &str) -> anyhow::Result<Self> {
+        let dir = format!("/var/tmp/reiter8-test-{name}-{}", std::process::id()).into();
+        let site = super::Site { dir, bin: super::binaries(), node: "unused".into() };
+        let (port, bot, reviewer) = super::parts::gitea(&site)?;
+        Ok(Self { site, url: format!("http://127.0.0.1:{port}"), bot, reviewer })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // To look at what a failed test left behind.
+        if std::env::var_os("REITER8_KEEP_STACK").is_some() {
+            println!("  left running: hack/stack --dir {} down", self.site.dir.display());
+            return;
+        }
+        let _ = super::down(&self.site.dir);
+    }
+}
+
 /// A user of the stack's Gitea, at one repository of `bot`.
 #[derive(Clone)]
 pub struct Gitea {
@@ -56,6 +89,53 @@ impl Gitea {
 
     /// One commit on `main` that writes these files; `None` as content removes one.
     pub async fn commit(&self, message: &str, files: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
+        self.write(json!({"branch": "main", "message": message}), files).await
+    }
+
+    /// The same commit on a branch of its own, with a request to merge it; its number.
+    pub async fn propose(&self, branch: &str, message: &str, files: &[(&str, Option<&str>)]) -> anyhow::Result<u64> {
+        self.propose_as(branch, message, (message, ""), files).await
+    }
+
+    /// The same with a title and a text of the request's own.
+    pub async fn propose_as(
+        &self,
+        branch: &str,
+        message: &str,
+        (title, body): (&str, &str),
+        files: &[(&str, Option<&str>)],
+    ) -> anyhow::Result<u64> {
+        self.write(json!({"branch": "main", "new_branch": branch, "message": message}), files).await?;
+        let wanted = json!({"head": branch, "base": "main", "title": title, "body": body});
+        number(&self.here(Method::POST, "/pulls", Some(wanted)).await?)
+    }
+
+    /// A new issue; its number.
+    pub async fn issue(&self, title: &str, body: &str) -> anyhow::Result<u64> {
+        number(&self.here(Method::POST, "/issues", Some(json!({"title": title, "body": body}))).await?)
+    }
+
+    /// What happened to an issue, by kinds.
+    pub async fn timeline(&self, issue: u64) -> anyhow::Result<Vec<String>> {
+        let all = self.all(&format!("/issues/{issue}/timeline?")).await?;
+        Ok(all.iter().filter_map(|e| Some(e.get("type")?.as_str()?.to_owned())).collect())
+    }
+
+    /// What Gitea's page of an issue or request makes of its title and its text.
+    pub async fn page(&self, number: u64) -> anyhow::Result<(String, String)> {
+        let site = self.base.trim_end_matches("/api/v1");
+        let answer = self.client.get(format!("{site}/bot/{}/issues/{number}", self.repository)).send().await?;
+        let page = answer.error_for_status()?.text().await?;
+        let between = |from: &str, to: &str| -> Option<String> {
+            let rest = page.split_once(from)?.1.split_once('>')?.1;
+            Some(rest.split_once(to)?.0.to_owned())
+        };
+        let title = between("<h1", "</h1>").context("a page without a title")?;
+        let text = between("class=\"render-content markup\"", "</div>").context("a page without a text")?;
+        Ok((title, text))
+    }
+
+    async fn write(&self, mut wanted: Value, files: &[(&str, Option<&str>)]) -> anyhow::Result<()> {
         let mut changes = vec![];
         for (path, content) in files {
             let sha = self.here(Method::GET, &format!("/contents/{path}"), None).await.ok();
@@ -68,8 +148,10 @@ impl Gitea {
                 (None, sha) => json!({"operation": "delete", "path": path, "sha": sha}),
             });
         }
-        self.here(Method::POST, "/contents", Some(json!({"branch": "main", "message": message, "files": changes})))
-            .await?;
+        if let Some(wanted) = wanted.as_object_mut() {
+            wanted.insert("files".into(), changes.into());
+        }
+        self.here(Method::POST, "/contents", Some(wanted)).await?;
         Ok(())
     }
 
@@ -92,19 +174,46 @@ impl Gitea {
 
     /// Every request, in any state, the oldest first.
     pub async fn pulls(&self) -> anyhow::Result<Vec<Value>> {
-        let list = self.here(Method::GET, "/pulls?state=all&sort=oldest&limit=50", None).await?;
-        let mut pulls = list.as_array().cloned().unwrap_or_default();
+        let mut pulls = self.all("/pulls?state=all&sort=oldest").await?;
         pulls.sort_by_key(|p| p.get("number").and_then(Value::as_u64));
         Ok(pulls)
     }
 
+    /// The open requests.
+    pub async fn open(&self) -> anyhow::Result<Vec<Value>> {
+        self.all("/pulls?state=open").await
+    }
+
     /// The names of all branches, sorted.
     pub async fn branches(&self) -> anyhow::Result<Vec<String>> {
-        let list = self.here(Method::GET, "/branches?limit=50", None).await?;
-        let names = list.as_array().into_iter().flatten().filter_map(|b| Some(b.get("name")?.as_str()?.to_owned()));
+        let list = self.all("/branches?").await?;
+        let names = list.iter().filter_map(|b| Some(b.get("name")?.as_str()?.to_owned()));
         let mut names: Vec<String> = names.collect();
         names.sort();
         Ok(names)
+    }
+
+    /// How many commits `main` itself has: those that came with a merge are not counted.
+    pub fn commits(&self) -> anyhow::Result<usize> {
+        let dir = tempfile::tempdir()?;
+        self.git(dir.path(), &["clone", "--quiet", "--bare", &self.clone_url(), "."])?;
+        let count = self.git(dir.path(), &["rev-list", "--count", "--first-parent", "main"])?;
+        Ok(count.trim().parse()?)
+    }
+
+    /// Every page of a list.
+    async fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut found, mut page) = (vec![], 1);
+        loop {
+            let list = self.here(Method::GET, &format!("{path}&limit={PAGE}&page={page}"), None).await?;
+            let list = list.as_array().cloned().unwrap_or_default();
+            let more = list.len() == PAGE;
+            found.extend(list);
+            if !more {
+                return Ok(found);
+            }
+            page += 1;
+        }
     }
 
     /// Closes a request without a merge.
@@ -129,19 +238,22 @@ impl Gitea {
     /// Takes back the newest commit on `main`, with git itself, as a person would.
     pub fn revert(&self) -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let git = |args: &[&str]| {
-            let mut command = std::process::Command::new("git");
-            command.arg("-C").arg(dir.path());
-            command.args(["-c", "user.name=Reviewer", "-c", "user.email=reviewer@example.test"]).args(args);
-            // By the environment: arguments are for everybody to see.
-            command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "http.extraHeader");
-            command.env("GIT_CONFIG_VALUE_0", format!("Authorization: token {}", self.token));
-            super::parts::run(&mut command)
-        };
+        let git = |args: &[&str]| self.git(dir.path(), args);
         git(&["clone", "--quiet", &self.clone_url(), "."])?;
         git(&["revert", "--no-edit", "HEAD"])?;
         git(&["push", "--quiet", "origin", "main"])?;
         Ok(())
+    }
+
+    /// Git itself with this user's token.
+    fn git(&self, dir: &std::path::Path, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = std::process::Command::new("git");
+        command.arg("-C").arg(dir);
+        command.args(["-c", "user.name=Reviewer", "-c", "user.email=reviewer@example.test"]).args(args);
+        // By the environment: arguments are for everybody to see.
+        command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "http.extraHeader");
+        command.env("GIT_CONFIG_VALUE_0", format!("Authorization: token {}", self.token));
+        super::parts::run(&mut command)
     }
 
     /// Merges a request as soon as Gitea has found it mergeable.
@@ -160,6 +272,10 @@ impl Gitea {
         }
         last.map(|_| ())
     }
+}
+
+fn number(made: &Value) -> anyhow::Result<u64> {
+    made.get("number").and_then(Value::as_u64).context("an answer without a number")
 }
 
 fn base64(text: &str) -> String {

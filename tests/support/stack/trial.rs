@@ -546,6 +546,11 @@ spec:
         Ok(())
     }
 
+    /// A Deployment as it is now.
+    pub async fn deployment(&self, name: &str) -> anyhow::Result<Option<k8s_openapi::api::apps::v1::Deployment>> {
+        Ok(Api::namespaced(self.client.clone(), &self.namespace).get_opt(name).await?)
+    }
+
     /// Names of the Deployments and Experiments in the namespace.
     pub async fn objects(&self) -> anyhow::Result<Vec<String>> {
         let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =

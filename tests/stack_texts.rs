@@ -1,0 +1,161 @@
+//! Foreign text in requests, as a real Gitea renders it: it can neither mention anybody, nor refer to an issue, link,
+//! bring an image, nor break a table.
+//!
+//! Each text is read from Gitea's own page, where it knows its repository, users and issues; the control is the text
+//! itself, which does all of that. Starts Gitea alone, with the code of `hack/stack`, and stops it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/stack/mod.rs"]
+mod stack;
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use reiter8::engine::{Handover, Outcome, Rule, Running, Stage};
+use reiter8::gitops::edit::FieldChange;
+use reiter8::gitops::render::{Criterion, Report, body, commit_message, title};
+use serde_json::json;
+use stack::gitea::{Gitea, Server};
+
+/// What people could write into a name, a version, a metric, a path or a value.
+const HOSTILE: [&str; 14] = [
+    "@reviewer",
+    "#1",
+    "fixes #1",
+    "closes bot/texts#1, resolves !1",
+    "![](http://images.example/x.png)",
+    "[here](http://links.example) https://links.example/bot/texts/issues/1",
+    "a | b | @reviewer | #1",
+    "`@reviewer` ``#1`` ```x``` `",
+    "``` @reviewer fixes #1",
+    "<img src=x onerror=alert(1)> <a href=http://links.example>x</a>",
+    "first\n\n# Heading\n\n- @reviewer\n| a | b |\n|---|---|\n| #1 | x |\n",
+    "--> @reviewer fixes #1 <!--",
+    "\u{202e}fixes #1\u{202c} \u{200b}@reviewer",
+    "\\` @reviewer \\| #1 $`x`$ $$y$$ :tada: [^1] ***",
+];
+
+/// Tags that our own texts are made of.
+const OURS: [&str; 12] = ["p", "code", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "br"];
+
+/// A request in which everything that is not ours is this text.
+fn report(text: &str) -> Report {
+    let foreign = || text.to_owned();
+    let running = || Running { name: foreign(), workload: foreign(), images: vec![foreign(), foreign()] };
+    let criterion = || Criterion {
+        metric: foreign(),
+        rule: Rule::Share { limit: 0.01 },
+        requests: 12_345,
+        bad: 12,
+        estimate: Some(0.001),
+        interval: Some((0.0005, 0.0017)),
+        evidence: 21.3,
+        needed: 20.0,
+        verdict: foreign(),
+    };
+    let field = || FieldChange { path: foreign(), before: Some(foreign().into()), after: Some(json!({text: [text]})) };
+    Report {
+        namespace: foreign(),
+        name: foreign(),
+        uid: foreign(),
+        target: foreign(),
+        stage: Stage::Promote,
+        outcome: Outcome::Promote,
+        reason: foreign(),
+        baseline: running(),
+        candidate: running(),
+        criteria: vec![criterion(), criterion(), criterion()],
+        weight: 50,
+        duration_seconds: 754,
+        files: vec![("edit", foreign()), ("remove", foreign())],
+        fields: vec![field(), field()],
+        sentence: foreign(),
+        key: foreign(),
+        base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
+        handover: Handover::TwoPullRequests,
+    }
+}
+
+/// Rows of each table of such a request, the head among them, and its cells.
+const TABLES: [(usize, usize); 3] = [(3, 4), (4, 7), (3, 3)];
+
+/// The names of the tags in a page, with their order.
+fn tags(html: &str) -> Vec<String> {
+    let tag = Regex::new(r"<([a-zA-Z][a-zA-Z0-9]*)").unwrap();
+    tag.captures_iter(html).map(|found| found[1].to_lowercase()).collect()
+}
+
+/// What is wrong with a rendered body.
+fn wrong(html: &str) -> Vec<String> {
+    let all = tags(html);
+    let strange: BTreeSet<&String> = all.iter().filter(|tag| !OURS.contains(&tag.as_str())).collect();
+    let mut wrong: Vec<String> = strange.into_iter().map(|tag| format!("<{tag}> is none of ours")).collect();
+    let tables: Vec<(usize, BTreeSet<usize>)> = html.split("<table").skip(1).map(table).collect();
+    let wanted: Vec<_> = TABLES.iter().map(|(rows, cells)| (*rows, BTreeSet::from([*cells]))).collect();
+    if tables != wanted {
+        wrong.push(format!("the tables have {tables:?} rows and cells"));
+    }
+    if html.contains("iter8: experiment=") {
+        wrong.push("the hidden line is visible".to_owned());
+    }
+    wrong
+}
+
+/// How many rows a table has, and how many cells its rows have.
+fn table(html: &str) -> (usize, BTreeSet<usize>) {
+    let rows: Vec<&str> = html.split("</table>").next().unwrap().split("<tr").skip(1).collect();
+    let cells = |row: &&str| tags(row).iter().filter(|tag| ["td", "th"].contains(&tag.as_str())).count();
+    (rows.len(), rows.iter().map(cells).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_text_has_no_power_over_a_page() {
+    let server = Server::start("texts").unwrap();
+    let forge = Gitea::new(&server.url, &server.bot, "texts");
+    forge.create().await.unwrap();
+    assert_eq!(forge.issue("Nobody may close this", "").await.unwrap(), 1);
+    let (mut problems, mut power) = (vec![], BTreeSet::new());
+    for text in HOSTILE {
+        let report = report(text);
+        let number = forge.issue(&title(&report), &body(&report)).await.unwrap();
+        let (title, html) = forge.page(number).await.unwrap();
+        problems.extend(wrong(&html).into_iter().map(|what| format!("{text:?}: {what}\n{html}")));
+        let linked: Vec<_> = tags(&title).into_iter().filter(|tag| ["a", "img"].contains(&tag.as_str())).collect();
+        if !linked.is_empty() {
+            problems.push(format!("{text:?}: {linked:?} in the title:\n{title}"));
+        }
+    }
+    let known = forge.timeline(1).await.unwrap();
+    assert_eq!(known, Vec::<String>::new(), "somebody spoke of the issue");
+    for text in HOSTILE {
+        // The control: as it stands, outside of a request.
+        let number = forge.issue("Control", text).await.unwrap();
+        let html = forge.page(number).await.unwrap().1;
+        power.extend(tags(&html));
+        power.extend(["mention", "ref-issue"].iter().filter(|class| html.contains(**class)).map(ToString::to_string));
+    }
+    println!("  {} texts; as they stand they make {power:?}", HOSTILE.len());
+    assert!(
+        ["a", "img", "h1", "table", "mention", "ref-issue"].iter().all(|tag| power.contains(*tag)),
+        "this Gitea has no power to take away"
+    );
+    assert!(problems.is_empty(), "{}", problems.join("\n\n"));
+
+    // A request with all of it, merged: the issue is as it was, and knows of nobody who spoke of it.
+    let all = HOSTILE.join(" ");
+    let file = [("file.yaml", Some("a: 1\n"))];
+    let before = forge.timeline(1).await.unwrap();
+    let message = commit_message(&report(&all));
+    let number = forge.propose_as("all", &message, (&title(&report(&all)), &body(&report(&all))), &file).await.unwrap();
+    let reviewer = Gitea::new(&server.url, &server.reviewer, "texts");
+    reviewer.merge(number).await.unwrap();
+    assert_eq!(forge.timeline(1).await.unwrap(), before);
+    // The control: the same with one word that is not fenced.
+    let number = forge.propose_as("control", "Control", ("Control", "fixes #1"), &[("file.yaml", None)]).await.unwrap();
+    reviewer.merge(number).await.unwrap();
+    let known = forge.timeline(1).await.unwrap();
+    assert!(
+        !before.contains(&"close".to_owned()) && known.contains(&"close".to_owned()),
+        "nothing closes an issue here: {known:?}"
+    );
+}

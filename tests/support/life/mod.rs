@@ -1,0 +1,267 @@
+//! The last part of an experiment's life, from its verdict on: the engine, its turns and the write-back are the product's
+//! own, the repository and its forge are real; the cluster is as small a model as the engine can be asked to work on.
+//!
+//! Time is the life's own: a wait of minutes is over at once, so that a life takes as long as its repository does.
+// Each test program uses a part of this.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod proxy;
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use reiter8::api::{Provider, RepositorySpec};
+use reiter8::engine::{
+    Analysis, AutoMerge, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided, Outcome,
+    Phase, Plan, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Synced, Unavailable, Verb, Version, Wake,
+    WhileWaiting, Wish, Workload, Workloads,
+};
+use reiter8::gitops::forge::Extras;
+use reiter8::gitops::plan::Spec;
+use reiter8::gitops::transport::Token;
+use reiter8::gitops::{Credential, WriteBack, WriteTarget};
+use reiter8::turn::{Ledger, World, turn};
+
+/// The weight that the candidate has at the verdict.
+const WEIGHT: u8 = 50;
+/// When every verdict falls: the same commits each time.
+const VERDICT: &str = "2026-01-02T03:04:05Z";
+/// Pause after a turn that failed, as the controller makes one.
+const BACKOFF: SignedDuration = SignedDuration::from_secs(1);
+/// How long a watch may be silent: then the controller looks of its own accord.
+const GLANCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// One experiment after its verdict.
+pub struct Life {
+    plan: Mutex<Plan>,
+    target: WriteTarget,
+    token: String,
+    progress: Mutex<Progress>,
+    weight: Mutex<u8>,
+    now: Mutex<Timestamp>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Life {
+    /// The verdict on the experiment that `spec` is about has fallen; what it needs of the repository is rehearsed now.
+    pub async fn decided(
+        (url, token): (&str, &str),
+        spec: Spec,
+        outcome: Outcome,
+        handover: Handover,
+    ) -> Result<Self, Unavailable> {
+        let repository = RepositorySpec::new(url, Provider::Gitea, "forge");
+        let at: Timestamp = VERDICT.parse().map_err(|_| Unavailable::new("Internal", "no time"))?;
+        let (phase, reason) = match outcome {
+            Outcome::Promote => (Phase::Promoting, Reason::Proven),
+            Outcome::Discard => (Phase::Discarding, Reason::Harmful),
+        };
+        let decision = Decision {
+            outcome,
+            reason,
+            sentence: "what the test says".into(),
+            at,
+            weight: WEIGHT,
+            rows: vec![],
+            baseline_images: vec![],
+            candidate_images: vec![],
+        };
+        let life = Self {
+            plan: Mutex::new(plan(&spec, handover)),
+            target: WriteTarget { repository, spec, extras: Extras::default() },
+            token: token.to_owned(),
+            progress: Mutex::default(),
+            weight: Mutex::new(WEIGHT),
+            now: Mutex::new(at),
+        };
+        let preflight = Some(life.write_back()?.preflight().await?);
+        let progress = Progress {
+            phase,
+            since: Some(at),
+            preflight,
+            weight: WEIGHT,
+            carried: Some(WEIGHT),
+            applied: Some(at),
+            held: true,
+            first_traffic: Some(at),
+            decision: Some(decision),
+            ..Progress::default()
+        };
+        *held(&life.progress) = progress;
+        Ok(life)
+    }
+
+    /// Goes on at another address of the same repository.
+    pub fn moved(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.target.repository.url);
+        self
+    }
+
+    /// As the controller does, every turn begins with nothing of the repository.
+    fn write_back(&self) -> Result<WriteBack, Unavailable> {
+        WriteBack::new(
+            self.target.clone(),
+            Some(Credential::Token(Token::new(&self.token))),
+            &["127.0.0.1".to_owned()],
+            &Arc::default(),
+        )
+    }
+
+    /// What is remembered.
+    pub fn progress(&self) -> Progress {
+        held(&self.progress).clone()
+    }
+
+    /// The experiment has nothing left to do.
+    pub fn completed(&self) -> bool {
+        held(&self.progress).phase == Phase::Completed
+    }
+
+    /// Whether there is something to do for it now.
+    pub fn rests(&self) -> bool {
+        let progress = self.progress();
+        let asked = held(&self.plan).wishes.iter().any(|wish| match wish {
+            Wish::Asked { verb, at, .. } => progress.handled.get(verb) != Some(at),
+            Wish::Unreadable(_) => false,
+        });
+        progress.phase == Phase::Completed && !asked
+    }
+
+    /// A person asks for a new attempt.
+    pub fn retry(&self) {
+        let at = *held(&self.now);
+        held(&self.plan).wishes = vec![Wish::Asked { verb: Verb::Retry, at, why: String::new() }];
+    }
+
+    /// The last request, once it is known.
+    pub fn number(&self) -> Option<u64> {
+        held(&self.progress).stages.last().and_then(|s| s.number)
+    }
+
+    /// The last stage with its state, and what it waits for.
+    pub fn place(&self) -> String {
+        let progress = self.progress();
+        let waiting = progress.waiting.as_ref().map(|w| format!("{}: {}", w.reason, w.what)).unwrap_or_default();
+        let stage = progress.stages.last().map(|s| format!("{}/{}", s.stage.as_str(), s.state.as_str()));
+        format!("{} {} {waiting}", progress.phase.as_str(), stage.unwrap_or_default())
+    }
+
+    /// One turn. What it would wait for is over afterwards; whether it would have waited. An error is what the controller
+    /// would log.
+    pub async fn turn(&self) -> Result<bool, Unavailable> {
+        let now = *held(&self.now);
+        let (remembered, plan) = (self.progress(), held(&self.plan).clone());
+        let turned = match self.write_back() {
+            Ok(write_back) => {
+                let world = Around { life: self, write_back };
+                turn(&world, self, &plan, &remembered, now).await.map(|step| step.wake)
+            }
+            Err(u) => Err(u),
+        };
+        *held(&self.now) = match &turned {
+            Ok(Wake::At(at)) => *at.max(&now),
+            Ok(Wake::OnChange) => now + GLANCE,
+            Err(_) => now + BACKOFF,
+        };
+        turned.map(|wake| !matches!(wake, Wake::At(at) if at <= now))
+    }
+}
+
+fn plan(spec: &Spec, handover: Handover) -> Plan {
+    let seconds = SignedDuration::from_secs;
+    let version = |name: &str, workload: &str| Version { name: name.into(), workload: workload.into() };
+    Plan {
+        identity: Identity {
+            namespace: spec.namespace.clone(),
+            name: spec.name.clone(),
+            uid: format!("uid-of-{}", spec.name),
+            target: format!("{}/{}", spec.namespace, spec.baseline.name),
+        },
+        deleting: None,
+        refused: None,
+        baseline: version("stable", &spec.baseline.name),
+        candidate: version("candidate", &spec.candidate.name),
+        ramp: Ramp::Fixed,
+        cap: WEIGHT,
+        capacity: None,
+        iterations: None,
+        wishes: vec![],
+        criteria: vec![],
+        analysis: Analysis {
+            false_rollback: 0.05,
+            false_promotion: 0.05,
+            interval: seconds(10),
+            lag: seconds(5),
+            warm_up: seconds(0),
+            soak: seconds(10),
+            deadline: seconds(3600),
+            hard_deadline: seconds(7200),
+            on_undecided: OnUndecided::Hold,
+        },
+        gitops: Some(Gitops {
+            base_branch: "main".into(),
+            stale_after: SignedDuration::from_hours(7 * 24),
+            drain: seconds(10),
+            waiting: WhileWaiting::Hold,
+            handover,
+            auto_merge: AutoMerge::default(),
+        }),
+    }
+}
+
+impl Ledger for Life {
+    async fn commit(&self, progress: &Progress) -> Result<(), Unavailable> {
+        *held(&self.progress) = progress.clone();
+        Ok(())
+    }
+
+    async fn tell(&self, _: &[Notice]) {}
+}
+
+/// The world of one turn: everything in the cluster is as it should be, and what is merged is rolled out at once.
+struct Around<'l> {
+    life: &'l Life,
+    write_back: WriteBack,
+}
+
+impl World for Around<'_> {
+    async fn observe(&self, _: &Plan, questions: &Questions) -> Observation {
+        let ready = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
+        let mut seen = Observation {
+            lock: Some(Ok(Lock::Mine)),
+            routes: Some(Ok(Routes::split(*held(&self.life.weight)))),
+            workloads: Some(Ok(Workloads { baseline: ready(), candidate: ready() })),
+            reading: questions.window.map(|window| Reading { window, pairs: vec![] }),
+            sync: questions.sync.is_some().then_some(Ok(Synced::Yes)),
+            subsets: questions.subsets.then_some(Ok(())),
+            ..Observation::default()
+        };
+        if questions.preflight {
+            seen.preflight = Some(self.write_back.preflight().await);
+        }
+        if let Some(question) = &questions.stage {
+            seen.stage = Some(self.write_back.stage(question).await);
+        }
+        if let Some(commit) = &questions.rollout {
+            let rolled_out = |_| Rollout { applied: true, complete: true, detail: String::new() };
+            seen.rollout = Some(self.write_back.expected(commit).await.map(rolled_out));
+        }
+        seen
+    }
+
+    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+        match effect {
+            Effect::Route(candidate) => *held(&self.life.weight) = *candidate,
+            Effect::Push { request, base, commit } => self.write_back.push(request, base, commit).await?,
+            Effect::Open { request, base } => self.write_back.open(request, base).await?,
+            Effect::Commit { request, base, commit } => self.write_back.commit(request, base, commit).await?,
+            Effect::Merge { request, number, commit } => self.write_back.merge(request, *number, commit).await?,
+            Effect::Close(number) => self.write_back.close(*number).await?,
+            Effect::Claim | Effect::Release | Effect::Forget => {}
+        }
+        Ok(())
+    }
+}
