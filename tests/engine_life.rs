@@ -427,7 +427,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
         }
         let attempts: Vec<_> = progress.stages.iter().map(|s| (s.stage, s.attempt)).collect();
         let wanted = [(Stage::Promote, 1), (Stage::Promote, 2)];
-        assert_eq!(attempts, wanted[..1 + usize::from(renewed)], "{moved} {plannable} {lasts}");
+        assert_eq!(attempts, wanted[..=usize::from(renewed)], "{moved} {plannable} {lasts}");
         assert_eq!((closed, world.weight, progress.phase), (renewed, weight, Promoting));
     }
 }

@@ -340,7 +340,8 @@ fn dispersion_is_cautious_when_little_is_known() {
 #[test]
 fn pass_allows_for_clumps_that_the_history_may_have_hidden() {
     let clump = |requests: f64, bad: &[f64]| {
-        let tally = |n: usize| Tally { requests, bad: bad.get(n / 7).copied().filter(|_| n % 7 == 0).unwrap_or(0.0) };
+        let tally =
+            |n: usize| Tally { requests, bad: bad.get(n / 7).copied().filter(|_| n.is_multiple_of(7)).unwrap_or(0.0) };
         judge::dispersion(&(0..360).map(tally).collect::<Vec<_>>(), 0.01).clump
     };
     // Nothing seen: of a short history nothing is known, in a long one clumps would have shown.

@@ -67,13 +67,11 @@ impl Crds {
             return print(&reference()).map_err(CrdsError::Print);
         }
         let documents = documents()?;
-        match &self.dir {
-            Some(dir) => write_files(dir, &documents),
-            None => {
-                let all: String = documents.iter().map(|(_, yaml)| format!("---\n{yaml}")).collect();
-                print(&all).map_err(CrdsError::Print)
-            }
+        if let Some(dir) = &self.dir {
+            return write_files(dir, &documents);
         }
+        let all: String = documents.iter().map(|(_, yaml)| format!("---\n{yaml}")).collect();
+        print(&all).map_err(CrdsError::Print)
     }
 }
 

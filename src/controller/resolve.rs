@@ -316,8 +316,9 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
             Handover::SinglePullRequest => engine::Handover::SinglePullRequest,
             Handover::CommitToBase => engine::Handover::CommitToBase,
         },
-        auto_merge: match gitops.auto_merge() {
-            AutoMerge { promote, cleanup } => engine::AutoMerge { promote, cleanup },
+        auto_merge: {
+            let AutoMerge { promote, cleanup } = gitops.auto_merge();
+            engine::AutoMerge { promote, cleanup }
         },
     })
 }

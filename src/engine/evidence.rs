@@ -310,7 +310,7 @@ impl Trial {
         let aim = aim(share, rule.share_limit(history));
         let relative = |ratio, slack| Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim });
         match rule {
-            Rule::Share { limit } => Self::share(ShareTest { limit, dispersion, horizon, aim }),
+            Rule::Share { limit } => Self::share(ShareTest { limit, dispersion, aim, horizon }),
             Rule::RelativeShare { factor, slack } => relative(factor, slack),
             Rule::Companion { .. } => relative(environment::COMPANION_RATIO, environment::COMPANION_SLACK),
             Rule::Mean { factor, slack, higher_is_better, gauge } => {

@@ -157,7 +157,7 @@ impl WriteBack {
                 let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 let planned = if conflict { self.plan(request).await.ok() } else { None };
-                Ok(StageSeen { pull, conflict, planned, ..self.refs(request).await? })
+                Ok(StageSeen { planned, pull, conflict, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;

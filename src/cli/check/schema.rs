@@ -293,7 +293,7 @@ fn slipped(one: &str, other: &str) -> bool {
     match (changed(rest).as_slice(), changed(others).as_slice()) {
         // Of short names too many are one letter apart.
         _ if one.len().max(other.len()) < 5 => false,
-        ([], [_]) | ([_], []) | ([_], [_]) => true,
+        ([], [_]) | ([_], [] | [_]) => true,
         ([a, b], [c, d]) => (a, b) == (d, c),
         _ => false,
     }

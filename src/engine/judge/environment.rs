@@ -52,6 +52,7 @@ impl Weather {
     }
 
     /// The same weather before the first interval of another test.
+    #[must_use]
     pub fn afresh(&self) -> Self {
         Self { requests: Exact(0.0), bad: Exact(0.0), ..*self }
     }

@@ -19,16 +19,16 @@ use serde_json::{Value, json};
 const WRAPPING: usize = 26;
 
 /// An App's key.
-pub struct Key {
+pub(crate) struct Key {
     /// The private half, PKCS #8.
-    pub pem: String,
+    pub(crate) pem: String,
     /// The same in PKCS #1, as GitHub hands it out.
     pub pkcs1: String,
     public: Vec<u8>,
 }
 
 impl Key {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let der = pair.as_der().unwrap();
         let public = pair.public_key().as_ref().to_vec();
@@ -44,20 +44,20 @@ fn pem(kind: &str, der: &[u8]) -> String {
 
 /// A call and its answer.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    pub method: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
     /// Without `/api/v3`.
-    pub path: String,
-    pub body: Option<Value>,
+    pub(crate) path: String,
+    pub(crate) body: Option<Value>,
     /// Who asked, of a call of git.
-    pub user: String,
-    pub token: String,
-    pub status: u16,
-    pub answer: Value,
+    pub(crate) user: String,
+    pub(crate) token: String,
+    pub(crate) status: u16,
+    pub(crate) answer: Value,
 }
 
 /// A GitHub with one repository, `acme/env`, and one App, 7, whose installation is 99.
-pub struct Hub {
+pub(crate) struct Hub {
     address: String,
     state: Arc<Place>,
 }
@@ -79,7 +79,7 @@ struct Now {
 }
 
 impl Hub {
-    pub async fn start(key: &Key, life: SignedDuration) -> Self {
+    pub(crate) async fn start(key: &Key, life: SignedDuration) -> Self {
         let state = Arc::new(Place { public: key.public.clone(), life, now: Mutex::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -88,30 +88,30 @@ impl Hub {
         Self { address, state }
     }
 
-    pub fn clone_url(&self) -> String {
+    pub(crate) fn clone_url(&self) -> String {
         format!("{}/acme/env.git", self.address)
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.state.now.lock().unwrap().asked.clone()
     }
 
     /// What was wrong with claims.
-    pub fn findings(&self) -> Vec<String> {
+    pub(crate) fn findings(&self) -> Vec<String> {
         self.state.now.lock().unwrap().findings.clone()
     }
 
     /// How many tokens were given.
-    pub fn minted(&self) -> usize {
+    pub(crate) fn minted(&self) -> usize {
         self.state.now.lock().unwrap().minted
     }
 
-    pub fn refuse_next(&self, statuses: &[u16]) {
+    pub(crate) fn refuse_next(&self, statuses: &[u16]) {
         self.state.now.lock().unwrap().refusals.extend(statuses);
     }
 
     /// From now on installations may read contents alone.
-    pub fn give_read_only(&self) {
+    pub(crate) fn give_read_only(&self) {
         self.state.now.lock().unwrap().read_only = true;
     }
 }

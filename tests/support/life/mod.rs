@@ -7,7 +7,7 @@
 
 pub mod proxy;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Provider, RepositorySpec};

@@ -82,12 +82,11 @@ impl App {
     /// Trades the claim for a token of the repository alone.
     async fn mint(&self, place: &Address, way: &Way) -> Result<Minted, ForgeError> {
         let line = Line::new(place, &[], Some(&self.claim(Timestamp::now())?), way)?;
-        let installation = match self.installation {
-            Some(id) => id,
-            None => {
-                let path = ["repos", &place.owner, &place.name, "installation"];
-                line.call(Ask::Get, &path, &[]).await?.read::<Installation>()?.id
-            }
+        let installation = if let Some(id) = self.installation {
+            id
+        } else {
+            let path = ["repos", &place.owner, &place.name, "installation"];
+            line.call(Ask::Get, &path, &[]).await?.read::<Installation>()?.id
         };
         let wanted = json!({"contents": "write", "pull_requests": "write", "metadata": "read"});
         let ask = Ask::Post(json!({"repositories": [place.name], "permissions": wanted}));
