@@ -33,12 +33,16 @@ pub(super) enum Outcomes {
         called: &'static str,
     },
     /// Nothing can be shown.
-    Not {
-        /// A stable word: the controller's, `NoWriteBack` or `NoCheckout`.
-        reason: &'static str,
-        /// Why, and what to do.
-        message: String,
-    },
+    Not(Not),
+}
+
+/// Why nothing can be shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Not {
+    /// A stable word: the controller's, `NoWriteBack` or `NoCheckout`.
+    reason: &'static str,
+    /// Why, and what to do.
+    message: String,
 }
 
 /// What one request changes.
@@ -69,21 +73,22 @@ impl From<Proposal> for Request {
 
 /// The outcomes in the given checkout, or in the git work tree that the experiment's manifest is in.
 pub(super) fn outcomes(planned: &Planned, given: Option<&Path>) -> Outcomes {
+    found(planned, given).unwrap_or_else(Outcomes::Not)
+}
+
+fn found(planned: &Planned, given: Option<&Path>) -> Result<Outcomes, Not> {
     let Some(spec) = &planned.write else {
         let message =
             "the experiment has no `spec.gitops`, and so writes nothing back; write one for a promotion by Git";
-        return Outcomes::Not { reason: "NoWriteBack", message: message.into() };
+        return Err(Not { reason: "NoWriteBack", message: message.into() });
     };
-    let root = match checkout(planned, given, spec) {
-        Ok(root) => root,
-        Err(message) => return Outcomes::Not { reason: "NoCheckout", message },
-    };
+    let root = checkout(planned, given, spec).map_err(|message| Not { reason: "NoCheckout", message })?;
     let handover = planned.plan.gitops.as_ref().map(|gitops| gitops.handover).unwrap_or_default();
-    shown(&root, spec, handover).unwrap_or_else(|not| not)
+    shown(&root, spec, handover)
 }
 
-fn shown(root: &Path, spec: &Spec, handover: Handover) -> Result<Outcomes, Outcomes> {
-    let not = |reason, message| Outcomes::Not { reason, message };
+fn shown(root: &Path, spec: &Spec, handover: Handover) -> Result<Outcomes, Not> {
+    let not = |reason, message| Not { reason, message };
     let found = check::rehearse(root, spec).map_err(|flaw| not(flaw.reason, flaw.problem))?;
     let (promote, cleanup) = match handover {
         Handover::SinglePullRequest => {
@@ -123,7 +128,7 @@ fn work_tree(folder: &Path) -> Option<PathBuf> {
 /// The outcomes for people.
 pub(super) fn text(outcomes: &Outcomes, colours: bool) -> String {
     match outcomes {
-        Outcomes::Not { reason, message } => format!("\nNo diff of the outcomes: {} ({reason})", clean(message)),
+        Outcomes::Not(Not { reason, message }) => format!("\nNo diff of the outcomes: {} ({reason})", clean(message)),
         Outcomes::Shown { promote, cleanup, discard, called } => {
             let promotion = match cleanup {
                 Some(cleanup) => vec![
