@@ -314,7 +314,7 @@ fn both_outcomes_are_shown_for_a_checkout() {
         lines.map(ToOwned::to_owned).collect()
     };
     assert_eq!(
-        changed(&shown.promote),
+        changed(&shown.promote.diff),
         [
             "-  newTag: \"v1.2.0\"   # pinned by the release team",
             "+  newTag: \"v1.3.0\"   # pinned by the release team",
@@ -326,12 +326,12 @@ fn both_outcomes_are_shown_for_a_checkout() {
         "--- a/apps/reviews/kustomization.yaml\n+++ b/apps/reviews/kustomization.yaml\n@@ ",
         "+++ b/apps/reviews/reviews.yaml\n",
     ] {
-        assert!(shown.promote.contains(header), "{}", shown.promote);
+        assert!(shown.promote.diff.contains(header), "{}", shown.promote.diff);
     }
     let gone = |diff: &str| diff.matches("+++ /dev/null\n").count();
-    assert_eq!((gone(&shown.promote), gone(&shown.cleanup), gone(&shown.discard)), (0, 3, 3));
-    assert!(changed(&shown.discard).contains(&"-- experiment.yaml".to_owned()), "{}", shown.discard);
-    assert!(!shown.discard.contains("+  "), "{}", shown.discard);
+    assert_eq!((gone(&shown.promote.diff), gone(&shown.cleanup.diff), gone(&shown.discard.diff)), (0, 3, 3));
+    assert!(changed(&shown.discard.diff).contains(&"-- experiment.yaml".to_owned()), "{}", shown.discard.diff);
+    assert!(!shown.discard.diff.contains("+  "), "{}", shown.discard.diff);
     assert_eq!((shown.unpromoted, shown.missing), (vec![], vec![]));
     let none = spec("helm");
     let error = outcomes(&Folder::new(folder.path()), &none).unwrap_err().to_string();

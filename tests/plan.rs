@@ -1,8 +1,12 @@
 //! `reiter8 plan`: what it says before an experiment starts, and which objectives can be judged at all.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/layouts/mod.rs"]
+mod layouts;
 #[path = "support/manifests.rs"]
 mod manifests;
+#[path = "plan/outcomes.rs"]
+mod outcomes;
 
 use std::path::Path;
 use std::process::{Command, Output};

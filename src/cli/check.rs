@@ -5,6 +5,7 @@
 
 mod cluster;
 mod hints;
+mod rehearsal;
 mod rules;
 mod schema;
 mod source;
@@ -17,12 +18,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(super) use self::rehearsal::rehearse;
 use self::rules::Given;
 use self::schema::Schemas;
 use self::source::{Document, Unreadable};
 use super::output::{self, Output, clean};
 use super::style::{coloured, paint};
 use crate::api::{self, Experiment, Metric, Repository};
+use crate::gitops::plan::Spec;
 
 /// Check manifests as the API server and the controller would, without a cluster
 #[derive(Clone, Debug, clap::Args)]
@@ -159,12 +162,18 @@ pub(super) struct Planned {
     pub(super) plan: crate::engine::Plan,
     /// What it reads.
     pub(super) binding: crate::live::Binding,
+    /// What it writes back, if it does.
+    pub(super) write: Option<Spec>,
+    /// The folder of its manifest, if that is a file.
+    pub(super) folder: Option<PathBuf>,
 }
 
-/// The experiments among some files. Those that would be refused are an error that says why.
+/// The experiments among some files. Those that would be refused are an error that says why, but for what only the
+/// environment repository could refuse.
 pub(super) async fn planned(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Vec<Planned>> {
     let schemas = Schemas::new()?;
     let (given, findings, _) = read(files, namespace)?;
+    let given = given.unrehearsed();
     let mut planned = vec![];
     for document in given.documents().iter().filter(|d| d.kind().2 == "Experiment") {
         let mut refused: Vec<Finding> =
@@ -177,7 +186,8 @@ pub(super) async fn planned(files: &[PathBuf], namespace: Option<&str>) -> anyho
         if let Some(resolved) = rules::resolved(&given, document, &experiment, &mut vec![]).await {
             let identity = &resolved.plan.identity;
             let name = format!("{}/{}", identity.namespace, identity.name);
-            planned.push(Planned { name, plan: resolved.plan, binding: resolved.binding });
+            let (write, folder) = (resolved.write.map(|write| write.spec), document.folder.clone());
+            planned.push(Planned { name, plan: resolved.plan, binding: resolved.binding, write, folder });
         }
     }
     Ok(planned)

@@ -1,7 +1,10 @@
-//! `reiter8 plan FILE…`: how long an experiment will take and how sure its verdict is, before it starts.
+//! `reiter8 plan FILE…`: how long an experiment will take, how sure its verdict is and what both outcomes would change in
+//! Git ([`outcomes`]), before it starts.
 //!
 //! Offline unless `--prometheus-url` is given. Resolves the manifests by the controller's own code and runs the engine in
 //! simulated traffic ([`crate::bench::forecast`]); owns the words.
+
+mod outcomes;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,15 +14,17 @@ use anyhow::{Context as _, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use self::outcomes::Outcomes;
 use super::check::{self, Planned};
 use super::output::{self, Output, clean};
+use super::style::coloured;
 use crate::api::{Quantity, Unit};
 use crate::bench::forecast::{Fate, Forecast, Known};
 use crate::engine::judge::Tally;
 use crate::engine::{Outcome, Window};
 use crate::live::{Prometheus, Versions};
 
-/// Say how long an experiment will take, and how sure it can be, at this traffic
+/// Say how long an experiment will take, how sure it can be at this traffic, and what each outcome would change
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Runs the experiment's own rules in simulated traffic: a candidate that is like the baseline, and candidates at\n\
@@ -27,10 +32,15 @@ use crate::live::{Prometheus, Versions};
     hour of the baseline tell it: --prometheus-url.\n\n\
     Each row says in what share of the experiments such a candidate is promoted or discarded before the deadline, when half\n\
     and when 90 % of the right decisions are made, and how many bad requests it answers meanwhile.\n\n\
+    Then comes what each outcome would change in the environment repository, as the diffs of its requests, if the experiment's\n\
+    file is in a checkout or --repository-dir names one. Nothing is written. Where that cannot be planned, the line says why\n\
+    and what to do, and the exit code stays.\n\n\
     Exit codes: 0 planned, 1 failed, 2 wrong arguments, 3 a healthy candidate has less than an 80 % chance to pass in time.\n\n\
     Examples:\n  reiter8 plan apps/productpage --rps 50 --bad 0.1%\n  \
     reiter8 plan experiment.yaml --rps 20 --bad istio/error-rate=0.2% --bad istio/latency-p95=1%\n  \
-    reiter8 plan experiment.yaml --prometheus-url http://prometheus:9090 -o json"
+    reiter8 plan experiment.yaml --prometheus-url http://prometheus:9090 -o json\n  \
+    reiter8 plan apps/productpage --rps 50 --repository-dir ~/environment\n  \
+    reiter8 plan apps/productpage --rps 50 -o json | jq -r '.[].outcomes.promote.diff'"
 )]
 pub(super) struct PlanArgs {
     /// Files and directories with the experiment and what it refers to; `-` is standard input
@@ -51,6 +61,9 @@ pub(super) struct PlanArgs {
     /// Where the baseline's last hour is read
     #[arg(long, value_name = "URL")]
     prometheus_url: Option<String>,
+    /// Checkout of the environment repository, for the diffs [default: the git work tree that the experiment's file is in]
+    #[arg(long, value_name = "DIR")]
+    repository_dir: Option<PathBuf>,
     /// Simulated experiments for each answer
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
     replications: u32,
@@ -115,6 +128,7 @@ struct Report {
     cases: Vec<Case>,
     smallest_effect: Vec<Smallest>,
     good: bool,
+    outcomes: Outcomes,
 }
 
 /// Runs the command.
@@ -122,6 +136,9 @@ pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
     ensure!(args.clump >= 1.0 && args.clump <= 1000.0, "--clump {} is not a mean size from 1 to 1000", args.clump);
     if let Some(rps) = args.rps {
         ensure!(rps > 0.0 && rps <= 1e6, "--rps {rps} is not a rate between 0 and 1000000 requests per second");
+    }
+    if let Some(dir) = &args.repository_dir {
+        ensure!(dir.is_dir(), "--repository-dir {} is not a directory", dir.display());
     }
     let experiments = check::planned(&args.files, args.namespace.as_deref()).await?;
     ensure!(!experiments.is_empty(), "no Experiment among the given files; give the file that has one");
@@ -133,7 +150,10 @@ pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
     if args.output.is_json() {
         output::json(&reports)?;
     } else {
-        reports.iter().try_for_each(|report| output::say(&text(report)))?;
+        for report in &reports {
+            output::say(&text(report))?;
+            output::say(&outcomes::text(&report.outcomes, coloured()))?;
+        }
     }
     Ok(if reports.iter().all(|r| r.good) { ExitCode::SUCCESS } else { ExitCode::from(POOR) })
 }
@@ -260,6 +280,7 @@ fn report(
         smallest_effect: smallest.collect(),
         cases,
         good,
+        outcomes: outcomes::outcomes(planned, args.repository_dir.as_deref()),
     })
 }
 

@@ -6,15 +6,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use similar::TextDiff;
 
 use super::edit::MAX_BYTES;
-use super::plan::{Change, FileOp, PlanError, Spec, plan_cleanup, plan_discard, plan_promote};
+use super::plan::{
+    Change, FileChange, FileOp, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_discard,
+    plan_promote, plan_whole,
+};
 use super::tree::{BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
+/// Longest diff of one request, bytes: more than anybody reads, and less than a directory of large files would make.
+pub const MAX_DIFF: usize = 128 << 10;
+/// Longest search for the shortest diff of one file; a longer diff says the same. Files are small, only hostile ones need it.
+const MAX_SEARCH: Duration = Duration::from_secs(2);
 
 /// A folder as if it were committed.
 pub struct Folder {
@@ -88,15 +96,26 @@ impl Files for Folder {
     }
 }
 
-/// What both outcomes change, as unified diffs; an empty one changes nothing.
+/// What one request changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// `edit` or `remove`, and the path from the root, in the order of paths. None: it changes nothing.
+    pub files: Vec<(&'static str, String)>,
+    /// The unified diff, at most [`MAX_DIFF`] bytes of whole lines.
+    pub diff: String,
+    /// Whether the diff goes on.
+    pub truncated: bool,
+}
+
+/// What both outcomes change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcomes {
     /// The request that promotes the candidate.
-    pub promote: String,
+    pub promote: Proposal,
     /// The request that then removes the experiment.
-    pub cleanup: String,
+    pub cleanup: Proposal,
     /// The only request when the baseline stays.
-    pub discard: String,
+    pub discard: Proposal,
     /// Places where the candidate differs from the baseline and that are not promoted.
     pub unpromoted: Vec<String>,
     /// Files and entries to remove that are not there.
@@ -106,30 +125,55 @@ pub struct Outcomes {
 /// Plans both outcomes on a snapshot.
 pub fn outcomes(files: &dyn Files, spec: &Spec) -> Result<Outcomes, PlanError> {
     let promote = plan_promote(files, spec)?;
+    // What the cluster will be compared with has to be known as well.
+    baseline_template(files, spec).and_then(|_| candidate_template(files, spec))?;
     let promoted = Overlay::new(files, &promote);
     let (cleanup, discard) = (plan_cleanup(&promoted, spec)?, plan_discard(files, spec)?);
     Ok(Outcomes {
-        promote: diff(files, &promote)?,
-        cleanup: diff(&promoted, &cleanup)?,
-        discard: diff(files, &discard)?,
+        promote: proposal(files, &promote)?,
+        cleanup: proposal(&promoted, &cleanup)?,
+        discard: proposal(files, &discard)?,
         unpromoted: promote.unpromoted,
         missing: discard.missing,
     })
 }
 
-/// The unified diff of a change to a snapshot, in git's form.
-pub fn diff(files: &dyn Files, change: &Change) -> Result<String, PlanError> {
-    let mut text = String::new();
+/// The request that promotes and cleans up at once.
+pub fn whole(files: &dyn Files, spec: &Spec) -> Result<Proposal, PlanError> {
+    proposal(files, &plan_whole(files, spec)?)
+}
+
+/// A change to a snapshot, for people.
+fn proposal(files: &dyn Files, change: &Change) -> Result<Proposal, PlanError> {
+    let mut diff = String::new();
     for file in &change.files {
-        let path: RepoPath = file.path.parse()?;
-        let before = read(files, &path)?.ok_or_else(|| PlanError::FileMissing { path: file.path.clone() })?.bytes;
-        let (after, name) = match &file.op {
-            FileOp::Edit { bytes, .. } => (bytes.clone(), format!("b/{path}")),
-            FileOp::Remove { .. } => (Vec::new(), "/dev/null".to_owned()),
-        };
-        let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&after));
-        let diff = TextDiff::from_lines(before.as_ref(), after.as_ref());
-        text += &diff.unified_diff().context_radius(CONTEXT).header(&format!("a/{path}"), &name).to_string();
+        diff += &of_file(files, file)?;
+        if diff.len() > MAX_DIFF {
+            break;
+        }
     }
-    Ok(text)
+    let truncated = diff.len() > MAX_DIFF;
+    if truncated {
+        // After a line's end, which is also the end of a character.
+        let end = diff.as_bytes().get(..MAX_DIFF).and_then(|shown| shown.iter().rposition(|byte| *byte == b'\n'));
+        diff.truncate(end.map_or(0, |end| end + 1));
+    }
+    let name = |file: &FileChange| match file.op {
+        FileOp::Edit { .. } => ("edit", file.path.clone()),
+        FileOp::Remove { .. } => ("remove", file.path.clone()),
+    };
+    Ok(Proposal { files: change.files.iter().map(name).collect(), diff, truncated })
+}
+
+/// The unified diff of one file, in git's form.
+fn of_file(files: &dyn Files, file: &FileChange) -> Result<String, PlanError> {
+    let path: RepoPath = file.path.parse()?;
+    let before = read(files, &path)?.ok_or_else(|| PlanError::FileMissing { path: file.path.clone() })?.bytes;
+    let (after, name) = match &file.op {
+        FileOp::Edit { bytes, .. } => (bytes.as_slice(), format!("b/{path}")),
+        FileOp::Remove { .. } => (&[][..], "/dev/null".to_owned()),
+    };
+    let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(after));
+    let diff = TextDiff::configure().timeout(MAX_SEARCH).diff_lines(before.as_ref(), after.as_ref());
+    Ok(diff.unified_diff().context_radius(CONTEXT).header(&format!("a/{path}"), &name).to_string())
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, ResourceExt as _};
 
 use super::hints::application;
+use super::rehearsal::rehearse;
 use super::source::Document;
 use super::{Finding, Severity, cluster};
 use crate::api::experiment::DeploymentPattern;
@@ -16,7 +17,6 @@ use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
 use crate::engine::{Observation, Questions, Unavailable};
 use crate::gitops::plan::Spec;
-use crate::gitops::preview::{Folder, Outcomes, outcomes};
 use crate::live::{Live, Prometheus};
 use crate::turn::World as _;
 
@@ -30,12 +30,18 @@ const DESTINATION: [&str; 3] = ["Service", "DestinationRule", "Deployment"];
 pub(super) struct Given {
     documents: Vec<Document>,
     client: Client,
+    rehearse: bool,
 }
 
 impl Given {
     pub(super) fn new(documents: Vec<Document>) -> Self {
         let objects = documents.iter().map(|d| d.value.clone()).collect();
-        Self { client: cluster::client(objects), documents }
+        Self { client: cluster::client(objects), documents, rehearse: true }
+    }
+
+    /// For who shows by other means what the outcomes change, or why they cannot.
+    pub(super) fn unrehearsed(self) -> Self {
+        Self { rehearse: false, ..self }
     }
 
     pub(super) fn documents(&self) -> &[Document] {
@@ -56,7 +62,8 @@ impl Given {
 pub(super) async fn check(given: &Given, document: &Document, experiment: &Experiment) -> Vec<Finding> {
     let mut findings = vec![];
     let Some(resolved) = resolved(given, document, experiment, &mut findings).await else { return findings };
-    findings.extend(resolved.write.as_ref().and_then(|write| rehearsal(document, &write.spec)));
+    let write = resolved.write.as_ref().filter(|_| given.rehearse);
+    findings.extend(write.and_then(|write| rehearsal(document, &write.spec)));
     let namespace = resolved.plan.identity.namespace.clone();
     let versions = [
         ("spec.versionInfo.baseline", resolved.plan.baseline.workload.clone()),
@@ -91,20 +98,8 @@ fn rehearsal(document: &Document, spec: &Spec) -> Option<Finding> {
         return None;
     }
     let root = folder.ancestors().nth(spec.path.split('/').count())?;
-    let (field, problem) = match outcomes(&Folder::new(root), spec) {
-        Err(error) => ("spec.gitops", error.to_string()),
-        Ok(Outcomes { unpromoted, missing, .. }) => match (unpromoted.first(), missing.first()) {
-            (Some(path), _) => (
-                "spec.gitops.promote.fields",
-                format!(
-                    "the candidate differs from the baseline at `{path}`, which would be left behind; write `Template`, or remove the difference"
-                ),
-            ),
-            (None, Some(what)) => ("spec.gitops", format!("a clean-up would not find {what}; correct the name")),
-            (None, None) => return None,
-        },
-    };
-    Some(Finding::new(document, Severity::Error, field, &problem))
+    let flaw = rehearse(root, spec).err()?;
+    Some(Finding::new(document, Severity::Error, flaw.field, &flaw.problem))
 }
 
 fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace: &str, name: &str) -> Finding {
