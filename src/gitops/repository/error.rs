@@ -59,6 +59,7 @@ impl RepositoryError {
 
 impl RepositoryError {
     /// The same with other words where they may be the server's.
+    #[must_use]
     pub(super) fn reworded(self, reword: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Remote(Failure::ProviderUnavailable { message }) => {

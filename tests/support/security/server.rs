@@ -83,7 +83,7 @@ impl Server {
                 }
                 let (attack, told) = (attack.clone(), Arc::clone(&told));
                 // A connection that the client ends is what is hoped for.
-                std::thread::spawn(move || stream.and_then(|stream| serve(stream, &attack, &told)));
+                std::thread::spawn(move || stream.and_then(|stream| serve(&stream, &attack, &told)));
             }
         });
         Self { address, seen }
@@ -160,52 +160,52 @@ fn kind(asked: &Asked) -> String {
     format!("content-type: application/{kind}\r\nconnection: close\r\n")
 }
 
-fn serve(stream: TcpStream, attack: &Attack, seen: &Seen) -> std::io::Result<()> {
-    let asked = request(&stream)?;
+fn serve(stream: &TcpStream, attack: &Attack, seen: &Seen) -> std::io::Result<()> {
+    let asked = request(stream)?;
     let kind = kind(&asked);
     let list = asked.line.contains("info/refs");
     let done = asked.rest.contains("0009done");
     let credential = asked.credential.clone().unwrap_or_default();
     seen.asked.lock().unwrap().push(asked);
     let ok = format!("HTTP/1.1 200 OK\r\n{kind}");
-    let begin = |more: &str| send(&stream, format!("{ok}{more}\r\n").as_bytes(), seen);
+    let begin = |more: &str| send(stream, format!("{ok}{more}\r\n").as_bytes(), seen);
     let whole = |status: &str, more: &str, body: &str| {
         let head = format!("HTTP/1.1 {status}\r\n{kind}{more}content-length: {}\r\n\r\n{body}", body.len());
-        send(&stream, head.as_bytes(), seen)
+        send(stream, head.as_bytes(), seen)
     };
     match attack {
         Attack::Large { announced } => {
             begin(&if *announced { format!("content-length: {GIBIBYTE}\r\n") } else { String::new() })?;
-            pour(&stream, &[b' '; 1 << 16], seen)
+            pour(stream, &vec![b' '; 1 << 16], seen)
         }
         Attack::Headers => {
-            send(&stream, ok.as_bytes(), seen)?;
-            pour(&stream, b"x-more: and more and more and more and more\r\n", seen)
+            send(stream, ok.as_bytes(), seen)?;
+            pour(stream, b"x-more: and more and more and more and more\r\n", seen)
         }
         Attack::Refs => {
             begin("")?;
-            send(&stream, &pack::listing(), seen)?;
-            pour(&stream, &pack::more_refs(), seen)
+            send(stream, &pack::listing(), seen)?;
+            pour(stream, &pack::more_refs(), seen)
         }
         Attack::Pack | Attack::Bomb if list => {
             begin("")?;
-            send(&stream, &[pack::listing(), pack::main_and_end()].concat(), seen)
+            send(stream, &[pack::listing(), pack::main_and_end()].concat(), seen)
         }
         Attack::Pack | Attack::Bomb => {
             begin("")?;
             if !done {
-                return send(&stream, &pack::shallow(), seen);
+                return send(stream, &pack::shallow(), seen);
             }
-            send(&stream, &pack::beginning(), seen)?;
+            send(stream, &pack::beginning(), seen)?;
             let block = if *attack == Attack::Pack { pack::stored() } else { pack::growing() };
-            pour(&stream, &block, seen)
+            pour(stream, &block, seen)
         }
         Attack::Slow { body: true } => {
             begin("")?;
             // What a patient reader would take: the size of a packet, and then its content.
-            drip(&stream, if list { b"f" } else { b" " }, seen)
+            drip(stream, if list { b"f" } else { b" " }, seen)
         }
-        Attack::Slow { body: false } => drip(&stream, format!("{ok}x-more: {}", "a".repeat(1000)).as_bytes(), seen),
+        Attack::Slow { body: false } => drip(stream, format!("{ok}x-more: {}", "a".repeat(1000)).as_bytes(), seen),
         Attack::Redirect(status, to) => whole(&format!("{status} Elsewhere"), &format!("location: {to}\r\n"), ""),
         Attack::Json(body) => whole("200 OK", "", body),
         Attack::Repeat => {
@@ -217,7 +217,7 @@ fn serve(stream: TcpStream, attack: &Attack, seen: &Seen) -> std::io::Result<()>
         Attack::GitError => {
             begin("")?;
             let words = format!("ERR \u{1b}[31m{credential}\n{}", "x".repeat(5000));
-            send(&stream, format!("{:04x}{words}", words.len() + 4).as_bytes(), seen)
+            send(stream, format!("{:04x}{words}", words.len() + 4).as_bytes(), seen)
         }
     }
 }
