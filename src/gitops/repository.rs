@@ -149,7 +149,16 @@ impl Link {
             Self::Http(endpoint) => endpoint.take_failure(),
             Self::Local(_) => None,
         };
-        failure.map_or_else(|| RepositoryError::from(error), RepositoryError::from)
+        failure
+            .map_or_else(|| RepositoryError::from(error).reworded(|words| self.harmless(words)), RepositoryError::from)
+    }
+
+    /// What libgit2 or the server said, as it may be shown.
+    fn harmless(&self, words: &str) -> String {
+        match self {
+            Self::Http(endpoint) => endpoint.harmless(words),
+            Self::Local(_) => words.to_owned(),
+        }
     }
 }
 
@@ -163,7 +172,8 @@ pub(super) fn checked(url: &str, allow_http: bool) -> Result<Url, RepositoryErro
         "http" => return Err(refuse("http is allowed only for hosts that the controller's configuration lists")),
         _ => return Err(refuse("only https is supported")),
     }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
+    // One with a `/` begins the path, as far as the address's grammar goes.
+    if !parsed.username().is_empty() || parsed.password().is_some() || parsed.path().contains('@') {
         return Err(refuse("credentials belong into the Secret"));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() || parsed.host_str().is_none_or(str::is_empty) {

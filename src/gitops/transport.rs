@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{Certificate, StatusCode, Url, header};
@@ -22,8 +23,15 @@ use crate::telemetry::{Provider, Timer};
 const SCHEME: &str = "reiter8";
 /// Longest wait for a TCP and TLS connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest text that is taken over from a server, in characters.
+const MAX_WORDS: usize = 300;
 /// Some servers take a client for git only by this prefix.
 const USER_AGENT: &str = concat!("git/2.0 (reiter8 ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Who a token belongs to does not matter to the servers, but the name must not be empty.
+const USER: &str = "x-access-token";
+/// Most bytes of a server's list of refs, which libgit2 keeps in memory: room for 400,000, for forges list every request too.
+const MOST_LISTED: u64 = 32 << 20;
 
 /// A credential. It can be sent, never printed.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,6 +45,15 @@ impl Token {
 
     pub(super) fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// A server's words without this token, for some repeat what they were sent: plain, or as basic authentication carries it.
+    pub(super) fn hidden(&self, words: &str) -> String {
+        if self.0.is_empty() {
+            return words.to_owned();
+        }
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.0));
+        words.replace(&self.0, "redacted").replace(&basic, "redacted")
     }
 }
 
@@ -184,13 +201,19 @@ impl Endpoint {
         }
         let request = request.timeout(left).header(header::USER_AGENT, USER_AGENT).header(header::ACCEPT, accept);
         let request = match &self.token {
-            Some(token) => request.basic_auth("x-access-token", Some(token.expose())),
+            Some(token) => request.basic_auth(USER, Some(token.expose())),
             None => request,
         };
         let timer = Timer::start(Provider::Git);
         let answer = request.send().map_err(|error| unreachable_server(&error)).and_then(|r| accepted(r, accept));
         timer.stop(answer.as_ref().err().map(Failure::reason));
         answer.map_err(|failure| self.fail(failure))
+    }
+
+    /// A server's words without the credential, without control characters, and not longer than a line.
+    pub(super) fn harmless(&self, words: &str) -> String {
+        let hidden = self.token.as_ref().map_or_else(|| words.to_owned(), |token| token.hidden(words));
+        hidden.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
     }
 
     fn receive(&self, response: &mut Response, buffer: &mut [u8]) -> io::Result<usize> {
@@ -299,6 +322,7 @@ impl SmartSubtransport for Smart {
             url,
             kind,
             get,
+            listed: 0,
             body: Vec::new(),
             response: None,
         }))
@@ -316,23 +340,40 @@ struct Exchange {
     url: String,
     kind: &'static str,
     get: bool,
+    /// Bytes of a list of refs that came so far.
+    listed: u64,
     body: Vec<u8>,
     response: Option<Response>,
 }
 
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(response) = &mut self.response {
-            return self.endpoint.receive(response, buffer);
+        if self.response.is_none() {
+            self.send()?;
         }
+        // Just sent, if it was not before.
+        let Some(response) = &mut self.response else { return Ok(0) };
+        let read = self.endpoint.receive(response, buffer)?;
+        if self.get {
+            self.listed += read as u64;
+            if self.listed > MOST_LISTED {
+                return Err(self.endpoint.fail(Failure::TooLarge { bytes: MOST_LISTED }));
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl Exchange {
+    fn send(&mut self) -> io::Result<()> {
         let request = if self.get {
             self.client.get(&self.url)
         } else {
             let kind = self.kind.replace("-result", "-request");
             self.client.post(&self.url).header(header::CONTENT_TYPE, kind).body(std::mem::take(&mut self.body))
         };
-        let response = self.response.insert(self.endpoint.send(request, self.kind)?);
-        self.endpoint.receive(response, buffer)
+        self.response = Some(self.endpoint.send(request, self.kind)?);
+        Ok(())
     }
 }
 

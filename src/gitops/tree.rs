@@ -29,6 +29,12 @@ pub enum TreeError {
         /// What is there.
         found: EntryKind,
     },
+    /// Two entries of one name: readers differ in which of them they take.
+    #[error("failed to use {path}: its directory has this name twice")]
+    Twice {
+        /// The path.
+        path: String,
+    },
     /// Larger than any file that is edited.
     #[error("failed to read {path}: it is larger than {MAX_BYTES} bytes")]
     TooLarge {
@@ -54,7 +60,7 @@ impl TreeError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::PathRefused { .. } => "InvalidPath",
-            Self::NotAFile { .. } => "UnsupportedEntry",
+            Self::NotAFile { .. } | Self::Twice { .. } => "UnsupportedEntry",
             Self::TooLarge { .. } => "FileTooLarge",
             Self::BadId { .. } => "InvalidObjectId",
             Self::Store { .. } => "RepositoryUnreadable",
@@ -237,10 +243,12 @@ pub fn read(files: &dyn Files, path: &RepoPath) -> Result<Option<Blob>, TreeErro
     let mut parent: Option<RepoPath> = None;
     let parts: Vec<&str> = path.as_str().split('/').collect();
     for (index, part) in parts.iter().enumerate() {
-        let Some(entry) = files.list(parent.as_ref())?.into_iter().find(|entry| entry.name == *part) else {
-            return Ok(None);
-        };
+        let mut entries = files.list(parent.as_ref())?.into_iter().filter(|entry| entry.name == *part);
+        let Some(entry) = entries.next() else { return Ok(None) };
         let here = parent.map_or_else(|| part.parse(), |parent| parent.join(part))?;
+        if entries.next().is_some() {
+            return Err(TreeError::Twice { path: here.to_string() });
+        }
         let last = index + 1 == parts.len();
         match (entry.kind, last) {
             (EntryKind::File, true) => return Ok(Some(Blob { bytes: files.content(&entry.id)?, id: entry.id })),

@@ -60,8 +60,8 @@ impl WriteBack {
     ) -> Seen<Self> {
         let WriteTarget { repository, spec, extras } = target;
         let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
-        let url =
-            Url::parse(&repository.url).map_err(|e| refuse(format!("`{}` is no address: {e}", repository.url)))?;
+        // The text is not repeated: it could hold a token.
+        let url = Url::parse(&repository.url).map_err(|e| refuse(format!("it is no address: {e}")))?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let allow_http = http_hosts.contains(&host);
         if url.scheme() == "http" && !allow_http {

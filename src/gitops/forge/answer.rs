@@ -9,7 +9,7 @@ use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, redirect};
 use serde::de::DeserializeOwned;
 
-use super::super::transport::authorities;
+use super::super::transport::{Token, authorities};
 use super::{ForgeError, Way};
 
 /// Longest wait for a connection.
@@ -54,6 +54,14 @@ pub(super) fn unanswered(timed_out: bool) -> ForgeError {
 /// A server's words, on one line and bounded.
 pub(super) fn harmless(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
+}
+
+/// A body without the credential that it answers, for some servers repeat what they were sent.
+pub(super) fn unrepeated(body: Vec<u8>, token: Option<&Token>) -> Vec<u8> {
+    match (token, std::str::from_utf8(&body)) {
+        (Some(token), Ok(text)) => token.hidden(text).into_bytes(),
+        _ => body,
+    }
 }
 
 /// `Retry-After` in seconds; its form with a date is not used by forges.

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::super::repository::checked;
 use super::super::transport::Token;
 use super::super::tree::CommitId;
-use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable};
+use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable, unrepeated};
 use super::memory::{Memory, Who};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
@@ -328,7 +328,7 @@ impl Gitea {
                 return Err(unavailable("the answer is too large"));
             }
         }
-        Ok((response.status(), bytes))
+        Ok((response.status(), unrepeated(bytes, self.token.as_ref())))
     }
 }
 

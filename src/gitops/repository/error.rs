@@ -57,6 +57,20 @@ impl RepositoryError {
     }
 }
 
+impl RepositoryError {
+    /// The same with other words where they may be the server's.
+    #[must_use]
+    pub(super) fn reworded(self, reword: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Remote(Failure::ProviderUnavailable { message }) => {
+                Failure::ProviderUnavailable { message: reword(&message) }.into()
+            }
+            Self::Store { message } => Self::Store { message: reword(&message) },
+            other => other,
+        }
+    }
+}
+
 impl Failure {
     /// The stable word for this failure.
     pub fn reason(&self) -> &'static str {

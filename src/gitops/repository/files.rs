@@ -18,11 +18,13 @@ impl<'r> GitFiles<'r> {
 
     fn entries(tree: &Tree<'_>) -> Vec<Entry> {
         // A name that is not text cannot be asked for.
-        let named = tree.iter().filter_map(|entry| Some((entry.name().ok()?.to_owned(), entry.filemode(), entry.id())));
+        let named =
+            tree.iter().filter_map(|entry| Some((entry.name().ok()?.to_owned(), entry.filemode_raw(), entry.id())));
         named.map(|(name, mode, id)| Entry { name, kind: kind(mode), id: id.into() }).collect()
     }
 }
 
+/// Of the mode as it is written: libgit2 would take what it does not know for a file, git for a submodule.
 fn kind(mode: i32) -> EntryKind {
     match mode {
         _ if mode == i32::from(FileMode::Tree) => EntryKind::Directory,
@@ -46,7 +48,7 @@ impl Files for GitFiles<'_> {
             Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(store(&error)),
         };
-        match kind(entry.filemode()) {
+        match kind(entry.filemode_raw()) {
             EntryKind::Directory => {
                 self.repository.find_tree(entry.id()).map(|tree| Self::entries(&tree)).map_err(|error| store(&error))
             }

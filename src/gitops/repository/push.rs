@@ -57,6 +57,11 @@ impl Session {
         self.send(&refspec, wanted, branch, lease)
     }
 
+    /// The server's word about a ref and its hooks' words, as they may be shown.
+    fn refusal(&self, status: &str, said: &[u8]) -> PushError {
+        PushError::of_status(&self.link.harmless(status), &self.link.harmless(&String::from_utf8_lossy(said)))
+    }
+
     /// Pushes one refspec; the lease is checked once more against what the server says in this very exchange.
     fn send(&self, refspec: &str, wanted: Option<&CommitId>, branch: &str, lease: &Lease) -> Result<(), PushError> {
         self.link.begin();
@@ -85,7 +90,7 @@ impl Session {
         callbacks.push_update_reference(|_, status| {
             confirmed.replace(true);
             if let Some(status) = status {
-                verdict.replace(Some(PushError::of_status(status, &String::from_utf8_lossy(&said.borrow()))));
+                verdict.replace(Some(self.refusal(status, &said.borrow())));
             }
             Ok(())
         });

@@ -21,7 +21,9 @@ use serde_json::Value;
 
 use super::super::super::repository::checked;
 use super::super::super::transport::Token;
-use super::super::answer::{MAX_ANSWER, client, harmless, number, parse, pause, retry_after, unanswered, unavailable};
+use super::super::answer::{
+    MAX_ANSWER, client, harmless, number, parse, pause, retry_after, unanswered, unavailable, unrepeated,
+};
 use super::super::memory::{Known, Memory, Who};
 use super::super::{ForgeError, Way};
 
@@ -69,6 +71,7 @@ pub(super) enum Ask {
 pub(super) struct Line {
     client: Octocrab,
     base: Url,
+    token: Option<Token>,
     who: Who,
     memory: Arc<Memory>,
 }
@@ -84,13 +87,14 @@ impl Line {
         let host = place.root.host_str().unwrap_or_default();
         let host = format!("{host}:{}", place.root.port_or_known_default().unwrap_or_default());
         let client = connect(client(way)?, &place.root, token)?;
-        Ok(Self { client, base, who: Who::new(&host, token), memory: Arc::clone(&way.memory) })
+        let (who, memory) = (Who::new(&host, token), Arc::clone(&way.memory));
+        Ok(Self { client, base, token: token.cloned(), who, memory })
     }
 
     #[cfg(test)]
     pub(super) fn with(client: Client, base: Url) -> Result<Self, ForgeError> {
         let who = Who::new("test", None);
-        Ok(Self { client: connect(client, &base, None)?, base, who, memory: Arc::default() })
+        Ok(Self { client: connect(client, &base, None)?, base, token: None, who, memory: Arc::default() })
     }
 
     #[cfg(test)]
@@ -144,7 +148,7 @@ impl Line {
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| {
             unavailable(if error.is::<LengthLimitError>() { "the answer is too large" } else { "the answer stopped" })
         })?;
-        Ok(Reply { status, headers, body: body.to_bytes().into() })
+        Ok(Reply { status, headers, body: unrepeated(body.to_bytes().into(), self.token.as_ref()) })
     }
 }
 
