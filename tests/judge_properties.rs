@@ -347,6 +347,8 @@ fn pass_allows_for_clumps_that_the_history_may_have_hidden() {
     // Nothing seen: of a short history nothing is known, in a long one clumps would have shown.
     assert!(near(clump(5.0, &[]), 20.0));
     assert!((3.0..5.0).contains(&clump(500.0, &[])), "{}", clump(500.0, &[]));
+    let minutes = vec![Tally { requests: 500.0, bad: 0.0 }; 20];
+    assert!((3.0..5.0).contains(&judge::dispersion(&minutes, 0.01).clump), "a service that has just begun");
     // Single ones, more and more of them.
     let singles: Vec<f64> = [1, 5, 50].map(|n| clump(500.0, &vec![1.0; n])).to_vec();
     assert!(singles.is_sorted_by(|a, b| a > b) && singles[2] < 1.2, "{singles:?}");

@@ -21,12 +21,15 @@ const CREDIBLE: f64 = 2.0;
 
 /// Dispersion of clumps whose sizes are geometric with a mean of 20, the largest that Pass allows for: `2·20 - 1`.
 const LARGEST: f64 = 39.0;
-/// What Pass assumes when a short history has no bad request to learn from: clumps of ten.
+/// What Pass assumes when the history of a service with little traffic has no bad request to learn from: clumps of ten.
 const UNSEEN: f64 = 20.0;
+/// Fewer intervals are hardly a history: as without any, about [`CAUTIOUS`] are taken for one.
+const LEAST_HISTORY: f64 = 60.0;
 /// Bad requests at the limit that make a history long: a baseline with a tenth of them, in clumps of 20, would have
 /// shown one in 95 of 100 cases (`e^-3`).
 const LONG: f64 = 600.0;
-/// Single bad requests that a long history counts for on top of what it shows: without any it says [`CAUTIOUS`], nearly.
+/// Single bad requests that a long history, and one that is hardly one, count for on top of what they show: without any
+/// they say [`CAUTIOUS`], nearly.
 const SINGLES: f64 = 3.0;
 /// Chance below which a mean size of clumps is too large for those that were seen.
 const SURPRISING: f64 = 0.05;
@@ -142,7 +145,8 @@ impl Known {
         if part > CROWDED {
             return 1.0;
         }
-        let singles = if self.requests * limit >= LONG { SINGLES } else { 0.0 };
+        let singled = self.requests * limit >= LONG || self.intervals < LEAST_HISTORY;
+        let singles = if singled { SINGLES } else { 0.0 };
         if self.ill + singles <= 0.0 {
             return UNSEEN;
         }
