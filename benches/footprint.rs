@@ -12,6 +12,8 @@
 
 #[path = "../tests/support/stack/mod.rs"]
 mod stack;
+#[path = "../tests/support/trial.rs"]
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -507,33 +509,12 @@ fn experiment(name: &str, target: &str) -> Value {
 
 /// A plan that gives a status of the usual size.
 fn plan() -> reiter8::engine::Plan {
-    use reiter8::engine::{
-        Analysis, AutoMerge, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Version, WhileWaiting,
-    };
+    use reiter8::engine::{AutoMerge, Gitops, Handover, Identity, Plan, Version, WhileWaiting};
     let seconds = SignedDuration::from_secs;
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
-        deleting: None,
-        refused: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
-        ramp: Ramp::Gated { budget: 50.0 },
-        cap: 50,
-        capacity: None,
-        iterations: None,
-        wishes: vec![],
-        criteria: [0.01, 0.02].map(criterion).into(),
-        analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
-            lag: seconds(20),
-            warm_up: seconds(30),
-            soak: seconds(60),
-            deadline: seconds(3600),
-            hard_deadline: seconds(7200),
-            on_undecided: OnUndecided::Hold,
-        },
         gitops: Some(Gitops {
             base_branch: "main".into(),
             stale_after: seconds(14 * 86400),
@@ -542,6 +523,7 @@ fn plan() -> reiter8::engine::Plan {
             auto_merge: AutoMerge::default(),
             drain: seconds(30),
         }),
+        ..trial::plan([0.01, 0.02].map(criterion).into())
     }
 }
 

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/trial.rs"]
+mod trial;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -49,28 +52,16 @@ fn plan(chance: &Chance) -> Plan {
     let seconds = SignedDuration::from_secs;
     let steps =
         [(5, 60), (20, 60), (40, 0)].map(|(weight, hold)| Rung { weight, hold: seconds(hold), approval: false });
+    let criterion = Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } };
+    let usual = trial::plan(vec![criterion]);
     Plan {
-        identity: Identity { namespace: "ns".into(), name: "trial".into(), uid: "u1".into(), target: "ns/app".into() },
-        deleting: None,
-        refused: None,
-        baseline: Version { name: "stable".into(), workload: "app".into() },
-        candidate: Version { name: "next".into(), workload: "app-next".into() },
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
         cap: 40,
-        capacity: None,
-        iterations: None,
-        wishes: vec![],
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
         analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
-            lag: seconds(20),
-            warm_up: seconds(30),
-            soak: seconds(60),
             deadline: seconds(1200),
             hard_deadline: seconds(1800),
             on_undecided: chance.on_undecided,
+            ..usual.analysis
         },
         gitops: Some(Gitops {
             base_branch: "main".into(),
@@ -80,6 +71,7 @@ fn plan(chance: &Chance) -> Plan {
             handover: Handover::TwoPullRequests,
             auto_merge: AutoMerge::default(),
         }),
+        ..usual
     }
 }
 

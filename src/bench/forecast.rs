@@ -48,6 +48,8 @@ pub struct Fate {
 pub struct Forecast {
     plan: Plan,
     known: Known,
+    /// What the judge makes of the baseline's past, per criterion of the plan.
+    dispersions: Vec<Dispersion>,
     /// Metrics whose criteria are left out.
     pub left_out: Vec<String>,
 }
@@ -66,7 +68,9 @@ impl Forecast {
             gated @ Ramp::Gated { .. } => gated.clone(),
         };
         let plan = Plan { criteria, ramp, gitops: None, deleting: None, wishes: vec![], ..plan.clone() };
-        (!plan.criteria.is_empty()).then_some(Self { plan, known, left_out })
+        let mut forecast = Self { plan, known, dispersions: vec![], left_out };
+        forecast.dispersions = forecast.plan.criteria.iter().map(|c| forecast.dispersion(c)).collect();
+        (!forecast.plan.criteria.is_empty()).then_some(forecast)
     }
 
     /// The metrics that limit a share: position, name, and the limit beside this baseline.
@@ -87,11 +91,7 @@ impl Forecast {
     }
 
     fn limit(&self, criterion: &Criterion) -> f64 {
-        match criterion.rule {
-            Rule::Share { limit } | Rule::Companion { limit } => limit,
-            Rule::RelativeShare { factor, slack } => factor * self.share(criterion.source) + slack,
-            Rule::Mean { .. } | Rule::Threshold { .. } => f64::INFINITY,
-        }
+        criterion.rule.share_limit(self.share(criterion.source))
     }
 
     /// What becomes of a candidate that is like the baseline, but for the share of one metric.
@@ -177,20 +177,21 @@ impl Forecast {
     pub fn intervals_to_fail(&self, source: usize, share: f64) -> f64 {
         let (a, criteria) = (&self.plan.analysis, &self.plan.criteria);
         let count = u32::try_from(criteria.len()).unwrap_or(u32::MAX);
-        let of = |c: &Criterion| {
-            let nats = self.information(c, share, self.dispersion(c).phi);
+        let of = |(c, d): (&Criterion, &Dispersion)| {
+            let nats = self.information(c, share, d.phi);
             information::intervals_to_fail(nats, a.false_rollback, count)
         };
-        let broken = criteria.iter().filter(|c| c.source == source && c.rule.has_to_pass() && share > self.limit(c));
+        let beyond = |c: &Criterion| c.source == source && c.rule.has_to_pass() && share > self.limit(c);
+        let broken = criteria.iter().zip(&self.dispersions).filter(|(c, _)| beyond(c));
         broken.map(of).fold(f64::INFINITY, f64::min)
     }
 
     /// Mean number of intervals at the final weight until a candidate like the baseline has passed everything.
     pub fn intervals_to_pass(&self) -> f64 {
-        let asked = self.plan.criteria.iter().filter(|c| c.rule.has_to_pass());
-        let of = |c: &Criterion| {
+        let asked = self.plan.criteria.iter().zip(&self.dispersions).filter(|(c, _)| c.rule.has_to_pass());
+        let of = |(c, d): (&Criterion, &Dispersion)| {
             let share = self.share(c.source);
-            let nats = if share < self.limit(c) { self.information(c, share, self.dispersion(c).clump) } else { 0.0 };
+            let nats = if share < self.limit(c) { self.information(c, share, d.clump) } else { 0.0 };
             information::intervals_to_pass(nats, self.plan.analysis.false_promotion)
         };
         asked.map(of).fold(0.0, f64::max)

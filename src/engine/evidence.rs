@@ -123,11 +123,11 @@ impl Evidence {
         let weather = &mut self.weather;
         match (&mut self.trial, pair) {
             (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
+                let doubtful = weather.doubtful(baseline.least, test.limit, test.dispersion.shown);
                 if environment::masked(baseline.least, test.limit) {
-                    weather.doubtful(baseline.least, test.limit, test.dispersion.shown);
                     return true;
                 }
-                if !weather.doubtful(baseline.least, test.limit, test.dispersion.shown) {
+                if !doubtful {
                     test.update(seen, *candidate, counts_for_pass);
                     weather.count(baseline.least);
                 }

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use similar::TextDiff;
 
 use super::edit::MAX_BYTES;
+use super::lock;
 use super::plan::{
     Change, FileChange, FileOp, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_discard,
     plan_promote, plan_whole,
@@ -76,7 +77,7 @@ impl Files for Folder {
                     &Self::content_at(&entry.path())
                         .unwrap_or_else(|_| entry.path().display().to_string().into_bytes()),
                 )?;
-                self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), entry.path());
+                lock(&self.seen).insert(id.clone(), entry.path());
                 (EntryKind::File, id)
             } else {
                 (if kind.is_symlink() { EntryKind::Link } else { EntryKind::Other }, BlobId::of(b"")?)
@@ -88,7 +89,7 @@ impl Files for Folder {
     }
 
     fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
-        let path = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let path = lock(&self.seen).get(id).cloned();
         path.map_or_else(
             || Err(TreeError::Store { message: format!("{id} is not in the folder") }),
             |path| Self::content_at(&path),

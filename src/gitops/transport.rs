@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, Once, Weak};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Trans
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{Certificate, StatusCode, Url, header};
 
+use super::lock;
 use crate::telemetry::{Provider, Timer};
 
 /// The private scheme under which libgit2 finds this transport.
@@ -143,11 +144,6 @@ struct Run {
 static ENDPOINTS: LazyLock<Mutex<HashMap<u64, Weak<Endpoint>>>> = LazyLock::new(Mutex::default);
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The guarded values are plain data, valid after any panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Endpoint {
     /// Makes a repository reachable for libgit2 until the value is dropped. `url` is checked by the caller.
     pub(super) fn open(url: Url, token: Option<Token>, ca: Option<Arc<str>>, limits: Limits) -> Arc<Self> {
@@ -210,10 +206,10 @@ impl Endpoint {
         answer.map_err(|failure| self.fail(failure))
     }
 
-    /// A server's words without the credential, without control characters, and not longer than a line.
+    /// A server's words without the credential, as [`one_line`].
     pub(super) fn harmless(&self, words: &str) -> String {
         let hidden = self.token.as_ref().map_or_else(|| words.to_owned(), |token| token.hidden(words));
-        hidden.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
+        one_line(&hidden)
     }
 
     fn receive(&self, response: &mut Response, buffer: &mut [u8]) -> io::Result<usize> {
@@ -273,6 +269,11 @@ fn refusal(response: &Response) -> Option<Failure> {
         _ if status.is_redirection() => Some(Failure::RepositoryMoved),
         _ => Some(Failure::ProviderUnavailable { message: format!("status {}", status.as_u16()) }),
     }
+}
+
+/// A server's words, on one line and bounded.
+pub(super) fn one_line(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
 }
 
 /// The certificates in a PEM text; none if it holds none, or one that cannot be read.

@@ -5,12 +5,13 @@
 //! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use reqwest::Url;
 
 use super::access::{Access, Credential};
 use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState, Way};
+use super::lock;
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
@@ -324,7 +325,7 @@ impl WriteBack {
     }
 
     fn remark(&self, reason: &'static str, what: String) {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push((reason, what));
+        lock(&self.remarks).push((reason, what));
     }
 
     /// Merges a request whose head is this commit, if the forge's rules let it be: what hinders it now may not hinder it at
@@ -348,7 +349,7 @@ impl WriteBack {
 
     /// What people should know of the work since the last call, a line each; nothing that the engine needs.
     pub fn remarks(&self) -> Vec<Remark> {
-        std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.remarks))
     }
 
     /// Closes a request; one that ended already is left as it is.

@@ -16,6 +16,11 @@ use crate::engine::progress::Stage;
 /// wants a person as well is left to that person, and its target to the next experiment.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
+/// What is waited for while an open request merges itself.
+pub(super) fn for_checks(pull: &Pull) -> String {
+    format!("request #{} to be merged, which the forge's checks allow: {}", pull.number, pull.url)
+}
+
 impl Turn<'_> {
     /// Whether the current stage's request is merged without a person. A revert is not: who takes a promotion back
     /// looks at what it takes back.
@@ -61,9 +66,7 @@ impl Turn<'_> {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
             Some(pull) if self.merge(pull) => {
-                let what =
-                    format!("request #{} to be merged, which the forge's checks allow: {}", pull.number, pull.url);
-                self.wait("WaitingForChecks", &what, Some(until));
+                self.wait("WaitingForChecks", &for_checks(pull), Some(until));
                 self.poll(since);
             }
             Some(pull) if pull.state != PullState::Open => self.found(pull, false),

@@ -4,6 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::automerge::for_checks;
 use super::{SOON, current};
 use crate::engine::effects::Effect;
 use crate::engine::mutants::{Mutant, on};
@@ -278,9 +279,7 @@ impl Turn<'_> {
                     gitops.base_branch
                 ),
             ),
-            (false, false) if merging => {
-                ("WaitingForChecks", format!("request #{number} to be merged, which the forge's checks allow: {url}"))
-            }
+            (false, false) if merging => ("WaitingForChecks", for_checks(pull)),
             (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
         };
         self.wait(reason, &what, Some(until));

@@ -20,8 +20,6 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const MAX_ANSWER: usize = 8 << 20;
 /// Requests per page of a list: the default maximum of Gitea; GitHub allows a hundred.
 pub(super) const PAGE: usize = 50;
-/// Longest text that is taken over from a server, in characters.
-const MAX_WORDS: usize = 300;
 /// Servers' windows of counting are an hour; a longer pause is not what they mean.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
@@ -49,11 +47,6 @@ pub(super) fn unavailable(message: &str) -> ForgeError {
 /// A call that got no answer.
 pub(super) fn unanswered(timed_out: bool) -> ForgeError {
     unavailable(if timed_out { "no answer in time" } else { "no connection" })
-}
-
-/// A server's words, on one line and bounded.
-pub(super) fn harmless(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
 }
 
 /// A body without the credential that it answers, for some servers repeat what they were sent.

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::super::repository::checked;
-use super::super::transport::Token;
+use super::super::transport::{Token, one_line};
 use super::super::tree::CommitId;
-use super::answer::{MAX_ANSWER, PAGE, client, harmless, parse, retry_after, unanswered, unavailable, unrepeated};
+use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, unanswered, unavailable, unrepeated};
 use super::memory::{Memory, Who};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
@@ -362,5 +362,5 @@ fn accept(status: StatusCode, bytes: &[u8]) -> Result<(), ForgeError> {
 /// The server's words, made harmless.
 fn complaint(bytes: &[u8]) -> String {
     let complaint: Complaint = serde_json::from_slice(bytes).unwrap_or_default();
-    harmless(&complaint.message)
+    one_line(&complaint.message)
 }

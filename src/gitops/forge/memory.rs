@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::super::lock;
 use super::super::transport::Token;
 use super::github::Minted;
 
@@ -51,11 +52,6 @@ pub struct Memory {
     tokens: Mutex<HashMap<String, Slot>>,
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data, valid after any panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn put<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
     if map.len() >= MOST {
         map.clear();
@@ -66,26 +62,26 @@ fn put<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
 impl Memory {
     /// How much of a pause is left.
     pub(super) fn pause(&self, who: &Who) -> Option<Duration> {
-        let left = held(&self.pauses).get(who)?.saturating_duration_since(Instant::now());
+        let left = lock(&self.pauses).get(who)?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     pub(super) fn set_pause(&self, who: &Who, wait: Duration) {
-        put(&mut held(&self.pauses), who.clone(), Instant::now() + wait);
+        put(&mut lock(&self.pauses), who.clone(), Instant::now() + wait);
     }
 
     pub(super) fn answer(&self, who: &Who, address: &str) -> Option<Known> {
-        held(&self.answers).get(&(who.clone(), address.to_owned())).cloned()
+        lock(&self.answers).get(&(who.clone(), address.to_owned())).cloned()
     }
 
     pub(super) fn keep_answer(&self, who: &Who, address: &str, known: Known) {
         if known.body.len() <= LARGEST {
-            put(&mut held(&self.answers), (who.clone(), address.to_owned()), known);
+            put(&mut lock(&self.answers), (who.clone(), address.to_owned()), known);
         }
     }
 
     pub(super) fn slot(&self, installation: &str) -> Slot {
-        let mut tokens = held(&self.tokens);
+        let mut tokens = lock(&self.tokens);
         if let Some(slot) = tokens.get(installation) {
             return Arc::clone(slot);
         }
@@ -107,7 +103,7 @@ mod tests {
             let known = Known { tag: "t".into(), body: vec![] };
             memory.keep_answer(&who, &n.to_string(), known);
         }
-        assert!(held(&memory.answers).len() <= MOST);
+        assert!(lock(&memory.answers).len() <= MOST);
         memory.keep_answer(&who, "large", Known { tag: "t".into(), body: vec![0; LARGEST + 1] });
         assert!(memory.answer(&who, "large").is_none());
         memory.set_pause(&who, Duration::from_secs(60));

@@ -5,13 +5,13 @@
 //! that no failure outlives its turn. Called by [`super::super::writeback`]; a process has one value of this.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as Turns;
 
-use super::super::blocking;
 use super::super::transport::{Failure, Limits};
+use super::super::{blocking, lock};
 use super::{Remote, RepositoryError, Session};
 
 /// How long an unused clone is kept: reviews are looked at every few minutes at most.
@@ -61,7 +61,7 @@ impl Clones {
     }
 
     fn slot(&self, remote: &Remote, branch: &str) -> Slot {
-        let (mut kept, now) = (self.kept.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let (mut kept, now) = (lock(&self.kept), Instant::now());
         let key = (remote.clone(), branch.to_owned());
         let slot = kept.remove(&key).map_or_else(Slot::default, |(slot, _)| slot);
         tidy(&mut kept, now);

@@ -20,9 +20,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::super::repository::checked;
-use super::super::super::transport::Token;
+use super::super::super::transport::{Token, one_line};
 use super::super::answer::{
-    MAX_ANSWER, client, harmless, number, parse, pause, retry_after, unanswered, unavailable, unrepeated,
+    MAX_ANSWER, client, number, parse, pause, retry_after, unanswered, unavailable, unrepeated,
 };
 use super::super::memory::{Known, Memory, Who};
 use super::super::{ForgeError, Way};
@@ -224,7 +224,7 @@ impl Complaint {
             // Writing to a text cannot fail.
             let _ = write!(words, "; {detail}");
         }
-        harmless(&words)
+        one_line(&words)
     }
 
     pub(super) fn says(&self, phrase: &str) -> bool {
