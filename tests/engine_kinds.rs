@@ -15,8 +15,11 @@ use reiter8::engine::*;
 const RPS: f64 = 100.0;
 
 fn plan(rules: &[(usize, Rule)]) -> Plan {
-    let criterion =
-        |(source, rule): &(usize, Rule)| Criterion { metric: format!("m{source}"), source: *source, rule: *rule };
+    let criterion = |(source, rule): &(usize, Rule)| Criterion {
+        metric: format!("m{source}").into(),
+        source: *source,
+        rule: *rule,
+    };
     trial::plan(rules.iter().map(criterion).collect())
 }
 

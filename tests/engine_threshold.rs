@@ -21,7 +21,8 @@ const LIMITED: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once:
 const STRICT: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once: true };
 
 fn plan(rules: &[Rule]) -> Plan {
-    let criterion = |(source, rule): (usize, &Rule)| Criterion { metric: format!("m{source}"), source, rule: *rule };
+    let criterion =
+        |(source, rule): (usize, &Rule)| Criterion { metric: format!("m{source}").into(), source, rule: *rule };
     let mut plan = trial::plan(rules.iter().enumerate().map(criterion).collect());
     plan.iterations = Some(ALL);
     plan.analysis.interval = SignedDuration::from_secs(20);

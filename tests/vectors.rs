@@ -195,7 +195,7 @@ impl Case<'_> {
     fn relative_test(&self) -> RelativeTest {
         let ShareTest { dispersion, horizon, .. } = self.test(0.01);
         let (ratio, slack) = (self.number("r", f64::NAN), self.number("d", 0.0));
-        RelativeTest { ratio, slack, dispersion, horizon, history: self.number("p0", 0.0), aim: 0.0 }
+        RelativeTest { ratio, slack, dispersion, horizon, history: self.number("p0", 0.0), aim: 0.0, collapse: 0.0 }
     }
 
     fn relative(&self, read: impl Fn(&RelativeTest, &RelativeEvidence) -> f64, key: &str) -> Result<bool, String> {

@@ -58,7 +58,8 @@ impl Forecast {
     /// Takes a plan apart. `None` if no criterion is left.
     pub fn new(plan: &Plan, known: Known) -> Option<Self> {
         let share = |c: &&Criterion| c.rule.is_share();
-        let mut left_out: Vec<String> = plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.clone()).collect();
+        let mut left_out: Vec<String> =
+            plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.to_string()).collect();
         left_out.dedup();
         let criteria: Vec<Criterion> = plan.criteria.iter().filter(share).cloned().collect();
         let ramp = match &plan.ramp {
@@ -80,7 +81,7 @@ impl Forecast {
             let limit = self.limit(c);
             match metrics.iter_mut().find(|(source, ..)| *source == c.source) {
                 Some((.., least)) => *least = least.min(limit),
-                None => metrics.push((c.source, c.metric.clone(), limit)),
+                None => metrics.push((c.source, c.metric.to_string(), limit)),
             }
         }
         metrics

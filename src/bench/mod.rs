@@ -12,6 +12,7 @@
 
 pub mod bars;
 mod chance;
+mod end;
 mod evidence;
 pub mod forecast;
 pub mod grid;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::end::{End, Run};
 use super::evidence;
-use super::run::{End, Run};
 use super::scenario::Scenario;
 use super::traffic::Traffic;
 use crate::api::experiment;

@@ -7,51 +7,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::end::{End, Run};
 use super::scenario::{HALF_TIME, Scenario, Truth};
 use super::statistics::{median, quantile, upper_bound};
 use super::theirs::Peer;
-use super::traffic::Traffic;
 use super::{chance, ours, theirs};
 use crate::engine::Plan;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The baseline keeps the traffic, because the candidate is worse than its limit.
-    Rollback,
-    /// The candidate gets it.
-    Promote,
-    /// Neither before the rule's end.
-    Undecided,
-}
-
-/// What one run came to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) end: End,
-    /// Seconds from the start.
-    pub(super) seconds: f64,
-    /// Seconds from the first bad request that the candidate answered; from the start without any.
-    pub(super) harmed: f64,
-    /// Seconds from when the metrics source first showed that; from the start without any.
-    pub(super) shown: f64,
-    /// Bad requests that the candidate answered.
-    pub(super) bad: f64,
-}
-
-impl Run {
-    pub(super) fn ended(end: End, traffic: &Traffic) -> Self {
-        let seconds = traffic.now();
-        let since = |time: Option<f64>| seconds - time.unwrap_or(0.0);
-        Self {
-            end,
-            seconds,
-            harmed: since(traffic.first_bad()),
-            shown: since(traffic.first_shown()),
-            bad: traffic.bad(),
-        }
-    }
-}
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

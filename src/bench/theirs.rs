@@ -1,11 +1,11 @@
 //! The peers in the benchmark: their rules in the same traffic.
 
+use super::end::{End, Run};
 use super::peers::argo::Argo;
 use super::peers::flagger::{Flagger, Setup};
 use super::peers::iter8::Iter8;
 use super::peers::kayenta::Kayenta;
 use super::peers::{Rule, Verdict};
-use super::run::{End, Run};
 use super::scenario::Scenario;
 use super::traffic::Traffic;
 

@@ -172,13 +172,13 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
     };
     let told = args.bad.iter().map(|text| told(text)).collect::<anyhow::Result<Vec<_>>>()?;
     for (metric, _) in told.iter().filter_map(|(m, s)| m.as_ref().map(|m| (m, s))) {
-        let there = planned.plan.criteria.iter().any(|c| c.metric == *metric);
+        let there = planned.plan.criteria.iter().any(|c| *c.metric == **metric);
         ensure!(there, "--bad {metric}=…: the experiment has no objective on `{metric}`");
     }
     let sources = planned.plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0);
     let (mut shares, mut assumptions) = (vec![0.0; sources], vec![]);
     for criterion in planned.plan.criteria.iter().filter(|c| c.rule.has_to_pass() && c.rule.is_share()) {
-        let (source, metric) = (criterion.source, &criterion.metric);
+        let (source, metric) = (criterion.source, &*criterion.metric);
         let told = told.iter().rev().find(|(m, _)| m.as_ref().is_none_or(|m| m == metric)).map(|(_, s)| *s);
         let seen = observed.as_ref().and_then(|(_, shares)| shares.get(source).copied().flatten());
         let limit = criterion.rule.absolute();
@@ -190,11 +190,11 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
         };
         if let Some(share) = shares.get_mut(source) {
             // An objective may be two criteria; what is known of its metric is the same.
-            if assumptions.iter().any(|a: &Assumption| a.metric == *metric) {
+            if assumptions.iter().any(|a: &Assumption| a.metric == metric) {
                 continue;
             }
             *share = bad;
-            assumptions.push(Assumption { metric: metric.clone(), limit: 0.0, bad, from });
+            assumptions.push(Assumption { metric: metric.to_owned(), limit: 0.0, bad, from });
         }
     }
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);

@@ -3,6 +3,8 @@
 //! Pure; called by [`super::resolve`]. One objective reads one metric and may be several criteria: its limit, its
 //! comparison with the baseline, and the companion that protects while the baseline itself breaks the limit.
 
+use std::sync::Arc;
+
 use super::refusal::Refusal;
 use super::resolve::Referred;
 use crate::api::experiment::{Criteria, Objective, PreferredDirection, Relative, Reward, TestingPattern};
@@ -95,8 +97,8 @@ pub(super) fn is_threshold(criterion: &Criterion) -> bool {
 }
 
 fn add(both: &mut (Vec<Criterion>, Vec<MetricQuery>), metric: &str, query: MetricQuery, rules: Vec<Rule>) {
-    let source = both.1.len();
-    both.0.extend(rules.into_iter().map(|rule| Criterion { metric: metric.to_owned(), source, rule }));
+    let (source, metric) = (both.1.len(), Arc::<str>::from(metric));
+    both.0.extend(rules.into_iter().map(|rule| Criterion { metric: metric.clone(), source, rule }));
     both.1.push(query);
 }
 

@@ -21,6 +21,11 @@ const LEAST_AIM: f64 = 0.02;
 /// Closer to the limit than this, a Pass takes longer than any deadline.
 const MOST_AIM: f64 = 0.9;
 
+/// Weight of "every request of the candidate fails" in a comparison with little traffic, where the rest would see it late.
+const COLLAPSE: f64 = 0.25;
+/// Requests of the baseline in an interval beyond which the rest sees it within three, and the weight would only slow it.
+const BUSY: f64 = 100.0;
+
 /// One criterion and its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -83,14 +88,12 @@ pub(super) enum Gate {
 impl Evidence {
     /// Evidence before the first interval. `history`: the baseline's intervals before the experiment.
     pub fn start(criterion: &Criterion, history: &[Tally], horizon: u32) -> Self {
-        let share = share(history);
-        let dispersion = judge::dispersion(history, criterion.rule.share_limit(share.unwrap_or(0.0)));
-        Self::new(criterion, dispersion, share, horizon)
+        Self::new(criterion, Past::of(history, criterion.rule), horizon)
     }
 
-    fn new(criterion: &Criterion, dispersion: Dispersion, share: Option<f64>, horizon: u32) -> Self {
-        let trial = Trial::start(criterion.rule, dispersion, share, horizon);
-        Self { criterion: criterion.clone(), trial, weather: Weather::start(share) }
+    fn new(criterion: &Criterion, past: Past, horizon: u32) -> Self {
+        let trial = Trial::start(criterion.rule, past, horizon);
+        Self { criterion: criterion.clone(), trial, weather: Weather::start(past.share) }
     }
 
     /// The same test before its first interval, over another horizon.
@@ -108,12 +111,16 @@ impl Evidence {
     /// kept if it is about the same metric; else nothing is known.
     pub(super) fn edited(criterion: &Criterion, before: &[Self], horizon: u32) -> Self {
         let known = before.iter().filter(|e| e.criterion.metric == criterion.metric).find_map(|e| match e.trial {
-            Trial::Share { test, .. } => Some((test.dispersion, (test.aim > 0.0).then_some(test.aim * test.limit))),
-            Trial::Relative { test, .. } => Some((test.dispersion, Some(test.history))),
+            Trial::Share { test, .. } => {
+                let share = (test.aim > 0.0).then_some(test.aim * test.limit);
+                Some(Past { dispersion: test.dispersion, share, collapse: COLLAPSE })
+            }
+            Trial::Relative { test, .. } => {
+                Some(Past { dispersion: test.dispersion, share: Some(test.history), collapse: test.collapse })
+            }
             Trial::Mean { .. } | Trial::Threshold { .. } => None,
         });
-        let (dispersion, share) = known.unwrap_or_else(|| (judge::dispersion(&[], 0.0), None));
-        Self::new(criterion, dispersion, share, horizon)
+        Self::new(criterion, known.unwrap_or_else(|| Past::of(&[], criterion.rule)), horizon)
     }
 
     /// Takes in one interval; Pass evidence only if `counts_for_pass`. What is not of the criterion's kind, or says
@@ -179,6 +186,16 @@ impl Evidence {
         match &self.trial {
             Trial::Share { test, seen } => test.log_pass(seen),
             Trial::Relative { test, seen } => test.log_pass(seen),
+            Trial::Mean { test, seen } => test.log_pass(seen),
+            Trial::Threshold { .. } => 0.0,
+        }
+    }
+
+    /// What [`Self::log_pass`] is at most, for a fraction of its cost where that is known.
+    pub(super) fn log_pass_at_most(&self) -> f64 {
+        match &self.trial {
+            Trial::Share { test, seen } => test.log_pass_at_most(seen),
+            Trial::Relative { test, seen } => test.log_pass_at_most(seen),
             Trial::Mean { test, seen } => test.log_pass(seen),
             Trial::Threshold { .. } => 0.0,
         }
@@ -305,10 +322,11 @@ impl Evidence {
 }
 
 impl Trial {
-    fn start(rule: Rule, dispersion: Dispersion, share: Option<f64>, horizon: u32) -> Self {
+    fn start(rule: Rule, Past { dispersion, share, collapse }: Past, horizon: u32) -> Self {
         let history = share.unwrap_or(0.0);
         let aim = aim(share, rule.share_limit(history));
-        let relative = |ratio, slack| Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim });
+        let relative =
+            |ratio, slack| Self::relative(RelativeTest { ratio, slack, dispersion, horizon, history, aim, collapse });
         match rule {
             Rule::Share { limit } => Self::share(ShareTest { limit, dispersion, aim, horizon }),
             Rule::RelativeShare { factor, slack } => relative(factor, slack),
@@ -337,10 +355,27 @@ impl Trial {
     }
 }
 
-/// The share of bad requests in a history, if it has any.
-fn share(history: &[Tally]) -> Option<f64> {
-    let (requests, bad) = history.iter().fold((0.0, 0.0), |(n, y), t| (n + t.requests, y + t.bad));
-    (requests > 0.0).then(|| (bad / requests).clamp(0.0, 1.0))
+/// What the baseline did before the experiment.
+#[derive(Clone, Copy)]
+struct Past {
+    dispersion: Dispersion,
+    /// Share of bad requests, if there were any requests.
+    share: Option<f64>,
+    /// See [`RelativeTest::collapse`].
+    collapse: f64,
+}
+
+impl Past {
+    fn of(history: &[Tally], rule: Rule) -> Self {
+        let (requests, bad) = history.iter().fold((0.0, 0.0), |(n, y), t| (n + t.requests, y + t.bad));
+        let share = (requests > 0.0).then(|| (bad / requests).clamp(0.0, 1.0));
+        let busy = requests > BUSY * history.len() as f64;
+        Self {
+            dispersion: judge::dispersion(history, rule.share_limit(share.unwrap_or(0.0))),
+            share,
+            collapse: if busy { 0.0 } else { COLLAPSE },
+        }
+    }
 }
 
 /// Where a candidate like the baseline is, in units of the limit; 0, "nothing is expected", if that is no distance to

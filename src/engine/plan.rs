@@ -4,6 +4,8 @@
 //! file. Holds no addresses: which VirtualService, query or repository is meant is the business of the `World` that
 //! was bound to the same experiment.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -142,8 +144,8 @@ pub struct Rung {
 /// One test that the candidate has to stand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Criterion {
-    /// The metric, as the user wrote it.
-    pub metric: String,
+    /// The metric, as the user wrote it; every copy of the evidence shares it.
+    pub metric: Arc<str>,
     /// Which of the metrics that the world reads it is about: the position in [`super::Reading::pairs`]. Criteria of
     /// one objective read the same one.
     pub source: usize,

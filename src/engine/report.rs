@@ -147,7 +147,7 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
         };
         let (low, high) = shown_interval(e, verdict, plan.analysis.false_rollback);
         Row {
-            metric: e.criterion.metric.clone(),
+            metric: e.criterion.metric.to_string(),
             rule: e.criterion.rule,
             limit: e.limit(),
             requests: e.samples(),

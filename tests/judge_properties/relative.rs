@@ -6,7 +6,7 @@ use reiter8::engine::judge::{Counted, Dispersion, RelativeEvidence, RelativeTest
 use super::{any_number, binomial, near, sum_over_starts};
 
 fn test(ratio: f64, slack: f64, phi: f64, horizon: u32) -> RelativeTest {
-    RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history: 0.01, aim: 0.0 }
+    RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history: 0.01, aim: 0.0, collapse: 0.25 }
 }
 
 type Interval = (Tally, Tally);
@@ -47,6 +47,26 @@ fn expectations(test: &RelativeTest, clumps: (u32, u32), size: u32, p: (f64, f64
     sum
 }
 
+/// Expectation of Fail after two intervals whose sizes differ.
+fn expected_fail(test: &RelativeTest, clumps: (u32, u32), size: u32, p: (f64, f64)) -> f64 {
+    let second = outcomes((clumps.1, clumps.0), size, p);
+    let then = |first: Interval| {
+        let after = |(second, b): &(Interval, f64)| b * test.log_fail(&after(test, &[first, *second])).exp();
+        second.iter().map(after).sum::<f64>()
+    };
+    outcomes(clumps, size, p).into_iter().map(|(first, a)| a * then(first)).sum()
+}
+
+#[test]
+fn with_little_traffic_a_candidate_that_answers_nothing_is_found_in_half_the_time() {
+    let looks = |collapse| {
+        let test = RelativeTest { collapse, ..test(1.5, 0.002, 3.0, 720) };
+        let enough = |n: &usize| test.log_fail(&after(&test, &vec![(tally(5, 5), tally(5, 0)); *n])) >= 20_f64.ln();
+        (1..100).find(enough)
+    };
+    assert_eq!((looks(0.25), looks(0.0)), (Some(3), Some(6)));
+}
+
 fn intervals() -> impl Strategy<Value = Vec<Interval>> {
     let one = || (1_u32..400).prop_flat_map(|n| (Just(n), 0..=n)).prop_map(|(n, bad)| tally(n, bad));
     prop::collection::vec((one(), one()), 0..25)
@@ -73,6 +93,18 @@ proptest! {
         let (test, limit) = (test(ratio, slack, 1.0, 20), ratio * share + slack);
         prop_assert!(expectations(&test, clumps, 1, (limit * part, share)).0 <= 1.0 + 1e-9);
         prop_assert!(expectations(&test, clumps, 1, (limit + (1.0 - limit) * part, share)).1 <= 1.0 + 1e-9);
+    }
+
+    #[test]
+    fn within_the_limit_the_alternative_that_everything_fails_does_not_gain(
+        ratio in 0.3..3.0_f64, slack in 0.0..0.1_f64, part in 0.001..1.0, within in 0.0..=1.0_f64,
+        clumps in (1_u32..5, 1_u32..5), size in 1_u32..5, history in 0.0..0.9,
+    ) {
+        let share = part * ((1.0 - slack) / ratio).min(1.0);
+        // All of the evidence but the rounding: what the other parts say is not to hide a gain.
+        let test = RelativeTest { collapse: 1.0 - 1e-9, history, ..test(ratio, slack, f64::from(size), 20) };
+        let mean = expected_fail(&test, clumps, size, (within * (ratio * share + slack), share));
+        prop_assert!(mean <= 1.0 + 1e-6, "gains: {mean}");
     }
 
     #[test]
@@ -183,7 +215,7 @@ proptest! {
         history in prop_oneof![0.0..1.0, any_number()],
         horizon: u32,
     ) {
-        let test = RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history, aim: 0.0 };
+        let test = RelativeTest { ratio, slack, dispersion: Dispersion::known(phi), horizon, history, aim: 0.0, collapse: 0.25 };
         let mut e = test.start();
         for ((requests, bad), (others, bad_others), counts) in inputs {
             test.update(&mut e, Tally { requests, bad }, Tally { requests: others, bad: bad_others }, counts);

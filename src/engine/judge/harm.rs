@@ -26,7 +26,6 @@ pub(super) struct Harm {
     counts: [Exact; 6],
     /// Bad requests that are surely beyond the bound.
     pub(super) bad: Exact,
-    /// Intervals that counted, which is the index of the start-time mixture.
     intervals: u32,
     bad_intervals: u32,
 }
@@ -95,6 +94,11 @@ impl Harm {
     pub(super) fn log_e(&self, horizon: u32, mixed: bool) -> f64 {
         let (ratio, counts) = self.log_parts(horizon);
         if mixed { logspace::add(ratio, counts) - std::f64::consts::LN_2 } else { ratio }
+    }
+
+    /// Intervals that counted, which is the index of the start-time mixture.
+    pub(super) fn intervals(&self) -> u32 {
+        self.intervals
     }
 
     /// Whether enough bad requests were seen to believe it: three, in two intervals. It only lowers the false alarms.

@@ -59,6 +59,11 @@ impl Health {
         if aim > 0.0 { add(grid + (1.0 - AIMED).ln(), self.aimed.0 + AIMED.ln()) } else { grid }
     }
 
+    /// What [`Self::log_e`] is at most, at a fraction of its cost: the weights of the alternatives sum up to 1.
+    pub(super) fn at_most(&self) -> f64 {
+        self.logs.iter().map(|log| log.0).fold(self.aimed.0, f64::max)
+    }
+
     /// Forgets the evidence, not the totals.
     pub(super) fn restart(&mut self) {
         (self.logs, self.aimed) = (Self::start().logs, Exact(0.0));

@@ -16,6 +16,7 @@
 //! Waudby-Smith & Ramdas 2024 ("betting"), Lindon & Malek 2022, Vovk & Wang 2021.
 
 mod blocks;
+mod collapse;
 mod dispersion;
 pub mod environment;
 mod harm;

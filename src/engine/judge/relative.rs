@@ -7,9 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::collapse::Collapse;
 use super::harm::Harm;
 use super::health::Health;
-use super::logspace::{Exact, exact, times_ln};
+use super::logspace::{Exact, add, exact, times_ln};
 use super::{Counted, Dispersion, Tally};
 
 /// Requests that the share known before the experiment weighs in the estimate of the baseline's share.
@@ -38,12 +39,16 @@ pub struct RelativeTest {
     /// Where the candidate is expected, in units of the limit: see [`super::ShareTest::aim`].
     #[serde(with = "exact")]
     pub aim: f64,
+    /// Weight in Fail, 0 to 1, of the alternative that every request of the candidate fails.
+    #[serde(with = "exact")]
+    pub collapse: f64,
 }
 
 /// What one relative share criterion has seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RelativeEvidence {
     fail: Harm,
+    collapse: Collapse,
     pass: Health,
     baseline: Baseline,
 }
@@ -126,7 +131,7 @@ impl RelativeTest {
     pub fn start(&self) -> RelativeEvidence {
         let none = Exact(0.0);
         let baseline = Baseline { requests: none, least: none, most: none };
-        RelativeEvidence { fail: Harm::start(), pass: Health::start(), baseline }
+        RelativeEvidence { fail: Harm::start(), collapse: Collapse::start(), pass: Health::start(), baseline }
     }
 
     /// Takes in one interval of both versions; Pass evidence only if `counts_for_pass`. Unless both had requests,
@@ -147,6 +152,10 @@ impl RelativeTest {
         let share = self.share(e.baseline.most, e.baseline.requests);
         let harm = |rho| self.log_ratio(sizes, share, rho, c.least.bad, b.most.bad) / self.dispersion.phi;
         e.fail.update(self.horizon, c.least.bad, self.parts(c.least, b.most).ratio, harm);
+        if self.collapse > 0.0 {
+            let bad = (c.least.bad, b.most.bad);
+            e.collapse.update(&e.fail, self.horizon, sizes, share, self.dispersion.phi, bad);
+        }
         e.pass.count(c.most);
         if counts_for_pass {
             let share = self.share(e.baseline.least, e.baseline.requests);
@@ -174,12 +183,17 @@ impl RelativeTest {
 
     /// Natural logarithm of the Fail e-value; the ratio bet alone unless `mixed`.
     pub fn log_fail(&self, e: &RelativeEvidence) -> f64 {
-        e.fail.log_e(self.horizon, self.dispersion.mixed)
+        let harm = e.fail.log_e(self.horizon, self.dispersion.mixed);
+        if !self.dispersion.mixed || self.collapse <= 0.0 {
+            return harm;
+        }
+        let collapse = e.collapse.log_e(&e.fail, self.horizon);
+        add(harm + (1.0 - self.collapse).ln(), collapse + self.collapse.ln())
     }
 
     /// What [`Self::log_fail`] is at most, for a fraction of its cost.
     pub fn log_fail_at_most(&self, e: &RelativeEvidence) -> f64 {
-        e.fail.at_most()
+        e.fail.at_most().max(e.collapse.at_most())
     }
 
     /// Natural logarithms of the ratio bet and of the capped, tempered count part of the Fail e-value.
@@ -190,6 +204,11 @@ impl RelativeTest {
     /// Natural logarithm of the Pass e-value.
     pub fn log_pass(&self, e: &RelativeEvidence) -> f64 {
         e.pass.log_e(self.aim)
+    }
+
+    /// What [`Self::log_pass`] is at most, for a fraction of its cost.
+    pub fn log_pass_at_most(&self, e: &RelativeEvidence) -> f64 {
+        e.pass.at_most()
     }
 
     /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
@@ -237,6 +256,7 @@ impl RelativeTest {
             && (0.0..1.0).contains(&self.slack)
             && self.dispersion.sound()
             && (0.0..1.0).contains(&self.aim)
+            && (0.0..1.0).contains(&self.collapse)
             && (0.0..=1.0).contains(&self.history)
     }
 

@@ -88,6 +88,11 @@ impl ShareTest {
         e.pass.log_e(self.aim)
     }
 
+    /// What [`Self::log_pass`] is at most, for a fraction of its cost.
+    pub fn log_pass_at_most(&self, e: &ShareEvidence) -> f64 {
+        e.pass.at_most()
+    }
+
     /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
     pub fn restart_pass(&self, e: &mut ShareEvidence) {
         e.pass.restart();
