@@ -65,7 +65,7 @@ fn progress(stage: Stage, state: StageState) -> Progress {
 
 /// Request 7 is open with this commit at its head.
 fn open(head: &str) -> StageSeen {
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)) };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)), text: None };
     StageSeen { head: Some(commit("base")), branch: Some(commit(head)), pull: Some(pull), ..StageSeen::default() }
 }
 
@@ -207,4 +207,92 @@ fn a_candidate_is_not_removed_without_a_person_before_its_traffic_left() {
         let begun = next(&merging(policy), &discarding, StageSeen::default(), start());
         assert_eq!((begun.progress.stages[0].stage, begun.progress.stages[0].state), (Stage::CleanUp, state));
     }
+}
+
+/// Request 7 is open, and its text tells these news since then; or a person changed it.
+fn telling(text: TextSeen) -> StageSeen {
+    let mut seen = open("ours");
+    seen.pull.as_mut().unwrap().text = Some(text);
+    seen
+}
+
+fn told(news: &str, at: Timestamp) -> StageSeen {
+    telling(TextSeen::Ours { news: news.into(), at })
+}
+
+/// What the texts that a step writes would tell.
+fn texts(step: &Step) -> Vec<String> {
+    let texts = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Rewrite { request, number: 7, .. } => Some(request.report.news.mark()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn the_text_of_an_open_request_follows_what_it_waits_for_and_writes_no_status() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_mins(6));
+    let waiting = next(&plan, &progress(Stage::Promote, StageState::Waiting), told("WaitingForReview", start()), now);
+    assert!(texts(&waiting).is_empty(), "it says so already");
+    let mut edited = told("WaitingForReview", start());
+    edited.pull.as_mut().unwrap().head = Some(commit("theirs"));
+    let changed = next(&plan, &waiting.progress, edited.clone(), now);
+    assert_eq!(texts(&changed), ["RequestEdited"]);
+    // What was not carried out is wanted again, and nothing is remembered of it.
+    let again = next(&plan, &changed.progress, edited.clone(), now);
+    assert_eq!(texts(&again), ["RequestEdited"]);
+    assert!(again.progress.same_record(&changed.progress));
+    assert!(matches!(again.wake, Wake::At(at) if at > now), "it is not looked at for that: {:?}", again.wake);
+    edited.pull.as_mut().unwrap().text = Some(TextSeen::Ours { news: "RequestEdited".into(), at: now });
+    assert!(texts(&next(&plan, &again.progress, edited, now)).is_empty());
+}
+
+#[test]
+fn a_text_is_not_written_again_within_five_minutes_nor_before_its_request_is_closed() {
+    let (plan, waiting) = (plan(), progress(Stage::Promote, StageState::Waiting));
+    for (minutes, wanted) in [(4, 0), (5, 1)] {
+        let now = start() + SignedDuration::from_mins(minutes);
+        assert_eq!(texts(&next(&plan, &waiting, told("BaseConflict", start()), now)).len(), wanted);
+    }
+    let unwanted = Progress { phase: Phase::Discarding, ..waiting };
+    let now = start() + SignedDuration::from_mins(6);
+    assert!(texts(&next(&plan, &unwanted, told("BaseConflict", start()), now)).is_empty());
+}
+
+#[test]
+fn a_text_that_a_person_changed_stays_and_the_status_says_so_once() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_hours(1));
+    let first = next(&plan, &progress(Stage::Promote, StageState::Waiting), telling(TextSeen::Edited), now);
+    assert!(texts(&first).is_empty());
+    let waiting = first.progress.waiting.as_ref().unwrap();
+    assert_eq!(waiting.reason, "WaitingForReview");
+    assert!(waiting.what.contains("a person changed its text"), "{}", waiting.what);
+    let second = next(&plan, &first.progress, telling(TextSeen::Edited), now + SignedDuration::from_mins(5));
+    assert!(second.progress.same_record(&first.progress) && texts(&second).is_empty());
+}
+
+#[test]
+fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
+    let plan = plan();
+    let mut waiting = progress(Stage::Promote, StageState::Waiting);
+    let watch = Watch {
+        since: start(),
+        first: start(),
+        passed: 0,
+        last: vec![],
+        looked: start(),
+        unanswered: None,
+        evidence: vec![],
+    };
+    waiting.watch = Some(watch);
+    let now = start() + plan.analysis.deadline;
+    // In one process: what is in memory alone is kept.
+    let passed = step(&plan, &waiting, &seen(told("WaitingForReview", start()), 50), now);
+    let mark = format!("WaitingForReview,1,{}", start().as_second());
+    assert_eq!(texts(&passed), [mark.clone()]);
+    let later = now + SignedDuration::from_mins(10);
+    let same = step(&plan, &passed.progress, &seen(told(&mark, now), 50), later);
+    assert!(texts(&same).is_empty(), "one text for each window");
+    let restarted = Progress { watch: None, ..passed.progress };
+    assert!(texts(&next(&plan, &restarted, told(&mark, now), later)).is_empty());
 }

@@ -70,6 +70,7 @@ impl World {
             | Effect::Commit { .. }
             | Effect::Close(_)
             | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
             | Effect::Forget => {}
         }
     }
@@ -278,7 +279,7 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
     let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None, text: None };
     match question.look {
         Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
         Look::Publish | Look::Review(_) => {
@@ -349,7 +350,13 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
             let questions = ask(&plan, &progress, now);
             let mut seen = world.see(&questions);
             seen.stage = questions.stage.map(|q| {
-                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()), head: None };
+                let pull = Pull {
+                    number: 7,
+                    url: String::new(),
+                    state: PullState::Merged(base.clone()),
+                    head: None,
+                    text: None,
+                };
                 Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
             });
             seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));

@@ -179,7 +179,7 @@ impl World {
                 let number = self.pulls.len() as u64 + 1;
                 self.pulls.push((
                     request.branch.clone(),
-                    Pull { number, url: String::new(), state: PullState::Open, head: None },
+                    Pull { number, url: String::new(), state: PullState::Open, head: None, text: None },
                 ));
             }
             Effect::Close(number) => {
@@ -187,7 +187,7 @@ impl World {
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;
             }
-            Effect::Merge { .. } => panic!("people merge here"),
+            Effect::Merge { .. } | Effect::Rewrite { .. } => panic!("people merge here, and write no text"),
             Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }

@@ -115,6 +115,7 @@ fn known(state: &str) -> Value {
         "base": {"ref": "main", "label": "acme:main", "sha": MERGE, "repo": {"id": 5}},
         "labels": [{"name": "Reiter8"}],
         "requested_reviewers": [{"login": "ada"}],
+        "body": "Body",
     })
 }
 
@@ -128,6 +129,7 @@ fn pull(address: &str, state: PullState) -> Pull {
         mergeable: None,
         labels: vec!["Reiter8".into()],
         reviewers: vec!["ada".into()],
+        body: Some("Body".into()),
     }
 }
 
@@ -169,7 +171,7 @@ async fn every_call(variant: &'static str, filling: Filling) {
     let merged = PullState::Merged { commit: MERGE.parse().ok() };
     assert_eq!(forge.get(7).await, Ok(Some(pull(&address, merged))));
     assert_eq!(forge.open(&new_pull()).await, Ok(pull(&address, PullState::Open)));
-    forge.update_text(7, "Title", "Body").await.unwrap();
+    forge.update_text(7, Some("Title"), "Body").await.unwrap();
     forge.comment(7, "Words").await.unwrap();
     assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
     forge.close(7).await.unwrap();

@@ -234,7 +234,7 @@ async fn suite(world: &World) -> Vec<String> {
     );
     assert_eq!(forge.open(&request("iter8/promote")).await.unwrap().number, 1, "opening twice gives the same request");
     assert_eq!(forge.find("iter8/promote", "main").await.unwrap().unwrap().number, 1);
-    forge.update_text(1, "New title", "New body").await.unwrap();
+    forge.update_text(1, Some("New title"), "New body").await.unwrap();
     forge.comment(1, "A comment").await.unwrap();
     let issue = world.call("GET", "/issues/1", Value::Null).await.1;
     assert_eq!(

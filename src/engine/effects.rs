@@ -49,6 +49,17 @@ pub enum Effect {
         /// The only commit that may be merged.
         commit: CommitId,
     },
+    /// The text of the request of this number tells the news, unless a person changed it.
+    Rewrite {
+        /// The request, with the news.
+        request: Request,
+        /// The commit that its change was made on.
+        base: CommitId,
+        /// Its number.
+        number: u64,
+        /// Now: the text says when it was written.
+        at: Timestamp,
+    },
     /// The request of this number is not open any more.
     Close(u64),
     /// The resource may be deleted as far as this experiment is concerned.
@@ -66,6 +77,7 @@ impl Effect {
             Self::Open { .. } => "Open",
             Self::Commit { .. } => "Commit",
             Self::Merge { .. } => "Merge",
+            Self::Rewrite { .. } => "Rewrite",
             Self::Close(_) => "Close",
             Self::Forget => "Forget",
         }

@@ -30,7 +30,7 @@ pub use effects::{Effect, Notice, Step, Wake};
 pub use evidence::{Evidence, Trial};
 pub use observation::{
     CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
-    Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
+    Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
     Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version,
@@ -41,7 +41,7 @@ pub use progress::{
     StageWork, Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
-pub use writeback::request;
+pub use writeback::{Guarded, News, request};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);

@@ -22,11 +22,13 @@ pub enum Mutant {
     ForeignFileRemoved,
     /// A request is opened again although there is one.
     RequestCreatedTwice,
+    /// The text that a person wrote in a request is replaced.
+    ForeignTextReplaced,
 }
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DoublePush,
         Self::ResurrectedBranch,
         Self::ForeignWeightAdopted,
@@ -35,6 +37,7 @@ impl Mutant {
         Self::UntestedBlobPromoted,
         Self::ForeignFileRemoved,
         Self::RequestCreatedTwice,
+        Self::ForeignTextReplaced,
     ];
 }
 

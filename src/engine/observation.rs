@@ -290,6 +290,22 @@ pub struct Pull {
     pub state: PullState,
     /// The commit that is, or was, to be merged, if the forge tells.
     pub head: Option<CommitId>,
+    /// Whose text it has, if the forge tells.
+    pub text: Option<TextSeen>,
+}
+
+/// Whose text a request has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextSeen {
+    /// As this program wrote it.
+    Ours {
+        /// The mark of the news that it tells.
+        news: String,
+        /// When it was written.
+        at: Timestamp,
+    },
+    /// A person changed it.
+    Edited,
 }
 
 /// What became of a pull request.

@@ -66,6 +66,7 @@ impl<'a> Turn<'a> {
         }
         self.keep_weight();
         self.guard();
+        self.keep_text();
         if self.progress.phase == Phase::Completed && self.seen.lock == Some(Ok(Lock::Mine)) {
             self.effects.push(Effect::Release);
         }
@@ -403,8 +404,13 @@ impl<'a> Turn<'a> {
             // A deletion waits for seconds and says that.
             _ if self.plan.deleting.is_some() => {}
             Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
-            // A request that cannot be merged waits all the same.
-            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Merge { .. } | Effect::Forget => {}
+            // A request that cannot be merged waits all the same, and one with an old text too.
+            Effect::Claim
+            | Effect::Release
+            | Effect::Route(_)
+            | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
+            | Effect::Forget => {}
         }
     }
 

@@ -247,6 +247,12 @@ pub struct Start {
 pub struct Watch {
     /// When its window began.
     pub since: Timestamp,
+    /// When the first window began.
+    pub first: Timestamp,
+    /// Windows that passed without an alarm.
+    pub passed: u32,
+    /// Each criterion at the end of the last one of them.
+    pub last: Vec<Row>,
     /// End of the last interval that was looked at.
     pub looked: Timestamp,
     /// When the metrics source was last asked in vain.

@@ -6,14 +6,17 @@
 //! commits where the others ask. Every remote write is preceded by a committed record of it ([`StageState::Planned`],
 //! [`StageState::Pushed`]) from which it is recognised after a crash; nothing is pushed once a request was merged or
 //! closed. The stages' states are carried out by three parts: [`remote`] writes, [`merge`] follows a merge until the
-//! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted.
+//! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted, [`news`]
+//! keeps the text of an open request up to date.
 
 mod automerge;
 mod merge;
+mod news;
 mod remote;
 mod withdrawal;
 
 use jiff::SignedDuration;
+pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
 
 use super::observation::{CommitId, Look, PullState, Request, StageQuestion, StageSeen};
@@ -84,18 +87,17 @@ pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
 /// The request of a stage, whole: the same progress always gives the same request.
 pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Option<Request> {
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
-    let (attempt, stage) = (stage.attempt, stage.stage);
     // A promote request that is taken back is still the same request.
-    let outcome = if stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
-    let key = key(&plan.identity.uid, outcome, stage, attempt);
+    let outcome = if stage.stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
+    let key = key(&plan.identity.uid, outcome, stage.stage, stage.attempt);
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
-    let tail = format!("-{}-{key}", stage.word());
+    let tail = format!("-{}-{key}", stage.stage.word());
     branch.truncate(LONGEST_BRANCH - tail.len());
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
-    let report = Report::new(plan, progress, decision);
+    let report = Report::new(plan, progress, decision, News::of(plan, progress, stage));
     Some(Request {
-        stage,
+        stage: stage.stage,
         key,
         branch,
         base_branch: gitops.base_branch.clone(),

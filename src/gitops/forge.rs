@@ -63,6 +63,8 @@ pub struct Pull {
     pub labels: Vec<String>,
     /// Who is asked for a review and has not given one, by user name.
     pub reviewers: Vec<String>,
+    /// Its text, Markdown.
+    pub body: Option<String>,
 }
 
 impl Pull {
@@ -276,8 +278,8 @@ impl Forge {
         .await
     }
 
-    /// Replaces title and body.
-    pub async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+    /// Replaces the body, and the title if there is one.
+    pub async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
         watched(async {
             match self {
                 Self::Gitea(forge) => forge.update_text(number, title, body).await,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use reqwest::Url;
 
 use super::access::{Access, Credential};
@@ -278,20 +279,53 @@ impl WriteBack {
             }
             return Ok(());
         }
-        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
-        let report = self
-            .git(move |session| {
-                // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
-                session.reach(&base)?;
-                let change = change(session, &base, &spec, &asked).unwrap_or_default();
-                Ok(report(&asked, &change, &base))
-            })
-            .await?;
+        let report = self.report(request, base).await?;
+        let body = render::marked(&render::body(&report), &request.report.news.mark(), request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
-        let new = NewPull { head, base, title: render::title(&report), body: render::body(&report) };
+        let new = NewPull { head, base, title: render::title(&report), body };
         let pull = self.seen(self.forge().await?.open(&new).await).await?;
         self.annotate(pull.number).await;
         Ok(())
+    }
+
+    /// Replaces a request's text by what is known now. One that a person changed stays; so does its title, which is the same
+    /// for as long as the request is.
+    pub async fn rewrite(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        number: u64,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let report = self.report(request, base).await?;
+        let body = render::marked(&render::body(&report), &request.report.news.mark(), at);
+        let forge = self.forge().await?;
+        // What was seen at the beginning of the turn may be seconds old.
+        let found = self.seen(forge.get(number).await).await?;
+        let text = found.filter(|pull| pull.state == ForgeState::Open).and_then(|pull| pull.body);
+        if !text.is_some_and(|text| matches!(render::whose(&text), engine::TextSeen::Ours { .. })) {
+            return Ok(());
+        }
+        match forge.update_text(number, None, &body).await {
+            // The request is worth no less with an old text.
+            Err(error @ (ForgeError::PermissionDenied | ForgeError::Refused { .. })) => {
+                tracing::debug!(number, %error, "the forge does not take the request's new text");
+                Ok(())
+            }
+            answer => self.seen(answer).await,
+        }
+    }
+
+    /// What is told about a request, with the changes that it makes on a commit.
+    async fn report(&self, request: &Request, base: &engine::CommitId) -> Seen<Report> {
+        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
+        self.git(move |session| {
+            // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
+            session.reach(&base)?;
+            let change = change(session, &base, &spec, &asked).unwrap_or_default();
+            Ok(report(&asked, &change, &base))
+        })
+        .await
     }
 
     /// The request from a request's branch, in any state.
@@ -396,7 +430,8 @@ impl WriteBack {
             }
         };
         let head = pull.head.as_ref().map(engine_id);
-        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head }))
+        let text = pull.body.as_deref().map(render::whose);
+        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head, text }))
     }
 
     /// Runs blocking work on the branch's clone.
@@ -483,6 +518,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         key: request.key.clone(),
         base: base.clone(),
         handover: request.handover,
+        news: told.news.clone(),
     }
 }
 

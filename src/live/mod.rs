@@ -288,6 +288,9 @@ impl World for Live {
             Effect::Merge { request, number, commit } => {
                 self.writer()?.merge(request, *number, commit).await.map_err(|u| self.told(u))
             }
+            Effect::Rewrite { request, base, number, at } => {
+                Box::pin(self.writer()?.rewrite(request, base, *number, *at)).await.map_err(|u| self.told(u))
+            }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }

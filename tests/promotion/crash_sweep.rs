@@ -36,10 +36,14 @@ const ABORTED: &str = "rps: 200\nreviewer: {after: 90s}\npeople: [{at: 130s, ask
 const IGNORED: &str = "rps: 200\nrollout: 5s\nreviewer: {promote: ignore, cleanUp: ignore}";
 const MERGED: &str = "TwoPullRequests, pullRequest: {autoMerge: {promote: true, cleanup: true}}";
 
-const CASES: [Case; 8] = [
+/// A reviewer adds a commit to the request and takes longer than its text may be old.
+const EDITED: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 200s, promote: push}";
+
+const CASES: [Case; 9] = [
     Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
+    Case { handover: "TwoPullRequests", scenario: EDITED, outcome: Outcome::Promote, made: (2, 2, 2), least: 400 },
     Case { handover: MERGED, scenario: IGNORED, outcome: Outcome::Promote, made: (2, 2, 2), least: 200 },
     Case { handover: "SinglePullRequest", scenario: GOOD, outcome: Outcome::Promote, made: (1, 1, 1), least: 155 },
     Case { handover: "SinglePullRequest", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
@@ -59,7 +63,8 @@ impl Case {
 }
 
 /// The name of every effect; one that is added to the engine has to be added here, and has to occur.
-const EFFECTS: [&str; 9] = ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Close", "Forget"];
+const EFFECTS: [&str; 10] =
+    ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Rewrite", "Close", "Forget"];
 
 /// Fails to compile when an effect is missing in [`EFFECTS`]'s list.
 fn is_listed(effect: &Effect) -> bool {
@@ -71,6 +76,7 @@ fn is_listed(effect: &Effect) -> bool {
         | Effect::Open { .. }
         | Effect::Commit { .. }
         | Effect::Merge { .. }
+        | Effect::Rewrite { .. }
         | Effect::Close(_)
         | Effect::Forget => EFFECTS.contains(&effect.as_str()),
     }

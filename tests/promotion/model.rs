@@ -106,6 +106,7 @@ struct Pull {
     branch: String,
     head: CommitId,
     state: PullState,
+    text: TextSeen,
 }
 
 /// The repository and its forge.
@@ -276,6 +277,8 @@ struct World {
     /// The base of the last rehearsal: what it holds is what is tried.
     tried: CommitId,
     calm: bool,
+    /// Nobody hurries with requests here.
+    slow: bool,
     share: f64,
     // The cluster.
     locked: bool,
@@ -306,6 +309,7 @@ impl World {
         let live = Rc::clone(&remote.tree(&start)[BASELINE]);
         Self {
             share: if random.once_in(4) { 0.5 } else { 0.0 },
+            slow: random.once_in(4),
             random,
             remote,
             tried: start.clone(),
@@ -415,6 +419,7 @@ impl World {
                 url: String::new(),
                 state: pull.state.clone(),
                 head: Some(pull.head.clone()),
+                text: Some(pull.text.clone()),
             })
         };
         let refs = StageSeen {
@@ -457,11 +462,23 @@ impl World {
     }
 
     /// Checks what no effect may ask for, then obeys; an effect may fail before or after it is carried out.
-    fn perform(&mut self, plan: &Plan, progress: &Progress, effect: &Effect) -> Result<bool, Violation> {
-        self.check(plan, progress, effect)?;
+    fn perform(
+        &mut self,
+        plan: &Plan,
+        progress: &Progress,
+        effect: &Effect,
+        now: Timestamp,
+    ) -> Result<bool, Violation> {
+        self.check(plan, progress, effect, now)?;
         let fault = if self.calm { 100 } else { self.random.below(30) };
-        let git =
-            matches!(effect, Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_));
+        let git = matches!(
+            effect,
+            Effect::Push { .. }
+                | Effect::Open { .. }
+                | Effect::Commit { .. }
+                | Effect::Close(_)
+                | Effect::Rewrite { .. }
+        );
         if fault == 0 || git && self.git_is_away {
             return Ok(false);
         }
@@ -495,9 +512,14 @@ impl World {
                 if self.remote.base.is_none() {
                     return false;
                 }
-                self.remote.pulls.push(Pull { branch: request.branch.clone(), head, state: PullState::Open });
+                let text = TextSeen::Ours { news: request.report.news.mark(), at: request.decided_at };
+                self.remote.pulls.push(Pull { branch: request.branch.clone(), head, state: PullState::Open, text });
             }
             Effect::Merge { .. } => panic!("people merge here"),
+            Effect::Rewrite { request, number, at, .. } => {
+                let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
+                pull.text = TextSeen::Ours { news: request.report.news.mark(), at: *at };
+            }
             Effect::Close(number) => {
                 let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
                 if pull.state == PullState::Open {
@@ -509,7 +531,7 @@ impl World {
         true
     }
 
-    fn check(&self, plan: &Plan, progress: &Progress, effect: &Effect) -> Result<(), Violation> {
+    fn check(&self, plan: &Plan, progress: &Progress, effect: &Effect, now: Timestamp) -> Result<(), Violation> {
         let remote = &self.remote;
         match effect {
             Effect::Route(weight) => self.check_weight(plan, progress, *weight),
@@ -546,6 +568,17 @@ impl World {
                 // One that has ended stays as it is, so that a forge that is away may be told on suspicion.
                 let ours = pull.is_some_and(|p| p.branch.starts_with("iter8/"));
                 if ours { Ok(()) } else { Err(Violation { mutant: None, what: format!("closed #{number}") }) }
+            }
+            Effect::Rewrite { number, .. } => {
+                let pull = usize::try_from(*number).ok().and_then(|n| remote.pulls.get(n - 1));
+                match pull.map(|p| &p.text) {
+                    Some(TextSeen::Edited) => Err(forbidden(
+                        Mutant::ForeignTextReplaced,
+                        format!("a person's text in #{number} was replaced"),
+                    )),
+                    Some(TextSeen::Ours { at, .. }) if *at + SignedDuration::from_mins(5) <= now => Ok(()),
+                    seen => Err(Violation { mutant: None, what: format!("#{number} was written over {seen:?}") }),
+                }
             }
             Effect::Forget if plan.deleting.is_none() => {
                 Err(Violation { mutant: None, what: "let go without a deletion".into() })
@@ -697,7 +730,7 @@ impl World {
                 }
                 continue;
             }
-            let act = if self.calm { 0 } else { self.random.below(120) };
+            let act = if self.calm { 0 } else { self.random.below(if self.slow { 900 } else { 120 }) };
             match act {
                 0..12 => self.merge(index),
                 12..14 => self.remote.pulls[index].state = PullState::Closed,
@@ -708,6 +741,7 @@ impl World {
                     let edited = self.remote.foreign(&head, |tree| append(tree, path));
                     self.remote.branches.insert(branch, edited);
                 }
+                18..20 => self.remote.pulls[index].text = TextSeen::Edited,
                 _ => {}
             }
         }
@@ -905,7 +939,7 @@ fn turn(
             break;
         }
         *tale.effects.entry(effect.as_str()).or_default() += 1;
-        if !world.perform(plan, progress, effect)? {
+        if !world.perform(plan, progress, effect, now)? {
             break;
         }
     }
@@ -953,6 +987,7 @@ fn a_hundred_thousand_steps_break_no_promise() {
         "Proven",
         "Harmful",
     ];
+    assert!(tale.effects.get("Rewrite").is_some_and(|n| *n > 10), "no text followed its report: {:?}", tale.effects);
     let never: Vec<_> = reasons.into_iter().filter(|r| !tale.reasons.contains(*r)).collect();
     println!("{} steps of {} lives in {:?}", tale.steps, tale.lives, began.elapsed());
     println!("effects {:?}\nleft waiting {:?}\nreasons {:?}", tale.effects, tale.left, tale.reasons);

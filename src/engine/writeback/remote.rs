@@ -8,7 +8,7 @@ use super::automerge::for_checks;
 use super::{SOON, current};
 use crate::engine::effects::Effect;
 use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen};
+use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen, TextSeen};
 use crate::engine::phases::Turn;
 use crate::engine::plan::Gitops;
 use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
@@ -282,6 +282,10 @@ impl Turn<'_> {
             (false, false) if merging => ("WaitingForChecks", for_checks(pull)),
             (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
         };
-        self.wait(reason, &what, Some(until));
+        let text = match &pull.text {
+            Some(TextSeen::Edited) => "; a person changed its text, which stays as it is",
+            Some(TextSeen::Ours { .. }) | None => "",
+        };
+        self.wait(reason, &format!("{what}{text}"), Some(until));
     }
 }

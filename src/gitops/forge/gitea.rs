@@ -14,7 +14,7 @@ use serde_json::json;
 use super::super::repository::checked;
 use super::super::transport::{Token, one_line};
 use super::super::tree::CommitId;
-use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, unanswered, unavailable, unrepeated};
+use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, text, unanswered, unavailable, unrepeated};
 use super::memory::{Memory, Who};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
@@ -53,6 +53,7 @@ struct Answer {
     base: Side,
     labels: Option<Vec<Label>>,
     requested_reviewers: Option<Vec<User>>,
+    body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,8 +187,8 @@ impl Gitea {
         }
     }
 
-    pub(super) async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
-        self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"title": title, "body": body})).await
+    pub(super) async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
+        self.write(Method::PATCH, &["pulls", &number.to_string()], text(title, body)).await
     }
 
     pub(super) async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
@@ -268,6 +269,7 @@ impl Gitea {
             head_branch: answer.head.branch().to_owned(),
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
+            body: answer.body,
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) use app::granted;
 
 use super::super::transport::Token;
 use super::super::tree::CommitId;
-use super::answer::{PAGE, unavailable};
+use super::answer::{PAGE, text, unavailable};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
 
 /// A repository at GitHub.
@@ -47,6 +47,7 @@ struct Answer {
     base: Side,
     labels: Option<Vec<Label>>,
     requested_reviewers: Option<Vec<User>>,
+    body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,8 +157,8 @@ impl GitHub {
         reply.read().map(|answer| self.pull(answer))
     }
 
-    pub(super) async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
-        let ask = Ask::Patch(json!({"title": title, "body": body}));
+    pub(super) async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
+        let ask = Ask::Patch(text(title, body));
         self.line.call(ask, &["pulls", &number.to_string()], &[]).await?.accept()
     }
 
@@ -251,6 +252,7 @@ impl GitHub {
             head_branch: answer.head.name,
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
+            body: answer.body,
         }
     }
 }

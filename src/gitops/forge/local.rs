@@ -167,6 +167,7 @@ impl LocalForge {
             mergeable,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            body: Some(meta.body.clone()),
         };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }
@@ -276,10 +277,11 @@ impl LocalForge {
         self.get(number)?.ok_or(ForgeError::NotFound)
     }
 
-    pub(super) fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+    pub(super) fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
         let repository = self.repository()?;
         let meta = Self::required(&repository, number)?;
-        Self::store(&repository, number, &Meta { title: title.to_owned(), body: body.to_owned(), ..meta }, true)
+        let title = title.map_or(meta.title, ToOwned::to_owned);
+        Self::store(&repository, number, &Meta { title, body: body.to_owned(), ..meta }, true)
     }
 
     pub(super) fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {

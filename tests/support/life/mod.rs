@@ -259,6 +259,9 @@ impl World for Around<'_> {
             Effect::Open { request, base } => self.write_back.open(request, base).await?,
             Effect::Commit { request, base, commit } => self.write_back.commit(request, base, commit).await?,
             Effect::Merge { request, number, commit } => self.write_back.merge(request, *number, commit).await?,
+            Effect::Rewrite { request, base, number, at } => {
+                self.write_back.rewrite(request, base, *number, *at).await?;
+            }
             Effect::Close(number) => self.write_back.close(*number).await?,
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
