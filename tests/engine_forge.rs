@@ -296,3 +296,62 @@ fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
     let restarted = Progress { watch: None, ..passed.progress };
     assert!(texts(&next(&plan, &restarted, told(&mark, now), later)).is_empty());
 }
+
+/// The branches that a step deletes.
+fn deleted(step: &Step) -> Vec<&str> {
+    let branches = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Delete { branch, commit } if commit.0 == "ours" => Some(branch.as_str()),
+        _ => None,
+    });
+    branches.collect()
+}
+
+/// Request 7 has ended, and its branch is at this commit.
+fn ended(state: PullState, branch: Option<&str>) -> StageSeen {
+    let mut seen = open("ours");
+    seen.pull.as_mut().unwrap().state = state;
+    seen.branch = branch.map(commit);
+    seen
+}
+
+#[test]
+fn the_branch_of_a_request_that_has_ended_goes_if_it_is_still_ours() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_mins(6));
+    let waiting = progress(Stage::Promote, StageState::Waiting);
+    for state in [PullState::Merged(commit("merged")), PullState::Closed] {
+        let first = next(&plan, &waiting, ended(state.clone(), Some("ours")), now);
+        assert_eq!(deleted(&first).len(), 1, "{state:?}");
+        assert_eq!(first.progress.stages[0].state, StageState::Waiting, "the process may die before it is done");
+        let second = next(&plan, &first.progress, ended(state.clone(), Some("ours")), now);
+        assert_eq!(deleted(&second).len(), 1, "{state:?}");
+        // A forge that keeps the branch holds up nothing.
+        let kept = next(&plan, &second.progress, ended(state.clone(), Some("ours")), now);
+        let gone = next(&plan, &first.progress, ended(state.clone(), None), now);
+        for done in [kept, gone] {
+            assert!(deleted(&done).is_empty());
+            assert_ne!(done.progress.stages[0].state, StageState::Waiting);
+            let rejected = state == PullState::Closed;
+            let reason = if rejected { Reason::RejectedInReview } else { Reason::Proven };
+            assert_eq!(done.progress.decision.unwrap().reason, reason, "not a branch that people deleted");
+        }
+        for left in [Some("theirs"), None] {
+            let done = next(&plan, &waiting, ended(state.clone(), left), now);
+            assert!(deleted(&done).is_empty(), "{left:?}");
+        }
+    }
+    assert!(deleted(&next(&plan, &waiting, open("ours"), now)).is_empty(), "its request is open");
+}
+
+#[test]
+fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() {
+    let mut plan = plan();
+    plan.deleting = Some(start());
+    let completed = Progress { phase: Phase::Completed, ..progress(Stage::CleanUp, StageState::Waiting) };
+    assert!(ask(&plan, &completed, start()).stage.is_some());
+    let merged = next(&plan, &completed, ended(PullState::Merged(commit("merged")), Some("ours")), start());
+    assert_eq!(deleted(&merged).len(), 1);
+    assert_eq!(merged.effects.last(), Some(&Effect::Forget), "nothing is waited for");
+    // Whoever deletes the experiment by hand keeps its request.
+    let by_hand = next(&plan, &completed, open("ours"), start());
+    assert!(deleted(&by_hand).is_empty() && by_hand.effects.contains(&Effect::Forget));
+}

@@ -71,6 +71,7 @@ impl World {
             | Effect::Close(_)
             | Effect::Merge { .. }
             | Effect::Rewrite { .. }
+            | Effect::Delete { .. }
             | Effect::Forget => {}
         }
     }

@@ -188,6 +188,12 @@ impl World {
                 pull.1.state = PullState::Closed;
             }
             Effect::Merge { .. } | Effect::Rewrite { .. } => panic!("people merge here, and write no text"),
+            Effect::Delete { branch, commit } => {
+                let ended = self.pulls.iter().any(|(b, p)| b == branch && p.state != PullState::Open);
+                let unwanted = progress.phase == Phase::Discarding;
+                assert!(ended || unwanted, "deleted the branch of an open request");
+                assert_eq!(self.branches.remove(branch).as_ref(), Some(commit), "deleted what others pushed");
+            }
             Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }

@@ -62,6 +62,13 @@ pub enum Effect {
     },
     /// The request of this number is not open any more.
     Close(u64),
+    /// There is no such branch, if it was at this commit.
+    Delete {
+        /// The branch of a request that has ended.
+        branch: String,
+        /// The only commit at which it is deleted.
+        commit: CommitId,
+    },
     /// The resource may be deleted as far as this experiment is concerned.
     Forget,
 }
@@ -79,6 +86,7 @@ impl Effect {
             Self::Merge { .. } => "Merge",
             Self::Rewrite { .. } => "Rewrite",
             Self::Close(_) => "Close",
+            Self::Delete { .. } => "Delete",
             Self::Forget => "Forget",
         }
     }

@@ -24,11 +24,13 @@ pub enum Mutant {
     RequestCreatedTwice,
     /// The text that a person wrote in a request is replaced.
     ForeignTextReplaced,
+    /// A branch that others pushed to is deleted.
+    ForeignBranchDeleted,
 }
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DoublePush,
         Self::ResurrectedBranch,
         Self::ForeignWeightAdopted,
@@ -38,6 +40,7 @@ impl Mutant {
         Self::ForeignFileRemoved,
         Self::RequestCreatedTwice,
         Self::ForeignTextReplaced,
+        Self::ForeignBranchDeleted,
     ];
 }
 

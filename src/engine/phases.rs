@@ -100,6 +100,7 @@ impl<'a> Turn<'a> {
             if self.seen.lock == Some(Ok(Lock::Mine)) {
                 self.effects.push(Effect::Release);
             }
+            self.effects.extend(self.last_branch());
             self.effects.push(Effect::Forget);
             return;
         }
@@ -410,6 +411,7 @@ impl<'a> Turn<'a> {
             | Effect::Route(_)
             | Effect::Merge { .. }
             | Effect::Rewrite { .. }
+            | Effect::Delete { .. }
             | Effect::Forget => {}
         }
     }

@@ -462,6 +462,9 @@ pub struct StageProgress {
     /// How often a request that was found open was to get the labels and reviewers that it lacked.
     #[serde(skip_serializing_if = "is_never", default)]
     pub annotated: u32,
+    /// How often its branch was to be deleted after its request had ended.
+    #[serde(skip_serializing_if = "is_never", default)]
+    pub tidied: u32,
     /// The commit that was decided on, before anything was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<StageWork>,
@@ -492,6 +495,7 @@ impl StageProgress {
             since,
             opened: None,
             annotated: 0,
+            tidied: 0,
             work: None,
             number: None,
             url: None,

@@ -7,12 +7,13 @@
 //! [`StageState::Pushed`]) from which it is recognised after a crash; nothing is pushed once a request was merged or
 //! closed. The stages' states are carried out by three parts: [`remote`] writes, [`merge`] follows a merge until the
 //! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted, [`news`]
-//! keeps the text of an open request up to date.
+//! keeps the text of an open request up to date, [`tidy`] deletes its branch when it has ended.
 
 mod automerge;
 mod merge;
 mod news;
 mod remote;
+mod tidy;
 mod withdrawal;
 
 use jiff::SignedDuration;
@@ -45,15 +46,17 @@ fn handover(plan: &Plan) -> Handover {
 
 /// What the current stage has to know.
 pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion> {
-    if !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
+    let leaving = plan.deleting.is_some();
+    let done = progress.phase == Phase::Completed && leaving;
+    if !done && !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
         return None;
     }
     let stage = current(progress)?;
-    let leaving = plan.deleting.is_some();
     let promoting = stage.stage == Stage::Promote;
     let look = match stage.state {
-        // An experiment that is being deleted only has to know whether its promotion could still be merged.
-        _ if leaving && !promoting => return None,
+        // An experiment that is being deleted only has to know whether its promotion could still be merged, and whether
+        // its request has left a branch.
+        _ if leaving && !promoting => Look::Review(stage.number.filter(|_| stage.state == StageState::Waiting)?),
         // Withdrawn before anything was written.
         StageState::Planning if leaving || promoting && progress.phase == Phase::Discarding => return None,
         StageState::Planning => Look::Plan,
@@ -133,6 +136,9 @@ impl Turn<'_> {
         let (stage, state, since, unmerged) = (last.stage, last.state, last.since, last.merged.is_none());
         if self.give_up_at().is_some_and(|t| self.now >= t) {
             return self.give_up(stage);
+        }
+        if self.tidy() {
+            return;
         }
         match (stage, state) {
             (Stage::Promote, StageState::Planning) if discarding => self.change(StageState::Done, |_| {}),

@@ -394,6 +394,16 @@ impl WriteBack {
         }
     }
 
+    /// Deletes the branch of a request that has ended, if it is at this commit. A forge or a server that keeps it may.
+    pub async fn delete(&self, branch: &str, commit: &engine::CommitId) -> Result<(), Unavailable> {
+        let (name, lease) = (branch.to_owned(), Lease::At(git_id(commit)?));
+        let deleted = self.git(move |session| Ok(session.delete_branch(&name, &lease)?)).await;
+        if let Err(error) = deleted {
+            tracing::debug!(branch, reason = error.reason, %error, "the branch of a request that has ended stays");
+        }
+        Ok(())
+    }
+
     /// The commit that a stage needs on the base branch's head.
     async fn plan(&self, request: &Request) -> Seen<Planned> {
         let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());

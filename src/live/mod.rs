@@ -292,6 +292,7 @@ impl World for Live {
                 Box::pin(self.writer()?.rewrite(request, base, *number, *at)).await.map_err(|u| self.told(u))
             }
             Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
+            Effect::Delete { branch, commit } => self.writer()?.delete(branch, commit).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
     }

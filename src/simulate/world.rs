@@ -308,6 +308,7 @@ impl World for Simulated {
                 self.reachable()?.rewrite(request, base, *number, *at).await?;
             }
             Effect::Close(number) => self.reachable()?.close(*number).await?,
+            Effect::Delete { branch, commit } => self.reachable()?.delete(branch, commit).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }
         Ok(())

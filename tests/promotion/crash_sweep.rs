@@ -63,8 +63,8 @@ impl Case {
 }
 
 /// The name of every effect; one that is added to the engine has to be added here, and has to occur.
-const EFFECTS: [&str; 10] =
-    ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Rewrite", "Close", "Forget"];
+const EFFECTS: [&str; 11] =
+    ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Rewrite", "Close", "Delete", "Forget"];
 
 /// Fails to compile when an effect is missing in [`EFFECTS`]'s list.
 fn is_listed(effect: &Effect) -> bool {
@@ -78,6 +78,7 @@ fn is_listed(effect: &Effect) -> bool {
         | Effect::Merge { .. }
         | Effect::Rewrite { .. }
         | Effect::Close(_)
+        | Effect::Delete { .. }
         | Effect::Forget => EFFECTS.contains(&effect.as_str()),
     }
 }
@@ -86,6 +87,8 @@ fn is_listed(effect: &Effect) -> bool {
 struct Ended {
     story: Story,
     made: (usize, usize, usize),
+    /// Branches of requests that are still there.
+    left: usize,
     calls: Vec<String>,
     struck: bool,
 }
@@ -132,9 +135,14 @@ impl Life {
         while self.turn(runtime) {}
         let repository = git2::Repository::open_bare(repository(&self.folder)).unwrap();
         let story = self.simulation.story(vec![]).unwrap();
-        let branches = repository.references_glob("refs/heads/iter8/*").unwrap().count();
+        let left: BTreeSet<String> = (repository.references_glob("refs/heads/iter8/*").unwrap())
+            .map(|branch| branch.unwrap().name().unwrap().to_owned())
+            .collect();
+        // Those that are gone had a request, or nobody saw them.
+        let had = story.requests.iter().map(|request| format!("refs/heads/{}", request.branch));
+        let branches = left.iter().cloned().chain(had).collect::<BTreeSet<_>>().len();
         let made = (branches, commits(&repository) - began, story.requests.len());
-        Ended { story, made, calls: self.script.calls(), struck: self.script.struck() }
+        Ended { story, made, left: left.len(), calls: self.script.calls(), struck: self.script.struck() }
     }
 
     /// Commits of the base branch so far.
@@ -166,6 +174,7 @@ fn wrong(case: &Case, calm: &Ended, at: (usize, Fault), ended: &Ended) -> Option
     let problem = match () {
         () if !ended.struck || !same_call => "the fault did not come to pass",
         () if ended.made != case.made => "branches, commits and requests differ",
+        () if ended.left != 0 => "branches were left behind",
         () if story.after != wanted.after => "the files differ",
         () if (story.outcome, story.reason) != (wanted.outcome, wanted.reason) => "the outcome differs",
         () if !story.removed || story.candidate_weight != 0 => "it did not come to its end",

@@ -121,6 +121,7 @@ struct Remote {
     ever: BTreeSet<String>,
     pulls: Vec<Pull>,
     foreign: u64,
+    foreign_commits: BTreeSet<CommitId>,
     /// What was computed already: parsing is most of the work, and the same base gives the same change.
     known: RefCell<Known>,
 }
@@ -150,6 +151,7 @@ impl Remote {
             ever: BTreeSet::new(),
             pulls: vec![],
             foreign: 0,
+            foreign_commits: BTreeSet::new(),
             known: RefCell::default(),
         };
         let start = CommitId(format!("{:040x}", 1));
@@ -177,6 +179,7 @@ impl Remote {
         let mut tree = (*self.tree(on)).clone();
         edit(&mut tree);
         let id = id(&("foreign", self.foreign));
+        self.foreign_commits.insert(id.clone());
         self.put(id.clone(), vec![on.clone()], tree);
         id
     }
@@ -526,6 +529,11 @@ impl World {
                     pull.state = PullState::Closed;
                 }
             }
+            Effect::Delete { branch, commit } => {
+                if self.remote.branches.get(branch) == Some(commit) {
+                    self.remote.branches.remove(branch);
+                }
+            }
             Effect::Forget => self.gone = self.deleting.is_some(),
         }
         true
@@ -578,6 +586,18 @@ impl World {
                     )),
                     Some(TextSeen::Ours { at, .. }) if *at + SignedDuration::from_mins(5) <= now => Ok(()),
                     seen => Err(Violation { mutant: None, what: format!("#{number} was written over {seen:?}") }),
+                }
+            }
+            Effect::Delete { branch, commit } => {
+                let found = remote.branches.get(branch);
+                if found.is_some_and(|head| remote.foreign_commits.contains(head)) || found != Some(commit) {
+                    return Err(forbidden(Mutant::ForeignBranchDeleted, format!("{branch} is at {found:?}")));
+                }
+                let open = remote.pulls.iter().any(|p| p.branch == *branch && p.state == PullState::Open);
+                if open {
+                    Err(Violation { mutant: None, what: format!("{branch} has an open request") })
+                } else {
+                    Ok(())
                 }
             }
             Effect::Forget if plan.deleting.is_none() => {

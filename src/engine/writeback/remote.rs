@@ -169,6 +169,8 @@ impl Turn<'_> {
     /// A promote request that was closed unmerged is a "no"; a revert that was, keeps the promotion; a closed clean-up
     /// request changes nothing. Forges close the request of a branch that is deleted.
     fn rejected(&mut self, number: u64, branch_is_gone: bool) {
+        // One that was there when the request had ended is gone because it was deleted then.
+        let branch_is_gone = branch_is_gone && self.progress.stages.last().is_some_and(|s| s.tidied == 0);
         match (self.progress.stages.last().map(|s| s.stage), self.progress.phase) {
             (Some(Stage::Promote), Phase::Promoting) if branch_is_gone => {
                 let what = format!("somebody deleted the branch of request #{number}, which is closed unmerged");

@@ -96,6 +96,7 @@ impl Turn<'_> {
         match &seen.pull {
             Some(pull) if pull.state == PullState::Open => self.found(pull, false),
             Some(pull) => self.ended(pull),
+            None if self.drop_branch() => {}
             None => self.change(StageState::Done, |_| {}),
         }
     }

@@ -263,6 +263,7 @@ impl World for Around<'_> {
                 self.write_back.rewrite(request, base, *number, *at).await?;
             }
             Effect::Close(number) => self.write_back.close(*number).await?,
+            Effect::Delete { branch, commit } => self.write_back.delete(branch, commit).await?,
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
         Ok(())
