@@ -355,3 +355,51 @@ fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() 
     let by_hand = next(&plan, &completed, open("ours"), start());
     assert!(deleted(&by_hand).is_empty() && by_hand.effects.contains(&Effect::Forget));
 }
+
+/// Request 7, the last one that was seen to be opened, has been open for so long, beside these.
+fn beside(twins: &[u64], seconds: i64) -> (Progress, StageSeen, Timestamp) {
+    let mut waiting = progress(Stage::Promote, StageState::Waiting);
+    waiting.stages[0].opened = Some(start());
+    let pull = open("ours").pull.unwrap();
+    let twins =
+        twins.iter().map(|number| Pull { number: *number, url: format!("#{number}"), ..pull.clone() }).collect();
+    (waiting, StageSeen { twins, ..open("ours") }, start() + SignedDuration::from_secs(seconds))
+}
+
+/// The requests that a step closes.
+fn closes(step: &Step) -> Vec<u64> {
+    let closes = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Close { number, why } => {
+            assert!(why.contains("from the same branch"), "{why}");
+            Some(*number)
+        }
+        _ => None,
+    });
+    closes.collect()
+}
+
+#[test]
+fn of_two_requests_from_one_branch_the_oldest_stays() {
+    let plan = plan();
+    let (waiting, seen, now) = beside(&[9, 8], 61);
+    let younger = next(&plan, &waiting, seen.clone(), now);
+    assert_eq!(closes(&younger), [9, 8]);
+    // As long as they are there, and nothing is written down about it.
+    let again = next(&plan, &younger.progress, seen, now);
+    assert_eq!(closes(&again), [9, 8]);
+    assert!(again.progress.same_record(&younger.progress));
+    let (waiting, seen, now) = beside(&[5, 9], 61);
+    let older = next(&plan, &waiting, seen, now);
+    assert_eq!(closes(&older), Vec::<u64>::new(), "which one stays is written down first");
+    let stage = &older.progress.stages[0];
+    assert_eq!((stage.number, stage.url.as_deref(), stage.state), (Some(5), Some("#5"), StageState::Waiting));
+}
+
+#[test]
+fn a_second_request_is_looked_for_while_one_may_still_come() {
+    let plan = plan();
+    for (seconds, asked) in [(10, false), (61, true), (119, true), (200, false)] {
+        let (waiting, _, now) = beside(&[], seconds);
+        assert_eq!(ask(&plan, &waiting, now).stage.unwrap().twins, asked, "{seconds} s");
+    }
+}

@@ -68,7 +68,7 @@ impl World {
             Effect::Push { .. }
             | Effect::Open { .. }
             | Effect::Commit { .. }
-            | Effect::Close(_)
+            | Effect::Close { .. }
             | Effect::Merge { .. }
             | Effect::Rewrite { .. }
             | Effect::Delete { .. }
@@ -277,6 +277,10 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
     (progress, now)
 }
 
+fn close(number: u64, why: &str) -> Effect {
+    Effect::Close { number, why: why.into() }
+}
+
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
     let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
@@ -303,7 +307,7 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
     let open = stage(&question, &CommitId("b".into()), &CommitId("c".into()));
     seen.stage = Some(Ok(open.clone()));
     let first = step(&plan, &progress, &seen, now);
-    assert_eq!(first.effects, [Effect::Route(0), Effect::Close(7)]);
+    assert_eq!(first.effects, [Effect::Route(0), close(7, "its experiment was deleted")]);
     first.effects.iter().for_each(|e| world.obey(e));
     let closed = StageSeen { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
     let mut seen = world.see(&questions);
@@ -424,7 +428,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
                 Ok(seen)
             });
             let done = step(&plan, &progress, &seen, now);
-            closed |= done.effects.contains(&Effect::Close(7));
+            closed |= done.effects.contains(&close(7, "another request takes its place"));
             done.effects.iter().for_each(|e| world.obey(e));
             progress = done.progress;
             if progress.stages.len() > 1 {
@@ -566,11 +570,11 @@ fn an_effect_that_failed_is_told_once() {
     let now: Timestamp = T0.parse().unwrap();
     let progress = Progress { phase: Promoting, ..Progress::default() };
     let why = Unavailable::new("ProtectedBranch", "failed to push");
-    let told = failed(&plan, &progress, &Effect::Close(1), &why, now);
+    let told = failed(&plan, &progress, &close(1, ""), &why, now);
     assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
-    let again = failed(&plan, &told, &Effect::Close(1), &why, now + SignedDuration::from_secs(5));
+    let again = failed(&plan, &told, &close(1, ""), &why, now + SignedDuration::from_secs(5));
     assert_eq!(again, told, "no status write for each try");
     assert_eq!(failed(&plan, &progress, &Effect::Route(0), &why, now), progress);
     let leaving = Plan { deleting: Some(now), ..plan };
-    assert_eq!(failed(&leaving, &progress, &Effect::Close(1), &why, now), progress);
+    assert_eq!(failed(&leaving, &progress, &close(1, ""), &why, now), progress);
 }

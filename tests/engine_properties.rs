@@ -182,7 +182,7 @@ impl World {
                     Pull { number, url: String::new(), state: PullState::Open, head: None, text: None },
                 ));
             }
-            Effect::Close(number) => {
+            Effect::Close { number, .. } => {
                 let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;

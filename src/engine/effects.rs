@@ -60,8 +60,13 @@ pub enum Effect {
         /// Now: the text says when it was written.
         at: Timestamp,
     },
-    /// The request of this number is not open any more.
-    Close(u64),
+    /// The request of this number is not open any more, and says why.
+    Close {
+        /// Its number.
+        number: u64,
+        /// One sentence without a full stop, for people.
+        why: String,
+    },
     /// There is no such branch, if it was at this commit.
     Delete {
         /// The branch of a request that has ended.
@@ -85,7 +90,7 @@ impl Effect {
             Self::Commit { .. } => "Commit",
             Self::Merge { .. } => "Merge",
             Self::Rewrite { .. } => "Rewrite",
-            Self::Close(_) => "Close",
+            Self::Close { .. } => "Close",
             Self::Delete { .. } => "Delete",
             Self::Forget => "Forget",
         }

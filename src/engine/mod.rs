@@ -61,7 +61,7 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
         history: ready.then_some(Window { from: end - HISTORY, to: end }),
         history_step: plan.analysis.interval.as_secs_f64(),
         preflight: (preparing || decided) && plan.gitops.is_some() && progress.preflight.is_none(),
-        stage: writeback::question(plan, progress),
+        stage: writeback::question(plan, progress, now),
         rollout: writeback::rollout(progress),
         sync: progress.preflight.as_ref().filter(|_| ready).map(|p| p.base.clone()),
         subsets: ready,

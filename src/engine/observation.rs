@@ -76,6 +76,8 @@ pub struct StageQuestion {
     pub request: Request,
     /// How much of the remote has to be looked at.
     pub look: Look,
+    /// Whether the open requests from the same branch have to be looked up too.
+    pub twins: bool,
 }
 
 /// A pull request as it is to be: the same value always gives the same branch, commit and text.
@@ -263,6 +265,8 @@ pub struct StageSeen {
     pub contents: Option<BTreeMap<String, Option<String>>>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
+    /// Asked for with [`StageQuestion::twins`]: other open requests from the same branch that have the same key.
+    pub twins: Vec<Pull>,
     /// Asked with [`Look::Publish`]: labels and reviewers that the open request was to get and does not have, for people.
     pub lacks: Vec<String>,
     /// Asked with [`Look::Review`]: the request is open, and the forge says that it cannot be merged into the base branch.

@@ -111,7 +111,7 @@ impl<'a> Turn<'a> {
             self.effects.push(Effect::Route(0));
         }
         if let Some(number) = open {
-            self.effects.push(Effect::Close(number));
+            self.effects.push(Effect::Close { number, why: "its experiment was deleted".into() });
         }
         self.again(SignedDuration::from_secs(1));
     }
@@ -404,7 +404,9 @@ impl<'a> Turn<'a> {
         match effect {
             // A deletion waits for seconds and says that.
             _ if self.plan.deleting.is_some() => {}
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close { .. } => {
+                self.missing(why);
+            }
             // A request that cannot be merged waits all the same, and one with an old text too.
             Effect::Claim
             | Effect::Release

@@ -16,7 +16,7 @@ mod remote;
 mod tidy;
 mod withdrawal;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
 
@@ -45,7 +45,7 @@ fn handover(plan: &Plan) -> Handover {
 }
 
 /// What the current stage has to know.
-pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion> {
+pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<StageQuestion> {
     let leaving = plan.deleting.is_some();
     let done = progress.phase == Phase::Completed && leaving;
     if !done && !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
@@ -70,7 +70,8 @@ pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion
         }
         StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
     };
-    Some(StageQuestion { request: request(plan, progress, stage)?, look })
+    let twins = matches!(look, Look::Review(_)) && !leaving && tidy::has_twins(stage, now);
+    Some(StageQuestion { request: request(plan, progress, stage)?, look, twins })
 }
 
 /// What tells whether a planned write is on the remote.
@@ -137,7 +138,7 @@ impl Turn<'_> {
         if self.give_up_at().is_some_and(|t| self.now >= t) {
             return self.give_up(stage);
         }
-        if self.tidy() {
+        if self.tidy() || self.keep_one() {
             return;
         }
         match (stage, state) {

@@ -144,6 +144,18 @@ pub fn body(report: &Report) -> String {
     text
 }
 
+/// Whether a request's body was written for this key.
+pub fn has_key(body: &str, key: &str) -> bool {
+    body.lines().any(|line| {
+        line.starts_with("<!-- iter8: ") && line.split(' ').any(|word| word.strip_prefix("key=") == Some(key))
+    })
+}
+
+/// What a request that is closed says about it.
+pub fn closing(why: &str) -> String {
+    format!("The experiment closes this request: {}.\n", code(why))
+}
+
 fn verdict(report: &Report) -> String {
     let (candidate, target, reason) = (code(&report.candidate.name), code(&report.target), code(&report.reason));
     let experiment = code(&format!("{}/{}", report.namespace, report.name));

@@ -159,7 +159,8 @@ impl WriteBack {
                 let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 let planned = if conflict { self.plan(request).await.ok() } else { None };
-                Ok(StageSeen { planned, pull, conflict, ..self.refs(request).await? })
+                let twins = if question.twins { self.twins(request, number).await? } else { Vec::new() };
+                Ok(StageSeen { planned, pull, conflict, twins, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;
@@ -179,6 +180,19 @@ impl WriteBack {
                 .await
             }
         }
+    }
+
+    /// Other open requests from the request's branch, as far as they are ours.
+    async fn twins(&self, request: &Request, number: u64) -> Seen<Vec<engine::Pull>> {
+        let open = self.forge().await?.open_from(&request.branch, &request.base_branch).await;
+        let mut twins = Vec::new();
+        for pull in self.seen(open).await? {
+            let ours = pull.body.as_deref().is_some_and(|body| render::has_key(body, &request.key));
+            if ours && pull.number != number {
+                twins.extend(self.pull(Some(pull)).await?);
+            }
+        }
+        Ok(twins)
     }
 
     /// The heads of the request's branch and of the base branch.
@@ -386,10 +400,18 @@ impl WriteBack {
         std::mem::take(&mut *lock(&self.remarks))
     }
 
-    /// Closes a request; one that ended already is left as it is.
-    pub async fn close(&self, number: u64) -> Result<(), Unavailable> {
-        match self.forge().await?.close(number).await {
-            Ok(()) | Err(ForgeError::AlreadyMerged) => Ok(()),
+    /// Closes a request and says why; one that ended already is left as it is.
+    pub async fn close(&self, number: u64, why: &str) -> Result<(), Unavailable> {
+        let forge = self.forge().await?;
+        match forge.close(number).await {
+            Ok(()) => {
+                // It is closed all the same; some tokens may not comment.
+                if let Err(error) = forge.comment(number, &render::closing(why)).await {
+                    tracing::debug!(number, %error, "a closed request does not say why");
+                }
+                Ok(())
+            }
+            Err(ForgeError::AlreadyMerged) => Ok(()),
             Err(error) => self.seen(Err(error)).await,
         }
     }

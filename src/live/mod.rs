@@ -291,7 +291,7 @@ impl World for Live {
             Effect::Rewrite { request, base, number, at } => {
                 Box::pin(self.writer()?.rewrite(request, base, *number, *at)).await.map_err(|u| self.told(u))
             }
-            Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
+            Effect::Close { number, why } => self.writer()?.close(*number, why).await.map_err(|u| self.told(u)),
             Effect::Delete { branch, commit } => self.writer()?.delete(branch, commit).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }

@@ -350,7 +350,7 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
             }
             Effect::Merge { number, .. } => events.push(event(format!("merge request #{number}"))),
             Effect::Rewrite { number, .. } => events.push(event(format!("update the text of request #{number}"))),
-            Effect::Close(number) => events.push(event(format!("close request #{number}"))),
+            Effect::Close { number, .. } => events.push(event(format!("close request #{number}"))),
             Effect::Delete { branch, .. } => events.push(event(format!("delete branch {branch}"))),
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }

@@ -307,7 +307,7 @@ impl World for Simulated {
             Effect::Rewrite { request, base, number, at } => {
                 self.reachable()?.rewrite(request, base, *number, *at).await?;
             }
-            Effect::Close(number) => self.reachable()?.close(*number).await?,
+            Effect::Close { number, why } => self.reachable()?.close(*number, why).await?,
             Effect::Delete { branch, commit } => self.reachable()?.delete(branch, commit).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }

@@ -77,7 +77,7 @@ fn is_listed(effect: &Effect) -> bool {
         | Effect::Commit { .. }
         | Effect::Merge { .. }
         | Effect::Rewrite { .. }
-        | Effect::Close(_)
+        | Effect::Close { .. }
         | Effect::Delete { .. }
         | Effect::Forget => EFFECTS.contains(&effect.as_str()),
     }

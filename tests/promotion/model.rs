@@ -120,6 +120,8 @@ struct Remote {
     /// Branches of ours that ever were.
     ever: BTreeSet<String>,
     pulls: Vec<Pull>,
+    /// Requests whose opening is under way although nobody waits for it any more, and for how many looks.
+    late: Vec<(u64, Pull)>,
     foreign: u64,
     foreign_commits: BTreeSet<CommitId>,
     /// What was computed already: parsing is most of the work, and the same base gives the same change.
@@ -150,6 +152,7 @@ impl Remote {
             branches: BTreeMap::new(),
             ever: BTreeSet::new(),
             pulls: vec![],
+            late: vec![],
             foreign: 0,
             foreign_commits: BTreeSet::new(),
             known: RefCell::default(),
@@ -297,6 +300,8 @@ struct World {
     arrived: bool,
     deleting: Option<Timestamp>,
     gone: bool,
+    /// How often there were two requests from one branch.
+    twins: u64,
     wishes: Vec<Wish>,
     // Now.
     git_is_away: bool,
@@ -328,6 +333,7 @@ impl World {
             arrived: false,
             deleting: None,
             gone: false,
+            twins: 0,
             wishes: vec![],
             git_is_away: false,
             metrics_are_away: false,
@@ -434,7 +440,11 @@ impl World {
         Ok(match &question.look {
             Look::Plan => StageSeen { planned: Some(remote.planned(base()?, request)?), ..StageSeen::default() },
             Look::Publish => {
-                let found = remote.pulls.iter().enumerate().rfind(|(_, p)| p.branch == request.branch);
+                let from = |state: bool| {
+                    let ours = move |p: &&Pull| p.branch == request.branch && (p.state == PullState::Open) == state;
+                    remote.pulls.iter().enumerate().filter(move |(_, p)| ours(p))
+                };
+                let found = from(true).next().or_else(|| from(false).next_back());
                 StageSeen { pull: pull(found), ..refs }
             }
             Look::Review(number) => {
@@ -442,7 +452,12 @@ impl World {
                 let open = found.filter(|(_, p)| p.state == PullState::Open);
                 let conflict = remote.base.is_some() && open.is_some_and(|(_, p)| remote.merged(p).is_none());
                 let planned = base().and_then(|base| remote.planned(base, request)).ok().filter(|_| conflict);
-                StageSeen { pull: pull(found), conflict, planned, ..refs }
+                let twin = |(index, p): &(usize, &Pull)| {
+                    *index as u64 + 1 != *number && p.branch == request.branch && p.state == PullState::Open
+                };
+                let twins = remote.pulls.iter().enumerate().filter(|twin_of| question.twins && twin(twin_of));
+                let twins = twins.filter_map(|found| pull(Some(found))).collect();
+                StageSeen { pull: pull(found), conflict, planned, twins, ..refs }
             }
             Look::Base(commit) => {
                 let base = base()?;
@@ -479,7 +494,7 @@ impl World {
             Effect::Push { .. }
                 | Effect::Open { .. }
                 | Effect::Commit { .. }
-                | Effect::Close(_)
+                | Effect::Close { .. }
                 | Effect::Rewrite { .. }
         );
         if fault == 0 || git && self.git_is_away {
@@ -516,14 +531,21 @@ impl World {
                     return false;
                 }
                 let text = TextSeen::Ours { news: request.report.news.mark(), at: request.decided_at };
-                self.remote.pulls.push(Pull { branch: request.branch.clone(), head, state: PullState::Open, text });
+                let pull = Pull { branch: request.branch.clone(), head, state: PullState::Open, text };
+                if !self.calm && self.random.once_in(8) {
+                    // The server takes its time, and whoever asked has given up.
+                    let looks = 1 + self.random.below(6);
+                    self.remote.late.push((looks, pull));
+                    return false;
+                }
+                self.remote.pulls.push(pull);
             }
             Effect::Merge { .. } => panic!("people merge here"),
             Effect::Rewrite { request, number, at, .. } => {
                 let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
                 pull.text = TextSeen::Ours { news: request.report.news.mark(), at: *at };
             }
-            Effect::Close(number) => {
+            Effect::Close { number, .. } => {
                 let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
                 if pull.state == PullState::Open {
                     pull.state = PullState::Closed;
@@ -571,7 +593,7 @@ impl World {
                 }
                 Ok(())
             }
-            Effect::Close(number) => {
+            Effect::Close { number, .. } => {
                 let pull = usize::try_from(*number).ok().and_then(|n| remote.pulls.get(n - 1));
                 // One that has ended stays as it is, so that a forge that is away may be told on suspicion.
                 let ours = pull.is_some_and(|p| p.branch.starts_with("iter8/"));
@@ -663,6 +685,7 @@ impl World {
             self.commits();
             self.weights(progress);
         }
+        self.land();
         self.reviewers(progress);
         self.sync(now);
         let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
@@ -732,6 +755,24 @@ impl World {
             (self.weight, self.writer) = (FOREIGN, Some("other-controller".into()));
         } else if running && self.random.once_in(400) {
             (self.weight, self.writer) = (0, Some("kubectl-edit".into()));
+        }
+    }
+
+    /// Requests that somebody asked for a while ago. A forge compares them with those that are there before it makes one, and
+    /// two that come at the same time are both made.
+    fn land(&mut self) {
+        let mut late = std::mem::take(&mut self.remote.late);
+        for (looks, _) in &mut late {
+            *looks = if self.calm { 0 } else { looks.saturating_sub(1) };
+        }
+        let (landing, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|(looks, _)| *looks == 0);
+        self.remote.late = late;
+        for (_, pull) in landing {
+            let ended = self.remote.pulls.iter().any(|p| p.branch == pull.branch && p.state != PullState::Open);
+            if self.remote.branches.contains_key(&pull.branch) && !ended {
+                self.twins += u64::from(self.remote.pulls.iter().any(|p| p.branch == pull.branch));
+                self.remote.pulls.push(pull);
+            }
         }
     }
 
@@ -878,6 +919,8 @@ pub(crate) struct Tale {
     pub(crate) reasons: BTreeSet<String>,
     pub(crate) states: BTreeSet<&'static str>,
     pub(crate) effects: BTreeMap<&'static str, usize>,
+    /// How often there were two requests from one branch.
+    pub(crate) twins: u64,
 }
 
 /// One life: unrest, then peace, in which it has to come to its end.
@@ -896,6 +939,7 @@ fn life(seed: u64, tale: &mut Tale) -> Result<(), Violation> {
         plan.deleting = world.deleting;
         plan.wishes.clone_from(&world.wishes);
         let wake = turn(&plan, &mut world, &mut progress, now, tale)?;
+        tale.twins += std::mem::take(&mut world.twins);
         if world.gone || progress.phase == Phase::Completed && world.calm && world.deleting.is_none() && settled(&world)
         {
             return Ok(());
@@ -1007,6 +1051,7 @@ fn a_hundred_thousand_steps_break_no_promise() {
         "Proven",
         "Harmful",
     ];
+    assert!(tale.twins > 5, "no two requests met");
     assert!(tale.effects.get("Rewrite").is_some_and(|n| *n > 10), "no text followed its report: {:?}", tale.effects);
     let never: Vec<_> = reasons.into_iter().filter(|r| !tale.reasons.contains(*r)).collect();
     println!("{} steps of {} lives in {:?}", tale.steps, tale.lives, began.elapsed());

@@ -18,7 +18,7 @@ pub(crate) use app::granted;
 use super::super::transport::Token;
 use super::super::tree::CommitId;
 use super::answer::{PAGE, text, unavailable};
-use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent, foremost};
 
 /// A repository at GitHub.
 #[derive(Debug, Clone)]
@@ -116,18 +116,26 @@ impl GitHub {
     }
 
     pub(super) async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
+        Ok(foremost(self.list(head, base, "all").await?))
+    }
+
+    pub(super) async fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        self.list(head, base, "open").await
+    }
+
+    /// The newest requests from a branch.
+    async fn list(&self, head: &str, base: &str, state: &str) -> Result<Vec<Pull>, ForgeError> {
         let (from, page) = (format!("{}:{head}", self.owner), PAGE.to_string());
         let query = [
             ("head", from.as_str()),
             ("base", base),
-            ("state", "all"),
+            ("state", state),
             ("sort", "created"),
             ("direction", "desc"),
             ("per_page", &page),
         ];
         let answers: Vec<Answer> = self.line.call(Ask::Get, &["pulls"], &query).await?.read()?;
-        let ours = answers.into_iter().filter(|answer| answer.is_for(head, base)).map(|answer| self.pull(answer));
-        Ok(ours.max_by_key(|pull| (pull.state == PullState::Open, pull.number)))
+        Ok(answers.into_iter().filter(|answer| answer.is_for(head, base)).map(|answer| self.pull(answer)).collect())
     }
 
     pub(super) async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {

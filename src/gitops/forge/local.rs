@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::repository::Author;
 use super::super::tree::CommitId;
-use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState};
+use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState, foremost};
 
 /// A bare repository as its own forge.
 #[derive(Debug, Clone)]
@@ -237,14 +237,16 @@ impl LocalForge {
     }
 
     pub(super) fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
-        let mut pulls: Vec<Pull> = self
-            .list()?
-            .into_iter()
-            .filter(|pull| pull.base == base && pull.pull.head_branch == head)
-            .map(|pull| pull.pull)
-            .collect();
-        pulls.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
-        Ok(pulls.pop())
+        Ok(foremost(self.from(head, base)?))
+    }
+
+    pub(super) fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        Ok(self.from(head, base)?.into_iter().filter(|pull| pull.state == PullState::Open).collect())
+    }
+
+    fn from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        let ours = |pull: &LocalPull| pull.base == base && pull.pull.head_branch == head;
+        Ok(self.list()?.into_iter().filter(ours).map(|pull| pull.pull).collect())
     }
 
     pub(super) fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {

@@ -262,7 +262,7 @@ impl World for Around<'_> {
             Effect::Rewrite { request, base, number, at } => {
                 self.write_back.rewrite(request, base, *number, *at).await?;
             }
-            Effect::Close(number) => self.write_back.close(*number).await?,
+            Effect::Close { number, why } => self.write_back.close(*number, why).await?,
             Effect::Delete { branch, commit } => self.write_back.delete(branch, commit).await?,
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
