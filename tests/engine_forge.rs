@@ -403,3 +403,92 @@ fn a_second_request_is_looked_for_while_one_may_still_come() {
         assert_eq!(ask(&plan, &waiting, now).stage.unwrap().twins, asked, "{seconds} s");
     }
 }
+
+/// A step of a completed experiment, which sees nothing of the cluster; its progress as another process reads it.
+fn later(plan: &Plan, progress: &Progress, stage: StageSeen, now: Timestamp) -> Step {
+    let done = step(plan, progress, &Observation { stage: Some(Ok(stage)), ..Observation::default() }, now);
+    let written = serde_json::to_string(&done.progress).unwrap();
+    Step { progress: serde_json::from_str(&written).unwrap(), ..done }
+}
+
+/// The experiment is completed, and its clean-up request 7 was opened at the start.
+fn completed() -> Progress {
+    Progress { phase: Phase::Completed, ..progress(Stage::CleanUp, StageState::Waiting) }
+}
+
+/// Request 7 cannot be merged into a base branch that moved on; whether another one could be made.
+fn conflicting(plannable: bool) -> StageSeen {
+    let planned = plannable.then(|| Planned::Nothing(commit("moved")));
+    StageSeen { conflict: true, head: Some(commit("moved")), planned, ..open("ours") }
+}
+
+#[test]
+fn a_completed_experiment_asks_the_forge_now_and_then_and_nothing_of_the_cluster() {
+    let (plan, completed) = (plan(), completed());
+    assert!(
+        !ask(&plan, &completed, start() + SignedDuration::from_mins(9)).quiet,
+        "its lock may have to be given back"
+    );
+    let now = start() + SignedDuration::from_mins(15);
+    let asked = ask(&plan, &completed, now);
+    assert!(asked.quiet && asked.stage.is_some() && asked.window.is_none());
+    let looked = later(&plan, &completed, open("ours"), now);
+    assert!(looked.effects.is_empty() && looked.notices.is_empty() && looked.progress.same_record(&completed));
+    assert_eq!(looked.wake, Wake::At(now + SignedDuration::from_mins(15)));
+    // A forge that is away is no news either.
+    let away =
+        Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let looked = step(&plan, &completed, &away, now);
+    assert!(looked.progress.same_record(&completed) && looked.effects.is_empty());
+    let done = Progress { stages: vec![], ..completed };
+    assert_eq!(ask(&plan, &done, now).stage, None, "nothing is open");
+    assert_eq!(step(&plan, &done, &Observation::default(), now).wake, Wake::OnChange);
+}
+
+#[test]
+fn a_clean_up_in_conflict_is_made_anew_after_the_experiment_is_completed() {
+    let (plan, mut now) = (plan(), start() + SignedDuration::from_mins(15));
+    let first = later(&plan, &completed(), conflicting(true), now);
+    assert_eq!(first.progress.waiting.as_ref().unwrap().reason, "BaseConflict");
+    now += SignedDuration::from_mins(1);
+    let believed = later(&plan, &first.progress, conflicting(true), now);
+    assert_eq!(believed.progress.stages[0].state, StageState::Withdrawing);
+    let closing = later(&plan, &believed.progress, conflicting(true), now);
+    assert!(matches!(closing.effects[..], [Effect::Close { number: 7, .. }]), "{:?}", closing.effects);
+    let another = later(&plan, &closing.progress, ended(PullState::Closed, None), now);
+    let stages: Vec<_> = another.progress.stages.iter().map(|s| (s.stage, s.attempt, s.state)).collect();
+    assert_eq!(stages[1], (Stage::CleanUp, 2, StageState::Planning));
+    let work = StageWork { base: commit("moved"), commit: commit("new"), files: vec![], after: BTreeMap::new() };
+    let planned = StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() };
+    let planned = later(&plan, &another.progress, planned, now);
+    let free = StageSeen { head: Some(commit("moved")), ..StageSeen::default() };
+    let pushing = later(&plan, &planned.progress, free, now);
+    assert!(matches!(pushing.effects[..], [Effect::Push { .. }]), "{:?}", pushing.effects);
+    let there = StageSeen { head: Some(commit("moved")), branch: Some(commit("new")), ..StageSeen::default() };
+    let pushed = later(&plan, &pushing.progress, there.clone(), now);
+    let opening = later(&plan, &pushed.progress, there, now);
+    assert!(matches!(opening.effects[..], [Effect::Open { .. }]), "{:?}", opening.effects);
+    let opened = later(&plan, &opening.progress, open("new"), now);
+    assert_eq!(opened.progress.stages[1].state, StageState::Waiting);
+    for step in [&first, &believed, &closing, &another, &planned, &pushing, &pushed, &opening, &opened] {
+        assert_eq!(step.progress.phase, Phase::Completed, "it stays what it is");
+    }
+}
+
+#[test]
+fn a_clean_up_that_needs_a_person_after_the_completion_says_so_once() {
+    let (plan, mut now) = (plan(), start() + SignedDuration::from_mins(15));
+    let mut stuck = later(&plan, &completed(), conflicting(false), now).progress;
+    for _ in 0..3 {
+        now += SignedDuration::from_mins(15);
+        let looked = later(&plan, &stuck, conflicting(false), now);
+        assert!(looked.progress.same_record(&stuck) && looked.effects.is_empty() && looked.notices.is_empty());
+        stuck = looked.progress;
+    }
+    assert_eq!(stuck.waiting.as_ref().unwrap().reason, "BaseConflict");
+    assert_eq!(later(&plan, &stuck, open("ours"), now).progress.waiting, None, "a person resolved it");
+    let closed = later(&plan, &stuck, ended(PullState::Closed, None), now);
+    assert!(closed.notices.iter().any(|notice| notice.reason == "CleanUpRejected"), "{:?}", closed.notices);
+    assert_eq!((closed.progress.stages[0].state, closed.progress.phase), (StageState::Done, Phase::Completed));
+    assert_eq!(ask(&plan, &closed.progress, now).stage, None);
+}

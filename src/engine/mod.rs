@@ -57,6 +57,7 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
     let end = now - plan.analysis.lag;
     let decided = progress.phase == Phase::Discarding && plan.deleting.is_none();
     Questions {
+        quiet: writeback::is_quiet(plan, progress, now),
         window: if running { shift::due(plan, progress, now) } else { watch::due(plan, progress, now) },
         history: ready.then_some(Window { from: end - HISTORY, to: end }),
         history_step: plan.analysis.interval.as_secs_f64(),

@@ -48,9 +48,11 @@ pub struct Window {
 }
 
 /// What has to be read before the next step, beside who holds the target, the routes' weights and the workloads'
-/// readiness, which are always read.
+/// readiness, which are read unless it is [`Self::quiet`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Questions {
+    /// Nothing of the cluster has to be read, not even what is always read.
+    pub quiet: bool,
     /// Requests of both versions in this interval.
     pub window: Option<Window>,
     /// The baseline's requests per interval of `history_step` in this span, before the experiment.

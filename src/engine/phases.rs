@@ -62,7 +62,7 @@ impl<'a> Turn<'a> {
                 }
             }
             Phase::Discarding => self.write_back(),
-            Phase::Completed => self.progress.waiting = None,
+            Phase::Completed => self.look_after(),
         }
         self.keep_weight();
         self.guard();
@@ -441,6 +441,11 @@ impl<'a> Turn<'a> {
     /// Come back after this time, or earlier if something else asked for it.
     pub(super) fn again(&mut self, after: SignedDuration) {
         self.at(self.now + after);
+    }
+
+    /// Come back after this time, whoever asked for what before.
+    pub(super) fn only_after(&mut self, time: SignedDuration) {
+        self.wake = Some(self.now + time);
     }
 
     /// Come back at this time, or earlier if something else asked for it.

@@ -8,7 +8,9 @@
 //! closed. The stages' states are carried out by three parts: [`remote`] writes, [`merge`] follows a merge until the
 //! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted, [`news`]
 //! keeps the text of an open request up to date, [`tidy`] deletes its branch when it has ended.
+//! [`aftercare`] looks at the last request of a completed experiment.
 
+mod aftercare;
 mod automerge;
 mod merge;
 mod news;
@@ -16,6 +18,7 @@ mod remote;
 mod tidy;
 mod withdrawal;
 
+pub(super) use aftercare::is_quiet;
 use jiff::{SignedDuration, Timestamp};
 pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
@@ -47,8 +50,7 @@ fn handover(plan: &Plan) -> Handover {
 /// What the current stage has to know.
 pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<StageQuestion> {
     let leaving = plan.deleting.is_some();
-    let done = progress.phase == Phase::Completed && leaving;
-    if !done && !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
+    if !matches!(progress.phase, Phase::Promoting | Phase::Discarding | Phase::Completed) {
         return None;
     }
     let stage = current(progress)?;
@@ -70,7 +72,9 @@ pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Opti
         }
         StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
     };
-    let twins = matches!(look, Look::Review(_)) && !leaving && tidy::has_twins(stage, now);
+    let twins = matches!(look, Look::Review(_))
+        && !leaving
+        && (progress.phase == Phase::Completed || tidy::has_twins(stage, now));
     Some(StageQuestion { request: request(plan, progress, stage)?, look, twins })
 }
 
@@ -263,6 +267,7 @@ impl Turn<'_> {
 
     /// What removes the candidate at once, or without another look at the traffic, waits until the traffic is home.
     fn first_state(&self, stage: Stage) -> StageState {
+            _ if self.progress.phase == Phase::Completed => StageState::Planning,
         let drained = self.progress.stages.last().is_some_and(|s| s.stage != Stage::CleanUp && s.merged.is_some());
         match stage {
             Stage::Promote if self.whole() => StageState::HandingOver,
