@@ -3,7 +3,7 @@
 //! A source that cannot be read is a value ([`Unavailable`]) that the engine reasons about, never an error that ends
 //! a turn. Worlds fill these in and decide nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -114,8 +114,8 @@ pub enum Look {
     Review(u64),
     /// Whether the base branch holds this commit, and what its head is.
     Base(CommitId),
-    /// The blob ids that the base branch has at these paths.
-    Contents(Vec<String>),
+    /// The blob ids that the base branch has at these paths, beside those that were proposed.
+    Contents(BTreeMap<String, Option<String>>),
 }
 
 /// What a world saw. A question that was not asked has no answer (`None`).
@@ -265,6 +265,8 @@ pub struct StageSeen {
     pub landed: bool,
     /// Asked with [`Look::Contents`]: the blob id at each path, none if there is no file.
     pub contents: Option<BTreeMap<String, Option<String>>>,
+    /// Asked with [`Look::Contents`]: files that are not as proposed, in which every place that the promotion changed is.
+    pub kept: BTreeSet<String>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
     /// Asked for with [`StageQuestion::twins`]: other open requests from the same branch that have the same key.

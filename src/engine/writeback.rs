@@ -67,9 +67,7 @@ pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Opti
             Some(number) => Look::Review(number),
             None => publication(plan, stage)?,
         },
-        StageState::Merged | StageState::Confirming => {
-            Look::Contents(stage.work.as_ref()?.after.keys().cloned().collect())
-        }
+        StageState::Merged | StageState::Confirming => Look::Contents(stage.work.as_ref()?.after.clone()),
         StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
     };
     let twins = matches!(look, Look::Review(_))
@@ -267,9 +265,9 @@ impl Turn<'_> {
 
     /// What removes the candidate at once, or without another look at the traffic, waits until the traffic is home.
     fn first_state(&self, stage: Stage) -> StageState {
-            _ if self.progress.phase == Phase::Completed => StageState::Planning,
         let drained = self.progress.stages.last().is_some_and(|s| s.stage != Stage::CleanUp && s.merged.is_some());
         match stage {
+            _ if self.progress.phase == Phase::Completed => StageState::Planning,
             Stage::Promote if self.whole() => StageState::HandingOver,
             Stage::CleanUp if self.removes_at_once() && !drained => StageState::HandingOver,
             Stage::Promote | Stage::CleanUp | Stage::Revert => StageState::Planning,

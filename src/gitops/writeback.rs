@@ -4,7 +4,7 @@
 //! forge, the embedded one on a bare repository on this machine. Git's blocking work runs on threads that may block, on
 //! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -15,7 +15,8 @@ use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewP
 use super::lock;
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
-    baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
+    baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert,
+    plan_whole,
 };
 use super::remedy;
 use super::render::{self, Report};
@@ -170,12 +171,14 @@ impl WriteBack {
                 })
                 .await
             }
-            Look::Contents(ref paths) => {
-                let paths = paths.clone();
+            Look::Contents(ref proposed) => {
+                let (proposed, request, spec) = (proposed.clone(), request.clone(), self.spec.clone());
                 self.git(move |session| {
                     session.refresh()?;
-                    let contents = contents(&session.files()?, &paths)?;
-                    Ok(StageSeen { contents: Some(contents), ..StageSeen::default() })
+                    let contents = contents(&session.files()?, proposed.keys())?;
+                    let whole = contents == proposed;
+                    let kept = if whole { BTreeSet::new() } else { kept(session, &spec, &request)? };
+                    Ok(StageSeen { contents: Some(contents), kept, ..StageSeen::default() })
                 })
                 .await
             }
@@ -474,12 +477,18 @@ impl WriteBack {
     }
 }
 
-/// The files that a stage changes on a commit.
-fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) -> Seen<Change> {
+/// What the write-back works on, with the contents that were recorded at the start.
+fn recorded(spec: &Spec, request: &Request) -> Seen<Spec> {
     let mut spec = spec.clone();
     for (path, blob) in &request.blobs {
         spec.expected.insert(path.clone(), blob.parse().map_err(Unavailable::from)?);
     }
+    Ok(spec)
+}
+
+/// The files that a stage changes on a commit.
+fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) -> Seen<Change> {
+    let spec = recorded(spec, request)?;
     let files = session.files_at(base)?;
     Ok(match request.stage {
         Stage::Promote if request.handover == Handover::SinglePullRequest => plan_whole(&files, &spec)?,
@@ -491,13 +500,25 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
 }
 
 /// The blob id at each path, none if there is no file.
-fn contents(files: &dyn Files, paths: &[String]) -> Seen<BTreeMap<String, Option<String>>> {
+fn contents<'p>(files: &dyn Files, paths: impl Iterator<Item = &'p String>) -> Seen<BTreeMap<String, Option<String>>> {
     let mut found = BTreeMap::new();
     for path in paths {
         let blob = read(files, &path.parse::<RepoPath>()?)?;
         found.insert(path.clone(), blob.map(|blob| blob.id.to_string()));
     }
     Ok(found)
+}
+
+/// The files of a promotion on the base branch that others changed, in which every place that it changed is as it was
+/// proposed.
+fn kept(session: &mut Session, spec: &Spec, request: &Request) -> Seen<BTreeSet<String>> {
+    if request.stage != Stage::Promote {
+        return Ok(BTreeSet::new());
+    }
+    let spec = recorded(spec, request)?;
+    session.recall(spec.expected.values())?;
+    // What cannot be compared place by place counts as a whole.
+    Ok(kept_places(&session.files()?, &spec).unwrap_or_default())
 }
 
 /// The commit that was decided on, made again.

@@ -465,7 +465,7 @@ impl World {
             }
             Look::Contents(paths) => {
                 let tree = remote.tree(&base()?);
-                let contents = paths.iter().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
+                let contents = paths.keys().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
                 StageSeen { contents: Some(contents), ..StageSeen::default() }
             }
         })
