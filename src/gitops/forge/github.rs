@@ -191,7 +191,11 @@ impl GitHub {
         let body = json!({"sha": head.to_string(), "merge_method": repository.merge_method()});
         let reply = self.line.call(Ask::Put(body), &["pulls", &number.to_string(), "merge"], &[]).await?;
         match reply.status {
-            // Not mergeable, or not known to be; the head is another one.
+            // A person puts it into the queue, once: what a queue threw out is no machine's business to put back.
+            StatusCode::METHOD_NOT_ALLOWED if reply.complaint().says("through the merge queue") => {
+                Err(ForgeError::Refused { message: reply.complaint().words() })
+            }
+            // Not mergeable, or not known to be; in the queue; the head is another one.
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT => {
                 Ok(Merging::NotYet { why: reply.complaint().words() })
             }
