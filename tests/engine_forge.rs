@@ -351,6 +351,12 @@ fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() 
     let merged = next(&plan, &completed, ended(PullState::Merged(commit("merged")), Some("ours")), start());
     assert_eq!(deleted(&merged).len(), 1);
     assert_eq!(merged.effects.last(), Some(&Effect::Forget), "nothing is waited for");
+    // An answer that got lost is asked for once more, for seconds.
+    let away = Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let first = step(&plan, &completed, &away, start());
+    assert!(!first.effects.contains(&Effect::Forget));
+    let given_up = step(&plan, &first.progress, &away, start() + SignedDuration::from_secs(5));
+    assert!(given_up.effects.contains(&Effect::Forget));
     // Whoever deletes the experiment by hand keeps its request.
     let by_hand = next(&plan, &completed, open("ours"), start());
     assert!(deleted(&by_hand).is_empty() && by_hand.effects.contains(&Effect::Forget));
@@ -491,4 +497,23 @@ fn a_clean_up_that_needs_a_person_after_the_completion_says_so_once() {
     assert!(closed.notices.iter().any(|notice| notice.reason == "CleanUpRejected"), "{:?}", closed.notices);
     assert_eq!((closed.progress.stages[0].state, closed.progress.phase), (StageState::Done, Phase::Completed));
     assert_eq!(ask(&plan, &closed.progress, now).stage, None);
+}
+
+#[test]
+fn a_merge_is_as_proposed_although_others_changed_the_file_since() {
+    let plan = plan();
+    let mut merged = progress(Stage::Promote, StageState::Merged);
+    merged.stages[0].merged = Some(commit("merged"));
+    merged.stages[0].work.as_mut().unwrap().after.insert("kustomization.yaml".into(), Some("proposed".into()));
+    let found = |kept: &[&str]| StageSeen {
+        contents: Some(BTreeMap::from([("kustomization.yaml".to_owned(), Some("others".to_owned()))])),
+        kept: kept.iter().map(ToString::to_string).collect(),
+        ..StageSeen::default()
+    };
+    for (kept, differently) in [(&["kustomization.yaml"][..], false), (&[], true)] {
+        let done = next(&plan, &merged, found(kept), start());
+        assert_eq!(done.progress.stages[0].state, StageState::RollingOut);
+        assert_eq!(done.progress.stages[0].differently, differently);
+        assert_eq!(done.notices.iter().any(|notice| notice.reason == "MergedDifferently"), differently);
+    }
 }

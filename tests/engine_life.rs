@@ -178,11 +178,7 @@ fn a_deletion_brings_traffic_home_before_it_lets_go() {
     first.effects.iter().for_each(|e| world.obey(e));
     let seen = world.see(&ask(&plan, &first.progress, now));
     let second = step(&plan, &first.progress, &seen, now);
-    assert!(
-        matches!(&second.effects[..], [Effect::Release, Effect::Delete { .. }, Effect::Forget]),
-        "{:?}",
-        second.effects
-    );
+    assert_eq!(second.effects, [Effect::Release, Effect::Forget]);
 }
 
 #[test]
@@ -317,7 +313,11 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
     let mut seen = world.see(&questions);
     seen.stage = Some(Ok(closed));
     let second = step(&plan, &first.progress, &seen, now);
-    assert_eq!(second.effects, [Effect::Release, Effect::Forget]);
+    assert!(
+        matches!(&second.effects[..], [Effect::Release, Effect::Delete { .. }, Effect::Forget]),
+        "{:?}",
+        second.effects
+    );
 }
 
 #[test]

@@ -17,6 +17,9 @@ use super::shift;
 const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a deletion waits for traffic to come home; the GitOps tool's whole sync waits with it.
 const LEAVE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
+/// How long of it is spent on a forge that does not say whether a request that has ended left a branch: an answer may get
+/// lost, and a branch is worth no more.
+const LEFT_BRANCH: SignedDuration = SignedDuration::from_secs(5);
 /// How often a state is looked at again whose change is usually noticed by a watch.
 const GLANCE: SignedDuration = SignedDuration::from_secs(5);
 /// How often the queue is looked at although nobody said that the target was given back: a message that was lost
@@ -96,7 +99,9 @@ impl<'a> Turn<'a> {
             let what = format!("request #{number} could not be closed within 30 s of the deletion; close it by hand");
             self.warn("ReleasedWithOpenRequest", &what);
         }
-        if late || (!moved || home) && open.is_none() {
+        let asked = matches!(self.seen.stage, Some(Err(_)));
+        let unknown = asked && self.progress.leaving.is_none_or(|since| self.now < since + LEFT_BRANCH);
+        if late || (!moved || home) && open.is_none() && !unknown {
             if self.seen.lock == Some(Ok(Lock::Mine)) {
                 self.effects.push(Effect::Release);
             }
