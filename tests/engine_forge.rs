@@ -65,7 +65,7 @@ fn progress(stage: Stage, state: StageState) -> Progress {
 
 /// Request 7 is open with this commit at its head.
 fn open(head: &str) -> StageSeen {
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)) };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)), text: None };
     StageSeen { head: Some(commit("base")), branch: Some(commit(head)), pull: Some(pull), ..StageSeen::default() }
 }
 
@@ -206,5 +206,314 @@ fn a_candidate_is_not_removed_without_a_person_before_its_traffic_left() {
         discarding.decision.as_mut().unwrap().outcome = Outcome::Discard;
         let begun = next(&merging(policy), &discarding, StageSeen::default(), start());
         assert_eq!((begun.progress.stages[0].stage, begun.progress.stages[0].state), (Stage::CleanUp, state));
+    }
+}
+
+/// Request 7 is open, and its text tells these news since then; or a person changed it.
+fn telling(text: TextSeen) -> StageSeen {
+    let mut seen = open("ours");
+    seen.pull.as_mut().unwrap().text = Some(text);
+    seen
+}
+
+fn told(news: &str, at: Timestamp) -> StageSeen {
+    telling(TextSeen::Ours { news: news.into(), at })
+}
+
+/// What the texts that a step writes would tell.
+fn texts(step: &Step) -> Vec<String> {
+    let texts = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Rewrite { request, number: 7, .. } => Some(request.report.news.mark()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn the_text_of_an_open_request_follows_what_it_waits_for_and_writes_no_status() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_mins(6));
+    let waiting = next(&plan, &progress(Stage::Promote, StageState::Waiting), told("WaitingForReview", start()), now);
+    assert!(texts(&waiting).is_empty(), "it says so already");
+    let mut edited = told("WaitingForReview", start());
+    edited.pull.as_mut().unwrap().head = Some(commit("theirs"));
+    let changed = next(&plan, &waiting.progress, edited.clone(), now);
+    assert_eq!(texts(&changed), ["RequestEdited"]);
+    // What was not carried out is wanted again, and nothing is remembered of it.
+    let again = next(&plan, &changed.progress, edited.clone(), now);
+    assert_eq!(texts(&again), ["RequestEdited"]);
+    assert!(again.progress.same_record(&changed.progress));
+    assert!(matches!(again.wake, Wake::At(at) if at > now), "it is not looked at for that: {:?}", again.wake);
+    edited.pull.as_mut().unwrap().text = Some(TextSeen::Ours { news: "RequestEdited".into(), at: now });
+    assert!(texts(&next(&plan, &again.progress, edited, now)).is_empty());
+}
+
+#[test]
+fn a_text_is_not_written_again_within_five_minutes_nor_before_its_request_is_closed() {
+    let (plan, waiting) = (plan(), progress(Stage::Promote, StageState::Waiting));
+    for (minutes, wanted) in [(4, 0), (5, 1)] {
+        let now = start() + SignedDuration::from_mins(minutes);
+        assert_eq!(texts(&next(&plan, &waiting, told("BaseConflict", start()), now)).len(), wanted);
+    }
+    let unwanted = Progress { phase: Phase::Discarding, ..waiting };
+    let now = start() + SignedDuration::from_mins(6);
+    assert!(texts(&next(&plan, &unwanted, told("BaseConflict", start()), now)).is_empty());
+}
+
+#[test]
+fn a_text_that_a_person_changed_stays_and_the_status_says_so_once() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_hours(1));
+    let first = next(&plan, &progress(Stage::Promote, StageState::Waiting), telling(TextSeen::Edited), now);
+    assert!(texts(&first).is_empty());
+    let waiting = first.progress.waiting.as_ref().unwrap();
+    assert_eq!(waiting.reason, "WaitingForReview");
+    assert!(waiting.what.contains("a person changed its text"), "{}", waiting.what);
+    let second = next(&plan, &first.progress, telling(TextSeen::Edited), now + SignedDuration::from_mins(5));
+    assert!(second.progress.same_record(&first.progress) && texts(&second).is_empty());
+}
+
+#[test]
+fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
+    let plan = plan();
+    let mut waiting = progress(Stage::Promote, StageState::Waiting);
+    let watch = Watch {
+        since: start(),
+        first: start(),
+        passed: 0,
+        last: vec![],
+        looked: start(),
+        unanswered: None,
+        evidence: vec![],
+    };
+    waiting.watch = Some(watch);
+    let now = start() + plan.analysis.deadline;
+    // In one process: what is in memory alone is kept.
+    let passed = step(&plan, &waiting, &seen(told("WaitingForReview", start()), 50), now);
+    let mark = format!("WaitingForReview,1,{}", start().as_second());
+    assert_eq!(texts(&passed), [mark.clone()]);
+    let later = now + SignedDuration::from_mins(10);
+    let same = step(&plan, &passed.progress, &seen(told(&mark, now), 50), later);
+    assert!(texts(&same).is_empty(), "one text for each window");
+    let restarted = Progress { watch: None, ..passed.progress };
+    assert!(texts(&next(&plan, &restarted, told(&mark, now), later)).is_empty());
+}
+
+/// The branches that a step deletes.
+fn deleted(step: &Step) -> Vec<&str> {
+    let branches = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Delete { branch, commit } if commit.0 == "ours" => Some(branch.as_str()),
+        _ => None,
+    });
+    branches.collect()
+}
+
+/// Request 7 has ended, and its branch is at this commit.
+fn ended(state: PullState, branch: Option<&str>) -> StageSeen {
+    let mut seen = open("ours");
+    seen.pull.as_mut().unwrap().state = state;
+    seen.branch = branch.map(commit);
+    seen
+}
+
+#[test]
+fn the_branch_of_a_request_that_has_ended_goes_if_it_is_still_ours() {
+    let (plan, now) = (plan(), start() + SignedDuration::from_mins(6));
+    let waiting = progress(Stage::Promote, StageState::Waiting);
+    for state in [PullState::Merged(commit("merged")), PullState::Closed] {
+        let first = next(&plan, &waiting, ended(state.clone(), Some("ours")), now);
+        assert_eq!(deleted(&first).len(), 1, "{state:?}");
+        assert_eq!(first.progress.stages[0].state, StageState::Waiting, "the process may die before it is done");
+        let second = next(&plan, &first.progress, ended(state.clone(), Some("ours")), now);
+        assert_eq!(deleted(&second).len(), 1, "{state:?}");
+        // A forge that keeps the branch holds up nothing.
+        let kept = next(&plan, &second.progress, ended(state.clone(), Some("ours")), now);
+        let gone = next(&plan, &first.progress, ended(state.clone(), None), now);
+        for done in [kept, gone] {
+            assert!(deleted(&done).is_empty());
+            assert_ne!(done.progress.stages[0].state, StageState::Waiting);
+            let rejected = state == PullState::Closed;
+            let reason = if rejected { Reason::RejectedInReview } else { Reason::Proven };
+            assert_eq!(done.progress.decision.unwrap().reason, reason, "not a branch that people deleted");
+        }
+        for left in [Some("theirs"), None] {
+            let done = next(&plan, &waiting, ended(state.clone(), left), now);
+            assert!(deleted(&done).is_empty(), "{left:?}");
+        }
+    }
+    assert!(deleted(&next(&plan, &waiting, open("ours"), now)).is_empty(), "its request is open");
+}
+
+#[test]
+fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() {
+    let mut plan = plan();
+    plan.deleting = Some(start());
+    let completed = Progress { phase: Phase::Completed, ..progress(Stage::CleanUp, StageState::Waiting) };
+    assert!(ask(&plan, &completed, start()).stage.is_some());
+    let merged = next(&plan, &completed, ended(PullState::Merged(commit("merged")), Some("ours")), start());
+    assert_eq!(deleted(&merged).len(), 1);
+    assert_eq!(merged.effects.last(), Some(&Effect::Forget), "nothing is waited for");
+    // An answer that got lost is asked for once more, for seconds.
+    let away = Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let first = step(&plan, &completed, &away, start());
+    assert!(!first.effects.contains(&Effect::Forget));
+    let given_up = step(&plan, &first.progress, &away, start() + SignedDuration::from_secs(5));
+    assert!(given_up.effects.contains(&Effect::Forget));
+    // Whoever deletes the experiment by hand keeps its request.
+    let by_hand = next(&plan, &completed, open("ours"), start());
+    assert!(deleted(&by_hand).is_empty() && by_hand.effects.contains(&Effect::Forget));
+}
+
+/// Request 7, the last one that was seen to be opened, has been open for so long, beside these.
+fn beside(twins: &[u64], seconds: i64) -> (Progress, StageSeen, Timestamp) {
+    let mut waiting = progress(Stage::Promote, StageState::Waiting);
+    waiting.stages[0].opened = Some(start());
+    let pull = open("ours").pull.unwrap();
+    let twins =
+        twins.iter().map(|number| Pull { number: *number, url: format!("#{number}"), ..pull.clone() }).collect();
+    (waiting, StageSeen { twins, ..open("ours") }, start() + SignedDuration::from_secs(seconds))
+}
+
+/// The requests that a step closes.
+fn closes(step: &Step) -> Vec<u64> {
+    let closes = step.effects.iter().filter_map(|effect| match effect {
+        Effect::Close { number, why } => {
+            assert!(why.contains("from the same branch"), "{why}");
+            Some(*number)
+        }
+        _ => None,
+    });
+    closes.collect()
+}
+
+#[test]
+fn of_two_requests_from_one_branch_the_oldest_stays() {
+    let plan = plan();
+    let (waiting, seen, now) = beside(&[9, 8], 61);
+    let younger = next(&plan, &waiting, seen.clone(), now);
+    assert_eq!(closes(&younger), [9, 8]);
+    // As long as they are there, and nothing is written down about it.
+    let again = next(&plan, &younger.progress, seen, now);
+    assert_eq!(closes(&again), [9, 8]);
+    assert!(again.progress.same_record(&younger.progress));
+    let (waiting, seen, now) = beside(&[5, 9], 61);
+    let older = next(&plan, &waiting, seen, now);
+    assert_eq!(closes(&older), Vec::<u64>::new(), "which one stays is written down first");
+    let stage = &older.progress.stages[0];
+    assert_eq!((stage.number, stage.url.as_deref(), stage.state), (Some(5), Some("#5"), StageState::Waiting));
+}
+
+#[test]
+fn a_second_request_is_looked_for_while_one_may_still_come() {
+    let plan = plan();
+    for (seconds, asked) in [(10, false), (61, true), (119, true), (200, false)] {
+        let (waiting, _, now) = beside(&[], seconds);
+        assert_eq!(ask(&plan, &waiting, now).stage.unwrap().twins, asked, "{seconds} s");
+    }
+}
+
+/// A step of a completed experiment, which sees nothing of the cluster; its progress as another process reads it.
+fn later(plan: &Plan, progress: &Progress, stage: StageSeen, now: Timestamp) -> Step {
+    let done = step(plan, progress, &Observation { stage: Some(Ok(stage)), ..Observation::default() }, now);
+    let written = serde_json::to_string(&done.progress).unwrap();
+    Step { progress: serde_json::from_str(&written).unwrap(), ..done }
+}
+
+/// The experiment is completed, and its clean-up request 7 was opened at the start.
+fn completed() -> Progress {
+    Progress { phase: Phase::Completed, ..progress(Stage::CleanUp, StageState::Waiting) }
+}
+
+/// Request 7 cannot be merged into a base branch that moved on; whether another one could be made.
+fn conflicting(plannable: bool) -> StageSeen {
+    let planned = plannable.then(|| Planned::Nothing(commit("moved")));
+    StageSeen { conflict: true, head: Some(commit("moved")), planned, ..open("ours") }
+}
+
+#[test]
+fn a_completed_experiment_asks_the_forge_now_and_then_and_nothing_of_the_cluster() {
+    let (plan, completed) = (plan(), completed());
+    assert!(
+        !ask(&plan, &completed, start() + SignedDuration::from_mins(9)).quiet,
+        "its lock may have to be given back"
+    );
+    let now = start() + SignedDuration::from_mins(15);
+    let asked = ask(&plan, &completed, now);
+    assert!(asked.quiet && asked.stage.is_some() && asked.window.is_none());
+    let looked = later(&plan, &completed, open("ours"), now);
+    assert!(looked.effects.is_empty() && looked.notices.is_empty() && looked.progress.same_record(&completed));
+    assert_eq!(looked.wake, Wake::At(now + SignedDuration::from_mins(15)));
+    // A forge that is away is no news either.
+    let away =
+        Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let looked = step(&plan, &completed, &away, now);
+    assert!(looked.progress.same_record(&completed) && looked.effects.is_empty());
+    let done = Progress { stages: vec![], ..completed };
+    assert_eq!(ask(&plan, &done, now).stage, None, "nothing is open");
+    assert_eq!(step(&plan, &done, &Observation::default(), now).wake, Wake::OnChange);
+}
+
+#[test]
+fn a_clean_up_in_conflict_is_made_anew_after_the_experiment_is_completed() {
+    let (plan, mut now) = (plan(), start() + SignedDuration::from_mins(15));
+    let first = later(&plan, &completed(), conflicting(true), now);
+    assert_eq!(first.progress.waiting.as_ref().unwrap().reason, "BaseConflict");
+    now += SignedDuration::from_mins(1);
+    let believed = later(&plan, &first.progress, conflicting(true), now);
+    assert_eq!(believed.progress.stages[0].state, StageState::Withdrawing);
+    let closing = later(&plan, &believed.progress, conflicting(true), now);
+    assert!(matches!(closing.effects[..], [Effect::Close { number: 7, .. }]), "{:?}", closing.effects);
+    let another = later(&plan, &closing.progress, ended(PullState::Closed, None), now);
+    let stages: Vec<_> = another.progress.stages.iter().map(|s| (s.stage, s.attempt, s.state)).collect();
+    assert_eq!(stages[1], (Stage::CleanUp, 2, StageState::Planning));
+    let work = StageWork { base: commit("moved"), commit: commit("new"), files: vec![], after: BTreeMap::new() };
+    let planned = StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() };
+    let planned = later(&plan, &another.progress, planned, now);
+    let free = StageSeen { head: Some(commit("moved")), ..StageSeen::default() };
+    let pushing = later(&plan, &planned.progress, free, now);
+    assert!(matches!(pushing.effects[..], [Effect::Push { .. }]), "{:?}", pushing.effects);
+    let there = StageSeen { head: Some(commit("moved")), branch: Some(commit("new")), ..StageSeen::default() };
+    let pushed = later(&plan, &pushing.progress, there.clone(), now);
+    let opening = later(&plan, &pushed.progress, there, now);
+    assert!(matches!(opening.effects[..], [Effect::Open { .. }]), "{:?}", opening.effects);
+    let opened = later(&plan, &opening.progress, open("new"), now);
+    assert_eq!(opened.progress.stages[1].state, StageState::Waiting);
+    for step in [&first, &believed, &closing, &another, &planned, &pushing, &pushed, &opening, &opened] {
+        assert_eq!(step.progress.phase, Phase::Completed, "it stays what it is");
+    }
+}
+
+#[test]
+fn a_clean_up_that_needs_a_person_after_the_completion_says_so_once() {
+    let (plan, mut now) = (plan(), start() + SignedDuration::from_mins(15));
+    let mut stuck = later(&plan, &completed(), conflicting(false), now).progress;
+    for _ in 0..3 {
+        now += SignedDuration::from_mins(15);
+        let looked = later(&plan, &stuck, conflicting(false), now);
+        assert!(looked.progress.same_record(&stuck) && looked.effects.is_empty() && looked.notices.is_empty());
+        stuck = looked.progress;
+    }
+    assert_eq!(stuck.waiting.as_ref().unwrap().reason, "BaseConflict");
+    assert_eq!(later(&plan, &stuck, open("ours"), now).progress.waiting, None, "a person resolved it");
+    let closed = later(&plan, &stuck, ended(PullState::Closed, None), now);
+    assert!(closed.notices.iter().any(|notice| notice.reason == "CleanUpRejected"), "{:?}", closed.notices);
+    assert_eq!((closed.progress.stages[0].state, closed.progress.phase), (StageState::Done, Phase::Completed));
+    assert_eq!(ask(&plan, &closed.progress, now).stage, None);
+}
+
+#[test]
+fn a_merge_is_as_proposed_although_others_changed_the_file_since() {
+    let plan = plan();
+    let mut merged = progress(Stage::Promote, StageState::Merged);
+    merged.stages[0].merged = Some(commit("merged"));
+    merged.stages[0].work.as_mut().unwrap().after.insert("kustomization.yaml".into(), Some("proposed".into()));
+    let found = |kept: &[&str]| StageSeen {
+        contents: Some(BTreeMap::from([("kustomization.yaml".to_owned(), Some("others".to_owned()))])),
+        kept: kept.iter().map(ToString::to_string).collect(),
+        ..StageSeen::default()
+    };
+    for (kept, differently) in [(&["kustomization.yaml"][..], false), (&[], true)] {
+        let done = next(&plan, &merged, found(kept), start());
+        assert_eq!(done.progress.stages[0].state, StageState::RollingOut);
+        assert_eq!(done.progress.stages[0].differently, differently);
+        assert_eq!(done.notices.iter().any(|notice| notice.reason == "MergedDifferently"), differently);
     }
 }

@@ -68,8 +68,10 @@ impl World {
             Effect::Push { .. }
             | Effect::Open { .. }
             | Effect::Commit { .. }
-            | Effect::Close(_)
+            | Effect::Close { .. }
             | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
+            | Effect::Delete { .. }
             | Effect::Forget => {}
         }
     }
@@ -275,10 +277,14 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
     (progress, now)
 }
 
+fn close(number: u64, why: &str) -> Effect {
+    Effect::Close { number, why: why.into() }
+}
+
 /// A remote on which everything that was wanted is there: request 7 is open.
 fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
     let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
-    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
+    let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None, text: None };
     match question.look {
         Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
         Look::Publish | Look::Review(_) => {
@@ -301,13 +307,17 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
     let open = stage(&question, &CommitId("b".into()), &CommitId("c".into()));
     seen.stage = Some(Ok(open.clone()));
     let first = step(&plan, &progress, &seen, now);
-    assert_eq!(first.effects, [Effect::Route(0), Effect::Close(7)]);
+    assert_eq!(first.effects, [Effect::Route(0), close(7, "its experiment was deleted")]);
     first.effects.iter().for_each(|e| world.obey(e));
     let closed = StageSeen { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
     let mut seen = world.see(&questions);
     seen.stage = Some(Ok(closed));
     let second = step(&plan, &first.progress, &seen, now);
-    assert_eq!(second.effects, [Effect::Release, Effect::Forget]);
+    assert!(
+        matches!(&second.effects[..], [Effect::Release, Effect::Delete { .. }, Effect::Forget]),
+        "{:?}",
+        second.effects
+    );
 }
 
 #[test]
@@ -349,8 +359,15 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
             let questions = ask(&plan, &progress, now);
             let mut seen = world.see(&questions);
             seen.stage = questions.stage.map(|q| {
-                let pull = Pull { number: 7, url: String::new(), state: PullState::Merged(base.clone()), head: None };
-                Ok(StageSeen { pull: Some(pull), ..stage(&q, &base, &commit) })
+                let pull = Pull {
+                    number: 7,
+                    url: String::new(),
+                    state: PullState::Merged(base.clone()),
+                    head: None,
+                    text: None,
+                };
+                // Its forge deletes branches that are merged.
+                Ok(StageSeen { pull: Some(pull), branch: None, ..stage(&q, &base, &commit) })
             });
             seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
             let done = step(&plan, &progress, &seen, now);
@@ -416,7 +433,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
                 Ok(seen)
             });
             let done = step(&plan, &progress, &seen, now);
-            closed |= done.effects.contains(&Effect::Close(7));
+            closed |= done.effects.contains(&close(7, "another request takes its place"));
             done.effects.iter().for_each(|e| world.obey(e));
             progress = done.progress;
             if progress.stages.len() > 1 {
@@ -558,11 +575,11 @@ fn an_effect_that_failed_is_told_once() {
     let now: Timestamp = T0.parse().unwrap();
     let progress = Progress { phase: Promoting, ..Progress::default() };
     let why = Unavailable::new("ProtectedBranch", "failed to push");
-    let told = failed(&plan, &progress, &Effect::Close(1), &why, now);
+    let told = failed(&plan, &progress, &close(1, ""), &why, now);
     assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
-    let again = failed(&plan, &told, &Effect::Close(1), &why, now + SignedDuration::from_secs(5));
+    let again = failed(&plan, &told, &close(1, ""), &why, now + SignedDuration::from_secs(5));
     assert_eq!(again, told, "no status write for each try");
     assert_eq!(failed(&plan, &progress, &Effect::Route(0), &why, now), progress);
     let leaving = Plan { deleting: Some(now), ..plan };
-    assert_eq!(failed(&leaving, &progress, &Effect::Close(1), &why, now), progress);
+    assert_eq!(failed(&leaving, &progress, &close(1, ""), &why, now), progress);
 }

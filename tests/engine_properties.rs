@@ -179,15 +179,21 @@ impl World {
                 let number = self.pulls.len() as u64 + 1;
                 self.pulls.push((
                     request.branch.clone(),
-                    Pull { number, url: String::new(), state: PullState::Open, head: None },
+                    Pull { number, url: String::new(), state: PullState::Open, head: None, text: None },
                 ));
             }
-            Effect::Close(number) => {
+            Effect::Close { number, .. } => {
                 let pull = self.pulls.iter_mut().find(|(_, p)| p.number == *number).unwrap();
                 assert_eq!(pull.1.state, PullState::Open, "closed what had ended");
                 pull.1.state = PullState::Closed;
             }
-            Effect::Merge { .. } => panic!("people merge here"),
+            Effect::Merge { .. } | Effect::Rewrite { .. } => panic!("people merge here, and write no text"),
+            Effect::Delete { branch, commit } => {
+                let ended = self.pulls.iter().any(|(b, p)| b == branch && p.state != PullState::Open);
+                let unwanted = progress.phase == Phase::Discarding;
+                assert!(ended || unwanted, "deleted the branch of an open request");
+                assert_eq!(self.branches.remove(branch).as_ref(), Some(commit), "deleted what others pushed");
+            }
             Effect::Commit { .. } => panic!("there are requests here"),
             Effect::Forget => panic!("nobody deletes the experiment here"),
         }

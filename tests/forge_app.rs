@@ -30,7 +30,7 @@ fn turn(hub: &Hub, app: &App, memory: &Arc<Memory>) -> WriteBack {
 
 /// One call of the forge in a turn of its own.
 async fn call(hub: &Hub, app: &App, memory: &Arc<Memory>) -> Result<(), Unavailable> {
-    turn(hub, app, memory).close(7).await
+    turn(hub, app, memory).close(7, "").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,6 +115,7 @@ fn known(state: &str) -> Value {
         "base": {"ref": "main", "label": "acme:main", "sha": MERGE, "repo": {"id": 5}},
         "labels": [{"name": "Reiter8"}],
         "requested_reviewers": [{"login": "ada"}],
+        "body": "Body",
     })
 }
 
@@ -128,6 +129,7 @@ fn pull(address: &str, state: PullState) -> Pull {
         mergeable: None,
         labels: vec!["Reiter8".into()],
         reviewers: vec!["ada".into()],
+        body: Some("Body".into()),
     }
 }
 
@@ -169,7 +171,7 @@ async fn every_call(variant: &'static str, filling: Filling) {
     let merged = PullState::Merged { commit: MERGE.parse().ok() };
     assert_eq!(forge.get(7).await, Ok(Some(pull(&address, merged))));
     assert_eq!(forge.open(&new_pull()).await, Ok(pull(&address, PullState::Open)));
-    forge.update_text(7, "Title", "Body").await.unwrap();
+    forge.update_text(7, Some("Title"), "Body").await.unwrap();
     forge.comment(7, "Words").await.unwrap();
     assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
     forge.close(7).await.unwrap();
@@ -401,14 +403,20 @@ async fn what_hinders_a_merge_now_is_no_error() {
         (405, "Required status check \"ci\" is expected."),
         (405, "At least 1 approving review is required by reviewers with write access."),
         (405, "Base branch was modified. Review and try the merge again."),
-        (405, "Changes must be made through the merge queue"),
+        (405, "Pull Request is in the merge queue"),
         (409, "Head branch was modified. Review and try the merge again."),
     ] {
         let (_, forge, _) = hindered(status, message).await;
         assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::NotYet { why: message.into() }));
     }
-    for (status, reason) in [(403, "PermissionDenied"), (404, "RepositoryNotFound"), (422, "RequestRefused")] {
-        let (_, forge, _) = hindered(status, "no").await;
+    for (status, message, reason) in [
+        (403, "no", "PermissionDenied"),
+        (404, "no", "RepositoryNotFound"),
+        (422, "no", "RequestRefused"),
+        // A person has to put it there.
+        (405, "Changes must be made through the merge queue", "RequestRefused"),
+    ] {
+        let (_, forge, _) = hindered(status, message).await;
         assert_eq!(forge.merge(7, &merge()).await.unwrap_err().reason(), reason);
     }
 }

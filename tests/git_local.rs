@@ -282,7 +282,7 @@ async fn a_local_request_lives_as_at_a_forge() {
     assert_eq!(forge.open(&request("a")).await.unwrap(), a, "opening twice gives the same request");
     assert_eq!([a.number, b.number, c.number], [1, 2, 3]);
 
-    forge.update_text(a.number, "New", "Text").await.unwrap();
+    forge.update_text(a.number, Some("New"), "Text").await.unwrap();
     forge.comment(a.number, "Hello").await.unwrap();
     local.merge(a.number, &author(), TIME).unwrap();
     assert_eq!(local.merge(a.number, &author(), TIME), Err(ForgeError::AlreadyMerged));

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use reiter8::gitops::forge::{Forge, LocalForge, NewPull};
 use reiter8::gitops::layout::RUNNING;
 use reiter8::gitops::plan::{
-    Change, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote,
-    plan_revert, plan_whole,
+    Change, PlanError, Spec, baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard,
+    plan_promote, plan_revert, plan_whole,
 };
 use reiter8::gitops::preview::{Folder, outcomes};
 use reiter8::gitops::repository::{Lease, Remote, Session};
@@ -124,6 +124,28 @@ fn neighbours_in_a_shared_file_may_change_meanwhile() {
         let back = plan_revert(&Snapshot(&with_history(&merged, &started)), &spec)
             .unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_same(&after(&merged, &back), &moved, case);
+    }
+}
+
+#[test]
+fn a_merged_promotion_is_known_in_a_file_that_others_changed_since() {
+    for (case, file, (from, to), (place, other)) in [
+        ("kustomize", "apps/reviews/kustomization.yaml", ("namespace: shop", "namespace: mall"), ("v1.3.0", "v9")),
+        ("helm", "envs/prod/values.yaml", ("replicaCount: 3", "replicaCount: 4"), ("tag: \"v1.3.0\"", "tag: v9")),
+    ] {
+        let started = tree(case, "started");
+        let spec = recorded(case, &started);
+        let merged = after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap());
+        for (now, kept) in [
+            (edited(&merged, file, from, to), true),
+            (edited(&merged, file, place, other), false),
+            (edited(&edited(&merged, file, place, other), file, from, to), false),
+            (started.clone(), false),
+        ] {
+            let found = kept_places(&Snapshot(&with_history(&now, &started)), &spec)
+                .unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(found.contains(file), kept, "{case}: {found:?}");
+        }
     }
 }
 

@@ -19,7 +19,9 @@ const PLACES: [&str; 5] = [
 ];
 
 /// Words that the patterns find and that are no reasons: phases, stages, states and verdicts.
-const OTHER_WORDS: [&str; 31] = [
+const OTHER_WORDS: [&str; 33] = [
+    "Rewrite",
+    "Delete",
     "Merge",
     "Commit",
     "Queued",

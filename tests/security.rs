@@ -6,6 +6,9 @@
 
 #[path = "support/security/mod.rs"]
 mod attack;
+#[allow(dead_code)] // Its faults are those of servers that mean well.
+#[path = "support/gitops/server.rs"]
+mod git_server;
 #[path = "support/named_tests.rs"]
 mod named_tests;
 #[path = "support/gitops/mod.rs"]
@@ -24,7 +27,7 @@ use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::Unavailable;
 use reiter8::gitops::forge::{Extras, Forge, GitHub, Gitea, LocalForge, NewPull, Permissions, Way};
 use reiter8::gitops::plan::{Spec, plan_promote};
-use reiter8::gitops::repository::{Lease, Remote, Session};
+use reiter8::gitops::repository::{Lease, Remote, RepositoryError, Session};
 use reiter8::gitops::transport::{Limits, Token};
 use reiter8::gitops::{Credential, WriteBack, WriteTarget, blocking, remedy};
 use support::{APP, author, environment, spec, text};
@@ -34,7 +37,7 @@ const MOST_MEMORY: u64 = 448 << 20;
 /// What connections hold that nobody has read.
 const SLACK: u64 = 24 << 20;
 /// Rows that the table in the documentation has.
-const ROWS: usize = 21;
+const ROWS: usize = 22;
 
 /// A refusal as it is told, and everything that could be printed of it.
 struct Told {
@@ -636,6 +639,40 @@ async fn the_token_is_told_to_its_server_alone() {
         "the libraries' logs were kept: {} bytes",
         logged.len()
     );
+}
+
+/// A hook knows whom it refuses, and may say with what: that is told without the token, however often it is repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_prints_the_token_is_told_without_it() {
+    use base64::Engine as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let token = git_server::TOKEN;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{token}"));
+    let root = tempfile::tempdir().unwrap();
+    environment(&root.path().join("env.git"));
+    let server = git_server::Server::start(root.path()).await;
+    let remote =
+        Remote::Http { url: server.url("env.git"), credentials: Some(Token::new(token)), allow_http: true, ca: None };
+    for (hook, times) in [("pre-receive", 1), ("update", 1), ("pre-receive", 200)] {
+        let file = root.path().join("env.git/hooks").join(hook);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let line = format!("no push with {token} or Authorization: Basic {basic}; ").repeat(times);
+        std::fs::write(&file, format!("#!/bin/sh\nprintf '%s' '{line}' >&2\nexit 1\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let remote = remote.clone();
+        let refused = blocking(move || {
+            let session = Session::open(&remote, "main", Limits::default())?;
+            let change = plan_promote(&session.files()?, &spec()).unwrap();
+            let commit = session.commit(session.head(), &change, text("Promote", &author()))?;
+            Ok::<_, RepositoryError>(session.push(&commit, "iter8/x", &Lease::Absent))
+        });
+        let told = Told::of(refused.await.unwrap().unwrap_err());
+        assert_eq!(told.reason, "HookRejected", "{}", told.text);
+        assert!(told.text.contains("no push with redacted"), "{hook}: {}", told.text);
+        let kept = [token, basic.as_str()].iter().any(|secret| told.text.contains(secret));
+        assert!(!kept && told.text.len() < 4000, "{hook}: {}", told.text);
+        std::fs::remove_file(file).unwrap();
+    }
 }
 
 /// What a status and an Event would hold.

@@ -18,7 +18,9 @@ use github::front::Front;
 use github::openapi;
 use jiff::Timestamp;
 use reiter8::api::{Provider, RepositorySpec};
-use reiter8::engine::{self, Handover, Look, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion};
+use reiter8::engine::{
+    self, Handover, Look, News, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion, TextSeen,
+};
 use reiter8::gitops::forge::{
     Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, Permissions, PullState,
 };
@@ -172,6 +174,7 @@ async fn requests_live_and_die_at_gitea_as_the_interface_says() {
     let server = Server::start("gitea");
     let world = World::new(&server.url, &server.token, Provider::Gitea, &server.url).await;
     write_back(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
+    upkeep(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
     merges(&World::new(&server.url, &server.token, Provider::Gitea, &server.url).await).await;
     let warnings = suite(&world).await;
     assert!(warnings.len() == 1 && warnings[0].contains("`not-there` does not exist"), "{warnings:?}");
@@ -183,6 +186,7 @@ async fn requests_live_and_die_at_github_as_the_interface_says() {
     let (front, address) = Front::start(&server.url).await;
     let world = World::new(&server.url, &server.token, Provider::GitHub, &address).await;
     write_back(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
+    upkeep(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
     merges(&World::new(&server.url, &server.token, Provider::GitHub, &address).await).await;
     // GitHub makes the label that is missing.
     assert_eq!(suite(&world).await, Vec::<String>::new());
@@ -234,7 +238,7 @@ async fn suite(world: &World) -> Vec<String> {
     );
     assert_eq!(forge.open(&request("iter8/promote")).await.unwrap().number, 1, "opening twice gives the same request");
     assert_eq!(forge.find("iter8/promote", "main").await.unwrap().unwrap().number, 1);
-    forge.update_text(1, "New title", "New body").await.unwrap();
+    forge.update_text(1, Some("New title"), "New body").await.unwrap();
     forge.comment(1, "A comment").await.unwrap();
     let issue = world.call("GET", "/issues/1", Value::Null).await.1;
     assert_eq!(
@@ -383,6 +387,7 @@ fn promotion() -> Request {
         seconds: 90,
         decided_at,
         rows: vec![],
+        news: News { waits: "WaitingForReview".into(), guard: None },
     };
     Request {
         stage: Stage::Promote,
@@ -415,7 +420,7 @@ async fn write_back(world: &World) {
     write_back.preflight().await.unwrap();
 
     let request = promotion();
-    let look = |look| StageQuestion { request: request.clone(), look };
+    let look = |look| StageQuestion { request: request.clone(), look, twins: false };
     let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
         panic!("a plan")
     };
@@ -445,9 +450,85 @@ async fn write_back(world: &World) {
     let engine::PullState::Merged(commit) = merged.state else { unreachable!() };
     write_back.expected(&commit).await.unwrap();
     for _ in 0..2 {
-        write_back.close(pull.number).await.unwrap();
+        write_back.close(pull.number, "it is not wanted").await.unwrap();
     }
     // A request that ended is not opened again.
     write_back.open(&request, &work.base).await.unwrap();
     assert_eq!(world.forge.get(pull.number + 1).await, Ok(None));
+}
+
+/// What is done about a request that is open, and about what it leaves: its text, a second one, its branch.
+async fn upkeep(world: &World) {
+    let repository = RepositorySpec::new(&world.url, world.provider, "forge");
+    let target = WriteTarget { repository, spec: spec(), extras: Extras::default() };
+    let token = Some(Credential::Token(Token::new(&world.token)));
+    let write_back = WriteBack::new(target, token, &["127.0.0.1".to_owned()], &Arc::default()).unwrap();
+    let request = promotion();
+    let look = |look, twins| StageQuestion { request: request.clone(), look, twins };
+    let review = async |number| write_back.stage(&look(Look::Review(number), true)).await.unwrap();
+    let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan, false)).await.unwrap().planned else {
+        panic!("a plan")
+    };
+    write_back.push(&request, &work.base, &work.commit).await.unwrap();
+    write_back.open(&request, &work.base).await.unwrap();
+
+    // Its text follows the news, until a person changes it.
+    let ours = |news: &str, at| Some(TextSeen::Ours { news: news.into(), at });
+    let text = async || review(1).await.pull.unwrap().text;
+    assert_eq!(text().await, ours("WaitingForReview", request.decided_at));
+    let mut edited = request.clone();
+    edited.report.news.waits = "RequestEdited".into();
+    let at: Timestamp = "2026-01-02T04:00:00Z".parse().unwrap();
+    for _ in 0..2 {
+        write_back.rewrite(&edited, &work.base, 1, at).await.unwrap();
+        assert_eq!(text().await, ours("RequestEdited", at));
+    }
+    let issue = world.call("GET", "/issues/1", Value::Null).await.1;
+    let body = issue["body"].as_str().unwrap();
+    assert!(body.contains("Others have commits of their own") && body.contains("edit `apps/"), "{body}");
+    let changed = body.replace("Others", "They").replace('\n', "\r\n");
+    assert_eq!(world.call("PATCH", "/pulls/1", json!({"title": "Ours", "body": changed})).await.0, 201);
+    assert_eq!(text().await, Some(TextSeen::Edited));
+    write_back.rewrite(&request, &work.base, 1, at).await.unwrap();
+    let kept = world.call("GET", "/issues/1", Value::Null).await.1;
+    assert_eq!((kept["title"].as_str(), kept["body"].as_str()), (Some("Ours"), Some(changed.as_str())));
+
+    // A second request from the branch: made while the first one is closed, which then is opened again.
+    assert_eq!(review(1).await.twins, []);
+    assert_eq!(world.call("PATCH", "/pulls/1", json!({"state": "closed"})).await.0, 201);
+    let again = json!({"head": request.branch, "base": "main", "title": "Again", "body": body});
+    assert_eq!(world.call("POST", "/pulls", again).await.1["number"], 2);
+    assert_eq!(world.call("PATCH", "/pulls/1", json!({"state": "open"})).await.0, 201);
+    let twins = review(1).await.twins;
+    assert_eq!(twins.iter().map(|twin| twin.number).collect::<Vec<_>>(), [2]);
+    assert_eq!(write_back.stage(&look(Look::Publish, false)).await.unwrap().pull.unwrap().number, 1, "the oldest");
+    for _ in 0..2 {
+        write_back.close(2, "request #1 was opened from the same branch before it").await.unwrap();
+    }
+    let comments = world.call("GET", "/issues/2/comments", Value::Null).await.1;
+    assert!(
+        comments[0]["body"].as_str().unwrap().contains("`request #1 was opened from the same branch"),
+        "{comments}"
+    );
+    let seen = review(1).await;
+    assert_eq!((seen.twins.len(), seen.pull.unwrap().state), (0, engine::PullState::Open));
+    // A request of somebody else's from the branch is theirs.
+    let theirs = json!({"title": "Theirs", "body": "Mine.", "state": "open"});
+    assert_eq!(world.call("PATCH", "/pulls/2", theirs).await.0, 201);
+    assert_eq!(review(1).await.twins, []);
+
+    // Its branch goes when it has ended, unless it is protected or holds what others pushed.
+    write_back.close(1, "it is not wanted").await.unwrap();
+    let branch = async || review(1).await.branch;
+    write_back.delete(&request.branch, &work.base).await.unwrap();
+    assert_eq!(branch().await.as_ref(), Some(&work.commit), "it is not at that commit");
+    let protection = json!({"rule_name": "iter8/**", "enable_push": true});
+    assert_eq!(world.call("POST", "/branch_protections", protection).await.0, 201);
+    write_back.delete(&request.branch, &work.commit).await.unwrap();
+    assert_eq!(branch().await.as_ref(), Some(&work.commit), "it is protected");
+    assert_eq!(world.call("DELETE", "/branch_protections/iter8%2F**", Value::Null).await.0, 204);
+    for _ in 0..2 {
+        write_back.delete(&request.branch, &work.commit).await.unwrap();
+        assert_eq!(branch().await, None);
+    }
 }

@@ -11,9 +11,9 @@ mod stack;
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use reiter8::engine::{Handover, Outcome, Rule, Running, Stage};
+use reiter8::engine::{Guarded, Handover, News, Outcome, Row, Rule, Running, Stage, Verdict};
 use reiter8::gitops::edit::FieldChange;
-use reiter8::gitops::render::{Criterion, Report, body, commit_message, title};
+use reiter8::gitops::render::{Criterion, Report, commit_message, marked, title};
 use serde_json::json;
 use stack::gitea::{Gitea, Server};
 
@@ -53,6 +53,21 @@ fn report(text: &str) -> Report {
         needed: 20.0,
         verdict: foreign(),
     };
+    let row = Row {
+        metric: foreign(),
+        rule: Rule::Share { limit: 0.01 },
+        limit: 0.01,
+        requests: 4321.0,
+        bad: 4.0,
+        estimate: None,
+        interval: None,
+        fail: 0.1,
+        pass: 12.0,
+        needed_fail: 20.0,
+        needed_pass: 20.0,
+        verdict: Verdict::Undecided,
+    };
+    let guarded = Guarded { since: "2026-01-02T03:04:05Z".parse().unwrap(), windows: 3, rows: vec![row] };
     let field = || FieldChange { path: foreign(), before: Some(foreign().into()), after: Some(json!({text: [text]})) };
     Report {
         namespace: foreign(),
@@ -73,11 +88,17 @@ fn report(text: &str) -> Report {
         key: foreign(),
         base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
         handover: Handover::TwoPullRequests,
+        news: News { waits: foreign(), guard: Some(guarded) },
     }
 }
 
+/// The whole text of a request, with its hidden mark.
+fn body(report: &Report) -> String {
+    marked(&reiter8::gitops::render::body(report), &report.news.mark(), "2026-01-02T03:04:05Z".parse().unwrap())
+}
+
 /// Rows of each table of such a request, the head among them, and its cells.
-const TABLES: [(usize, usize); 3] = [(3, 4), (4, 7), (3, 3)];
+const TABLES: [(usize, usize); 4] = [(3, 4), (4, 7), (2, 5), (3, 3)];
 
 /// The names of the tags in a page, with their order.
 fn tags(html: &str) -> Vec<String> {
@@ -95,7 +116,7 @@ fn wrong(html: &str) -> Vec<String> {
     if tables != wanted {
         wrong.push(format!("the tables have {tables:?} rows and cells"));
     }
-    if html.contains("iter8: experiment=") {
+    if html.contains("iter8: experiment=") || html.contains("iter8-text:") {
         wrong.push("the hidden line is visible".to_owned());
     }
     wrong

@@ -115,7 +115,7 @@ impl World {
 
     fn see(&self, questions: &Questions) -> Observation {
         let workload = Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
-        let open = Pull { number: 7, url: String::new(), state: PullState::Open, head: None };
+        let open = Pull { number: 7, url: String::new(), state: PullState::Open, head: None, text: None };
         let stage = |look: &Look| match look {
             Look::Plan => StageSeen { planned: Some(Planned::Nothing(CommitId("h".into()))), ..StageSeen::default() },
             Look::Publish | Look::Review(_) | Look::Base(_) | Look::Contents(_) => {

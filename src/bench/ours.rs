@@ -206,7 +206,13 @@ impl<'a> Driver<'a> {
                 planned: Some(Planned::Commit(StageWork { base, commit: commit(), files: vec![], after })),
                 head: Some(commit()),
                 branch: Some(commit()),
-                pull: Some(Pull { number: 1, url: String::new(), state: PullState::Open, head: Some(commit()) }),
+                pull: Some(Pull {
+                    number: 1,
+                    url: String::new(),
+                    state: PullState::Open,
+                    head: Some(commit()),
+                    text: None,
+                }),
                 ..StageSeen::default()
             })
         });

@@ -49,8 +49,31 @@ pub enum Effect {
         /// The only commit that may be merged.
         commit: CommitId,
     },
-    /// The request of this number is not open any more.
-    Close(u64),
+    /// The text of the request of this number tells the news, unless a person changed it.
+    Rewrite {
+        /// The request, with the news.
+        request: Request,
+        /// The commit that its change was made on.
+        base: CommitId,
+        /// Its number.
+        number: u64,
+        /// Now: the text says when it was written.
+        at: Timestamp,
+    },
+    /// The request of this number is not open any more, and says why.
+    Close {
+        /// Its number.
+        number: u64,
+        /// One sentence without a full stop, for people.
+        why: String,
+    },
+    /// There is no such branch, if it was at this commit.
+    Delete {
+        /// The branch of a request that has ended.
+        branch: String,
+        /// The only commit at which it is deleted.
+        commit: CommitId,
+    },
     /// The resource may be deleted as far as this experiment is concerned.
     Forget,
 }
@@ -66,7 +89,9 @@ impl Effect {
             Self::Open { .. } => "Open",
             Self::Commit { .. } => "Commit",
             Self::Merge { .. } => "Merge",
-            Self::Close(_) => "Close",
+            Self::Rewrite { .. } => "Rewrite",
+            Self::Close { .. } => "Close",
+            Self::Delete { .. } => "Delete",
             Self::Forget => "Forget",
         }
     }

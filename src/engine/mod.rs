@@ -30,7 +30,7 @@ pub use effects::{Effect, Notice, Step, Wake};
 pub use evidence::{Evidence, Trial};
 pub use observation::{
     CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
-    Routes, Seen, StageQuestion, StageSeen, Synced, Unavailable, Window, Workload, Workloads,
+    Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
     Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version,
@@ -41,7 +41,7 @@ pub use progress::{
     StageWork, Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
-pub use writeback::request;
+pub use writeback::{Guarded, News, request};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);
@@ -57,11 +57,12 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
     let end = now - plan.analysis.lag;
     let decided = progress.phase == Phase::Discarding && plan.deleting.is_none();
     Questions {
+        quiet: writeback::is_quiet(plan, progress, now),
         window: if running { shift::due(plan, progress, now) } else { watch::due(plan, progress, now) },
         history: ready.then_some(Window { from: end - HISTORY, to: end }),
         history_step: plan.analysis.interval.as_secs_f64(),
         preflight: (preparing || decided) && plan.gitops.is_some() && progress.preflight.is_none(),
-        stage: writeback::question(plan, progress),
+        stage: writeback::question(plan, progress, now),
         rollout: writeback::rollout(progress),
         sync: progress.preflight.as_ref().filter(|_| ready).map(|p| p.base.clone()),
         subsets: ready,

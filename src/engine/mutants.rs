@@ -22,11 +22,15 @@ pub enum Mutant {
     ForeignFileRemoved,
     /// A request is opened again although there is one.
     RequestCreatedTwice,
+    /// The text that a person wrote in a request is replaced.
+    ForeignTextReplaced,
+    /// A branch that others pushed to is deleted.
+    ForeignBranchDeleted,
 }
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::DoublePush,
         Self::ResurrectedBranch,
         Self::ForeignWeightAdopted,
@@ -35,6 +39,8 @@ impl Mutant {
         Self::UntestedBlobPromoted,
         Self::ForeignFileRemoved,
         Self::RequestCreatedTwice,
+        Self::ForeignTextReplaced,
+        Self::ForeignBranchDeleted,
     ];
 }
 

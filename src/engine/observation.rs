@@ -3,7 +3,7 @@
 //! A source that cannot be read is a value ([`Unavailable`]) that the engine reasons about, never an error that ends
 //! a turn. Worlds fill these in and decide nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,9 +48,11 @@ pub struct Window {
 }
 
 /// What has to be read before the next step, beside who holds the target, the routes' weights and the workloads'
-/// readiness, which are always read.
+/// readiness, which are read unless it is [`Self::quiet`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Questions {
+    /// Nothing of the cluster has to be read, not even what is always read.
+    pub quiet: bool,
     /// Requests of both versions in this interval.
     pub window: Option<Window>,
     /// The baseline's requests per interval of `history_step` in this span, before the experiment.
@@ -76,6 +78,8 @@ pub struct StageQuestion {
     pub request: Request,
     /// How much of the remote has to be looked at.
     pub look: Look,
+    /// Whether the open requests from the same branch have to be looked up too.
+    pub twins: bool,
 }
 
 /// A pull request as it is to be: the same value always gives the same branch, commit and text.
@@ -110,8 +114,8 @@ pub enum Look {
     Review(u64),
     /// Whether the base branch holds this commit, and what its head is.
     Base(CommitId),
-    /// The blob ids that the base branch has at these paths.
-    Contents(Vec<String>),
+    /// The blob ids that the base branch has at these paths, beside those that were proposed.
+    Contents(BTreeMap<String, Option<String>>),
 }
 
 /// What a world saw. A question that was not asked has no answer (`None`).
@@ -261,8 +265,12 @@ pub struct StageSeen {
     pub landed: bool,
     /// Asked with [`Look::Contents`]: the blob id at each path, none if there is no file.
     pub contents: Option<BTreeMap<String, Option<String>>>,
+    /// Asked with [`Look::Contents`]: files that are not as proposed, in which every place that the promotion changed is.
+    pub kept: BTreeSet<String>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
+    /// Asked for with [`StageQuestion::twins`]: other open requests from the same branch that have the same key.
+    pub twins: Vec<Pull>,
     /// Asked with [`Look::Publish`]: labels and reviewers that the open request was to get and does not have, for people.
     pub lacks: Vec<String>,
     /// Asked with [`Look::Review`]: the request is open, and the forge says that it cannot be merged into the base branch.
@@ -290,6 +298,22 @@ pub struct Pull {
     pub state: PullState,
     /// The commit that is, or was, to be merged, if the forge tells.
     pub head: Option<CommitId>,
+    /// Whose text it has, if the forge tells.
+    pub text: Option<TextSeen>,
+}
+
+/// Whose text a request has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextSeen {
+    /// As this program wrote it.
+    Ours {
+        /// The mark of the news that it tells.
+        news: String,
+        /// When it was written.
+        at: Timestamp,
+    },
+    /// A person changed it.
+    Edited,
 }
 
 /// What became of a pull request.

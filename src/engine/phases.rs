@@ -17,6 +17,9 @@ use super::shift;
 const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a deletion waits for traffic to come home; the GitOps tool's whole sync waits with it.
 const LEAVE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
+/// How long of it is spent on a forge that does not say whether a request that has ended left a branch: an answer may get
+/// lost, and a branch is worth no more.
+const LEFT_BRANCH: SignedDuration = SignedDuration::from_secs(5);
 /// How often a state is looked at again whose change is usually noticed by a watch.
 const GLANCE: SignedDuration = SignedDuration::from_secs(5);
 /// How often the queue is looked at although nobody said that the target was given back: a message that was lost
@@ -62,10 +65,11 @@ impl<'a> Turn<'a> {
                 }
             }
             Phase::Discarding => self.write_back(),
-            Phase::Completed => self.progress.waiting = None,
+            Phase::Completed => self.look_after(),
         }
         self.keep_weight();
         self.guard();
+        self.keep_text();
         if self.progress.phase == Phase::Completed && self.seen.lock == Some(Ok(Lock::Mine)) {
             self.effects.push(Effect::Release);
         }
@@ -95,10 +99,13 @@ impl<'a> Turn<'a> {
             let what = format!("request #{number} could not be closed within 30 s of the deletion; close it by hand");
             self.warn("ReleasedWithOpenRequest", &what);
         }
-        if late || (!moved || home) && open.is_none() {
+        let asked = matches!(self.seen.stage, Some(Err(_)));
+        let unknown = asked && self.progress.leaving.is_none_or(|since| self.now < since + LEFT_BRANCH);
+        if late || (!moved || home) && open.is_none() && !unknown {
             if self.seen.lock == Some(Ok(Lock::Mine)) {
                 self.effects.push(Effect::Release);
             }
+            self.effects.extend(self.last_branch());
             self.effects.push(Effect::Forget);
             return;
         }
@@ -109,7 +116,7 @@ impl<'a> Turn<'a> {
             self.effects.push(Effect::Route(0));
         }
         if let Some(number) = open {
-            self.effects.push(Effect::Close(number));
+            self.effects.push(Effect::Close { number, why: "its experiment was deleted".into() });
         }
         self.again(SignedDuration::from_secs(1));
     }
@@ -402,9 +409,17 @@ impl<'a> Turn<'a> {
         match effect {
             // A deletion waits for seconds and says that.
             _ if self.plan.deleting.is_some() => {}
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_) => self.missing(why),
-            // A request that cannot be merged waits all the same.
-            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Merge { .. } | Effect::Forget => {}
+            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close { .. } => {
+                self.missing(why);
+            }
+            // A request that cannot be merged waits all the same, and one with an old text too.
+            Effect::Claim
+            | Effect::Release
+            | Effect::Route(_)
+            | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
+            | Effect::Delete { .. }
+            | Effect::Forget => {}
         }
     }
 
@@ -431,6 +446,11 @@ impl<'a> Turn<'a> {
     /// Come back after this time, or earlier if something else asked for it.
     pub(super) fn again(&mut self, after: SignedDuration) {
         self.at(self.now + after);
+    }
+
+    /// Come back after this time, whoever asked for what before.
+    pub(super) fn only_after(&mut self, time: SignedDuration) {
+        self.wake = Some(self.now + time);
     }
 
     /// Come back at this time, or earlier if something else asked for it.

@@ -247,6 +247,12 @@ pub struct Start {
 pub struct Watch {
     /// When its window began.
     pub since: Timestamp,
+    /// When the first window began.
+    pub first: Timestamp,
+    /// Windows that passed without an alarm.
+    pub passed: u32,
+    /// Each criterion at the end of the last one of them.
+    pub last: Vec<Row>,
     /// End of the last interval that was looked at.
     pub looked: Timestamp,
     /// When the metrics source was last asked in vain.
@@ -456,6 +462,9 @@ pub struct StageProgress {
     /// How often a request that was found open was to get the labels and reviewers that it lacked.
     #[serde(skip_serializing_if = "is_never", default)]
     pub annotated: u32,
+    /// How often its branch was to be deleted after its request had ended.
+    #[serde(skip_serializing_if = "is_never", default)]
+    pub tidied: u32,
     /// The commit that was decided on, before anything was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<StageWork>,
@@ -486,6 +495,7 @@ impl StageProgress {
             since,
             opened: None,
             annotated: 0,
+            tidied: 0,
             work: None,
             number: None,
             url: None,

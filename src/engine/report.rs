@@ -8,6 +8,7 @@ use super::evidence::Evidence;
 use super::judge::{self, environment};
 use super::plan::{Plan, Rule, Version};
 use super::progress::{Decision, Outcome, Progress, Reason};
+use super::writeback::News;
 
 /// One criterion as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,11 +103,13 @@ pub struct Report {
     pub decided_at: Timestamp,
     /// Each criterion as it stood.
     pub rows: Vec<Row>,
+    /// What is new since then.
+    pub news: News,
 }
 
 impl Report {
     /// The report of a decided experiment.
-    pub fn new(plan: &Plan, progress: &Progress, decision: &Decision) -> Self {
+    pub fn new(plan: &Plan, progress: &Progress, decision: &Decision, news: News) -> Self {
         let began = progress.first_traffic.unwrap_or(decision.at);
         Self {
             namespace: plan.identity.namespace.clone(),
@@ -122,6 +125,7 @@ impl Report {
             seconds: decision.at.duration_since(began).as_secs(),
             decided_at: decision.at,
             rows: decision.rows.clone(),
+            news,
         }
     }
 }
@@ -132,8 +136,13 @@ fn running(version: &Version, images: &[String]) -> Running {
 
 /// Each criterion as it stands, in the plan's order.
 pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
+    rows_of(plan, &progress.evidence)
+}
+
+/// The same of any evidence on the plan's criteria.
+pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
     let needed_pass = 1.0 / plan.analysis.false_promotion;
-    let weights: f64 = progress.evidence.iter().map(|e| e.criterion.rule.weight()).sum();
+    let weights: f64 = evidence.iter().map(|e| e.criterion.rule.weight()).sum();
     let row = |e: &Evidence| {
         // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
         let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
@@ -163,7 +172,7 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
     };
     // A companion that was never asked has nothing to tell.
     let told = |e: &&Evidence| e.criterion.rule.has_to_pass() || e.samples() > 0.0;
-    progress.evidence.iter().filter(told).map(row).collect()
+    evidence.iter().filter(told).map(row).collect()
 }
 
 /// The interval for people. What a verdict has shown of a share belongs to it: a Pass is the proof that the share is below

@@ -44,7 +44,13 @@ impl Turn<'_> {
             return self.trip(blamed, watch.since);
         }
         if self.now >= watch.since + a.deadline {
-            watch = Watch { looked: watch.looked, ..self.window(self.now) };
+            watch = Watch {
+                looked: watch.looked,
+                first: watch.first,
+                passed: watch.passed.saturating_add(1),
+                last: report::rows_of(self.plan, &watch.evidence),
+                ..self.window(self.now)
+            };
         }
         let next = watch.looked + a.interval + a.lag;
         self.at(watch.unanswered.map_or(next, |t| next.max(t + a.interval)));
@@ -58,7 +64,7 @@ impl Turn<'_> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
         let evidence = self.progress.evidence.iter().map(|e| e.afresh(horizon)).collect();
-        Watch { since: now, looked: now, unanswered: None, evidence }
+        Watch { since: now, first: now, passed: 0, last: vec![], looked: now, unanswered: None, evidence }
     }
 
     /// The candidate broke a limit after its verdict.

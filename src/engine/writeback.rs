@@ -6,14 +6,21 @@
 //! commits where the others ask. Every remote write is preceded by a committed record of it ([`StageState::Planned`],
 //! [`StageState::Pushed`]) from which it is recognised after a crash; nothing is pushed once a request was merged or
 //! closed. The stages' states are carried out by three parts: [`remote`] writes, [`merge`] follows a merge until the
-//! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted.
+//! traffic is handed over, [`withdrawal`] takes back. [`automerge`] merges without a person where that is wanted, [`news`]
+//! keeps the text of an open request up to date, [`tidy`] deletes its branch when it has ended.
+//! [`aftercare`] looks at the last request of a completed experiment.
 
+mod aftercare;
 mod automerge;
 mod merge;
+mod news;
 mod remote;
+mod tidy;
 mod withdrawal;
 
-use jiff::SignedDuration;
+pub(super) use aftercare::is_quiet;
+use jiff::{SignedDuration, Timestamp};
+pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
 
 use super::observation::{CommitId, Look, PullState, Request, StageQuestion, StageSeen};
@@ -41,16 +48,17 @@ fn handover(plan: &Plan) -> Handover {
 }
 
 /// What the current stage has to know.
-pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion> {
-    if !matches!(progress.phase, Phase::Promoting | Phase::Discarding) {
+pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<StageQuestion> {
+    let leaving = plan.deleting.is_some();
+    if !matches!(progress.phase, Phase::Promoting | Phase::Discarding | Phase::Completed) {
         return None;
     }
     let stage = current(progress)?;
-    let leaving = plan.deleting.is_some();
     let promoting = stage.stage == Stage::Promote;
     let look = match stage.state {
-        // An experiment that is being deleted only has to know whether its promotion could still be merged.
-        _ if leaving && !promoting => return None,
+        // An experiment that is being deleted only has to know whether its promotion could still be merged, and whether
+        // its request has left a branch.
+        _ if leaving && !promoting => Look::Review(stage.number.filter(|_| stage.state == StageState::Waiting)?),
         // Withdrawn before anything was written.
         StageState::Planning if leaving || promoting && progress.phase == Phase::Discarding => return None,
         StageState::Planning => Look::Plan,
@@ -59,12 +67,13 @@ pub(super) fn question(plan: &Plan, progress: &Progress) -> Option<StageQuestion
             Some(number) => Look::Review(number),
             None => publication(plan, stage)?,
         },
-        StageState::Merged | StageState::Confirming => {
-            Look::Contents(stage.work.as_ref()?.after.keys().cloned().collect())
-        }
+        StageState::Merged | StageState::Confirming => Look::Contents(stage.work.as_ref()?.after.clone()),
         StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
     };
-    Some(StageQuestion { request: request(plan, progress, stage)?, look })
+    let twins = matches!(look, Look::Review(_))
+        && !leaving
+        && (progress.phase == Phase::Completed || tidy::has_twins(stage, now));
+    Some(StageQuestion { request: request(plan, progress, stage)?, look, twins })
 }
 
 /// What tells whether a planned write is on the remote.
@@ -84,18 +93,17 @@ pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
 /// The request of a stage, whole: the same progress always gives the same request.
 pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Option<Request> {
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
-    let (attempt, stage) = (stage.attempt, stage.stage);
     // A promote request that is taken back is still the same request.
-    let outcome = if stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
-    let key = key(&plan.identity.uid, outcome, stage, attempt);
+    let outcome = if stage.stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
+    let key = key(&plan.identity.uid, outcome, stage.stage, stage.attempt);
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
-    let tail = format!("-{}-{key}", stage.word());
+    let tail = format!("-{}-{key}", stage.stage.word());
     branch.truncate(LONGEST_BRANCH - tail.len());
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
-    let report = Report::new(plan, progress, decision);
+    let report = Report::new(plan, progress, decision, News::of(plan, progress, stage));
     Some(Request {
-        stage,
+        stage: stage.stage,
         key,
         branch,
         base_branch: gitops.base_branch.clone(),
@@ -131,6 +139,9 @@ impl Turn<'_> {
         let (stage, state, since, unmerged) = (last.stage, last.state, last.since, last.merged.is_none());
         if self.give_up_at().is_some_and(|t| self.now >= t) {
             return self.give_up(stage);
+        }
+        if self.tidy() || self.keep_one() {
+            return;
         }
         match (stage, state) {
             (Stage::Promote, StageState::Planning) if discarding => self.change(StageState::Done, |_| {}),
@@ -256,6 +267,7 @@ impl Turn<'_> {
     fn first_state(&self, stage: Stage) -> StageState {
         let drained = self.progress.stages.last().is_some_and(|s| s.stage != Stage::CleanUp && s.merged.is_some());
         match stage {
+            _ if self.progress.phase == Phase::Completed => StageState::Planning,
             Stage::Promote if self.whole() => StageState::HandingOver,
             Stage::CleanUp if self.removes_at_once() && !drained => StageState::HandingOver,
             Stage::Promote | Stage::CleanUp | Stage::Revert => StageState::Planning,

@@ -63,6 +63,8 @@ pub struct Pull {
     pub labels: Vec<String>,
     /// Who is asked for a review and has not given one, by user name.
     pub reviewers: Vec<String>,
+    /// Its text, Markdown.
+    pub body: Option<String>,
 }
 
 impl Pull {
@@ -240,13 +242,25 @@ impl ForgeError {
 }
 
 impl Forge {
-    /// The request from `head` into `base`, whatever its state; an open one before others, then the newest.
+    /// The request from `head` into `base`, whatever its state: the oldest open one, else the newest.
     pub async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
         watched(async {
             match self {
                 Self::Gitea(forge) => forge.find(head, base).await,
                 Self::GitHub(forge) => forge.find(head, base).await,
                 Self::Local(forge) => forge.find(head, base),
+            }
+        })
+        .await
+    }
+
+    /// The open requests from `head` into `base`, of which there is one at most unless two were opened at the same time.
+    pub async fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        watched(async {
+            match self {
+                Self::Gitea(forge) => forge.open_from(head, base).await,
+                Self::GitHub(forge) => forge.open_from(head, base).await,
+                Self::Local(forge) => forge.open_from(head, base),
             }
         })
         .await
@@ -276,8 +290,8 @@ impl Forge {
         .await
     }
 
-    /// Replaces title and body.
-    pub async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+    /// Replaces the body, and the title if there is one.
+    pub async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
         watched(async {
             match self {
                 Self::Gitea(forge) => forge.update_text(number, title, body).await,
@@ -352,6 +366,15 @@ impl Forge {
 /// Measures an operation and counts its failure.
 async fn watched<T>(operation: impl Future<Output = Result<T, ForgeError>>) -> Result<T, ForgeError> {
     telemetry::timed(Provider::Forge, ForgeError::reason, operation).await
+}
+
+/// Of several requests from one branch the one that counts: the oldest open one, else the newest.
+fn foremost(pulls: impl IntoIterator<Item = Pull>) -> Option<Pull> {
+    let rank = |pull: &Pull| {
+        let open = pull.state == PullState::Open;
+        (open, if open { u64::MAX - pull.number } else { pull.number })
+    };
+    pulls.into_iter().max_by_key(rank)
 }
 
 /// Whether a label or a user is in a list. Case does not count at the forges.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::edit::{EditError, FieldChange, File, Value, copy_subtree, put, remove};
+use super::edit::{EditError, FieldChange, File, Selector, Value, copy_subtree, put, remove};
 use super::layout::{self, Layout, Mark, Version, Work};
 use super::promote::{Fields, Workload};
 use super::tree::{Blob, BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
@@ -121,12 +121,12 @@ pub enum PlanError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A file cannot be edited or understood.
-    #[error("failed to use {path}: {source}")]
+    #[error("failed to use {path}: {why}")]
     Edit {
         /// The file.
         path: String,
-        /// Why.
-        source: EditError,
+        /// Why; no source, which the chain of causes would repeat.
+        why: EditError,
     },
     /// A needed file is not there.
     #[error("failed to find {path}")]
@@ -263,7 +263,7 @@ impl PlanError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Tree(error) => error.reason(),
-            Self::Edit { source, .. } => source.reason(),
+            Self::Edit { why, .. } => why.reason(),
             Self::FileMissing { .. } => "FileMissing",
             Self::UnsupportedLayout { .. } => "UnsupportedLayout",
             Self::LayoutMismatch { .. } => "LayoutMismatch",
@@ -367,15 +367,44 @@ pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> 
     Ok(change)
 }
 
+/// The files that a promotion changed in single places and others changed as well, in which each of its places is as the
+/// promotion made it. A file that was promoted as a whole is none of them.
+pub fn kept_places(files: &dyn Files, spec: &Spec) -> Result<BTreeSet<String>, PlanError> {
+    let start = AtStart { files, expected: &spec.expected };
+    let work = promotion(&start, spec)?;
+    let marks = work.marks.clone();
+    let mut kept = BTreeSet::new();
+    for FileChange { path, op } in work.finish()?.files {
+        let FileOp::Edit { bytes, .. } = op else { continue };
+        let marks: Vec<&Mark> = marks.iter().filter(|mark| mark.file == path).collect();
+        let Some(now) = read(files, &path.parse()?)?.filter(|_| !marks.is_empty()) else { continue };
+        let of = |why| PlanError::Edit { path: path.clone(), why };
+        let (promoted, now) = (File::parse(&bytes).map_err(of)?, File::parse(&now.bytes).map_err(of)?);
+        let mut same = true;
+        for Mark { at, .. } in marks {
+            same &= place(&promoted, at).map_err(of)? == place(&now, at).map_err(of)?;
+        }
+        if same {
+            kept.insert(path);
+        }
+    }
+    Ok(kept)
+}
+
+/// What is at a place, if anything is.
+fn place(file: &File<'_>, at: &Selector) -> Result<Option<Value>, EditError> {
+    Ok(file.value(&at.document)?.at(&at.path).cloned())
+}
+
 /// A file that others changed as well since the promotion: only the promoted places go back.
 fn taken_back(path: &str, now: &[u8], (was, promoted): (&[u8], &[u8]), marks: &[&Mark]) -> Result<Vec<u8>, PlanError> {
-    let of = |source| PlanError::Edit { path: path.to_owned(), source };
+    let of = |why| PlanError::Edit { path: path.to_owned(), why };
     let (was, promoted) = (File::parse(was).map_err(of)?, File::parse(promoted).map_err(of)?);
     let mut text = String::from_utf8_lossy(now).into_owned();
     for Mark { at, .. } in marks {
         let file = File::parse(text.as_bytes()).map_err(of)?;
-        let at_place = |file: &File<'_>| file.value(&at.document).map(|root| root.at(&at.path).cloned()).map_err(of);
-        let (old, new, found) = (at_place(&was)?, at_place(&promoted)?, at_place(&file)?);
+        let here = |file: &File<'_>| place(file, at).map_err(of);
+        let (old, new, found) = (here(&was)?, here(&promoted)?, here(&file)?);
         if found == old {
             continue;
         }
@@ -414,7 +443,7 @@ pub fn workload_manifest(
     let blob = required(files, &path)?;
     let manifest =
         File::parse(&blob.bytes).and_then(|file| file.document(&workload.kind, &workload.name).map(Value::to_json));
-    manifest.map_err(|source| PlanError::Edit { path: path.to_string(), source })
+    manifest.map_err(|why| PlanError::Edit { path: path.to_string(), why })
 }
 
 impl Spec {
@@ -513,8 +542,8 @@ fn find_experiment(
         let documents = match File::parse(&bytes) {
             Ok(file) => file.documents().to_vec(),
             // A file that names the experiment and cannot be understood might be its manifest.
-            Err(source) if mentioned && String::from_utf8_lossy(&bytes).contains("Experiment") => {
-                return Err(PlanError::Edit { path: path.to_string(), source });
+            Err(why) if mentioned && String::from_utf8_lossy(&bytes).contains("Experiment") => {
+                return Err(PlanError::Edit { path: path.to_string(), why });
             }
             Err(_) => continue,
         };

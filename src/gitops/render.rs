@@ -4,15 +4,17 @@
 //! hostile: outside of code spans only plain words appear, inside of them nothing can end the span or the table's row. Such
 //! text cannot ping anyone, link, close an issue, or pose as a trailer.
 
+mod mark;
 mod text;
 
 use std::fmt::Write as _;
 
+pub use mark::{marked, whose};
 use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
-use crate::engine::{Handover, Outcome, Rule, Running, Stage};
+use crate::engine::{Handover, News, Outcome, Row, Rule, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
@@ -79,6 +81,8 @@ pub struct Report {
     pub base: CommitId,
     /// In how many requests the outcome is written.
     pub handover: Handover,
+    /// What is new since the decision.
+    pub news: News,
 }
 
 /// The request's title and the commit's first line.
@@ -124,6 +128,7 @@ pub fn body(report: &Report) -> String {
         report.weight,
         duration(report.duration_seconds)
     );
+    text.push_str(&news(report));
     text.push_str(&changes(report));
     text.push_str(&outlook(report));
     let _ = write!(
@@ -137,6 +142,18 @@ pub fn body(report: &Report) -> String {
         report.base
     );
     text
+}
+
+/// Whether a request's body was written for this key.
+pub fn has_key(body: &str, key: &str) -> bool {
+    body.lines().any(|line| {
+        line.starts_with("<!-- iter8: ") && line.split(' ').any(|word| word.strip_prefix("key=") == Some(key))
+    })
+}
+
+/// What a request that is closed says about it.
+pub fn closing(why: &str) -> String {
+    format!("The experiment closes this request: {}.\n", code(why))
 }
 
 fn verdict(report: &Report) -> String {
@@ -190,6 +207,48 @@ fn criteria(report: &Report) -> String {
             criterion.evidence,
             criterion.needed,
             cell(&criterion.verdict)
+        );
+    }
+    text
+}
+
+/// What is new since the decision; nothing for a request that waits for its review as every other does.
+fn news(report: &Report) -> String {
+    let mut text = String::new();
+    if let Some(guard) = &report.news.guard {
+        let windows = if guard.windows == 1 { "One window".to_owned() } else { format!("{} windows", guard.windows) };
+        let _ = write!(
+            text,
+            "\n{windows} of the guard passed without an alarm since {}. In the last one:\n\n{}",
+            code(&guard.since.to_string()),
+            seen(&guard.rows)
+        );
+    }
+    let waits = match report.news.waits.as_str() {
+        "WaitingForReview" => return text,
+        "WaitingForChecks" => "It is merged without a person, when the forge's checks allow that.".to_owned(),
+        "RequestEdited" => "Others have commits of their own in it. What is merged is what is rolled out.".to_owned(),
+        "BaseConflict" => "It cannot be merged: others changed the same lines. If that stays, another request takes its place, or a person resolves it.".to_owned(),
+        "ReviewOverdue" => "Its review is overdue.".to_owned(),
+        other => code(other),
+    };
+    let _ = write!(text, "\n**Now:** {waits}\n");
+    text
+}
+
+/// What was seen of each criterion, without a verdict.
+fn seen(rows: &[Row]) -> String {
+    let mut text = "| metric | limit | requests | bad | value |\n|---|---|---|---|---|\n".to_owned();
+    for row in rows.iter().take(MAX_ROWS) {
+        let show = |value: f64| if row.rule.is_share() { percent(value) } else { row.rule.shown(value) };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.0} | {} | {} |",
+            cell(&row.metric),
+            row.rule.text(),
+            row.requests,
+            if row.rule.is_share() { format!("{:.0}", row.bad) } else { "-".to_owned() },
+            row.estimate.map_or_else(|| "no data".to_owned(), show)
         );
     }
     text

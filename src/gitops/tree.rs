@@ -66,6 +66,18 @@ impl TreeError {
             Self::Store { .. } => "RepositoryUnreadable",
         }
     }
+
+    /// The same of a path, where only the blob was known.
+    pub(super) fn at(self, path: &RepoPath) -> Self {
+        match self {
+            Self::TooLarge { .. } => Self::TooLarge { path: path.to_string() },
+            Self::PathRefused { .. }
+            | Self::NotAFile { .. }
+            | Self::Twice { .. }
+            | Self::BadId { .. }
+            | Self::Store { .. } => self,
+        }
+    }
 }
 
 /// The id of a git object: 40 lower-case hexadecimal digits.
@@ -251,7 +263,10 @@ pub fn read(files: &dyn Files, path: &RepoPath) -> Result<Option<Blob>, TreeErro
         }
         let last = index + 1 == parts.len();
         match (entry.kind, last) {
-            (EntryKind::File, true) => return Ok(Some(Blob { bytes: files.content(&entry.id)?, id: entry.id })),
+            (EntryKind::File, true) => {
+                let bytes = files.content(&entry.id).map_err(|error| error.at(&here))?;
+                return Ok(Some(Blob { bytes, id: entry.id }));
+            }
             (EntryKind::Directory, false) => parent = Some(here),
             (EntryKind::File | EntryKind::Directory | EntryKind::Link | EntryKind::Other, _) => {
                 return Err(TreeError::NotAFile { path: here.to_string(), found: entry.kind });

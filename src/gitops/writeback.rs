@@ -4,9 +4,10 @@
 //! forge, the embedded one on a bare repository on this machine. Git's blocking work runs on threads that may block, on
 //! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use reqwest::Url;
 
 use super::access::{Access, Credential};
@@ -14,7 +15,8 @@ use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewP
 use super::lock;
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
-    baseline_template, candidate_template, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole,
+    baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert,
+    plan_whole,
 };
 use super::remedy;
 use super::render::{self, Report};
@@ -158,7 +160,8 @@ impl WriteBack {
                 let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 let planned = if conflict { self.plan(request).await.ok() } else { None };
-                Ok(StageSeen { planned, pull, conflict, ..self.refs(request).await? })
+                let twins = if question.twins { self.twins(request, number).await? } else { Vec::new() };
+                Ok(StageSeen { planned, pull, conflict, twins, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;
@@ -168,16 +171,31 @@ impl WriteBack {
                 })
                 .await
             }
-            Look::Contents(ref paths) => {
-                let paths = paths.clone();
+            Look::Contents(ref proposed) => {
+                let (proposed, request, spec) = (proposed.clone(), request.clone(), self.spec.clone());
                 self.git(move |session| {
                     session.refresh()?;
-                    let contents = contents(&session.files()?, &paths)?;
-                    Ok(StageSeen { contents: Some(contents), ..StageSeen::default() })
+                    let contents = contents(&session.files()?, proposed.keys())?;
+                    let whole = contents == proposed;
+                    let kept = if whole { BTreeSet::new() } else { kept(session, &spec, &request)? };
+                    Ok(StageSeen { contents: Some(contents), kept, ..StageSeen::default() })
                 })
                 .await
             }
         }
+    }
+
+    /// Other open requests from the request's branch, as far as they are ours.
+    async fn twins(&self, request: &Request, number: u64) -> Seen<Vec<engine::Pull>> {
+        let open = self.forge().await?.open_from(&request.branch, &request.base_branch).await;
+        let mut twins = Vec::new();
+        for pull in self.seen(open).await? {
+            let ours = pull.body.as_deref().is_some_and(|body| render::has_key(body, &request.key));
+            if ours && pull.number != number {
+                twins.extend(self.pull(Some(pull)).await?);
+            }
+        }
+        Ok(twins)
     }
 
     /// The heads of the request's branch and of the base branch.
@@ -278,20 +296,53 @@ impl WriteBack {
             }
             return Ok(());
         }
-        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
-        let report = self
-            .git(move |session| {
-                // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
-                session.reach(&base)?;
-                let change = change(session, &base, &spec, &asked).unwrap_or_default();
-                Ok(report(&asked, &change, &base))
-            })
-            .await?;
+        let report = self.report(request, base).await?;
+        let body = render::marked(&render::body(&report), &request.report.news.mark(), request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
-        let new = NewPull { head, base, title: render::title(&report), body: render::body(&report) };
+        let new = NewPull { head, base, title: render::title(&report), body };
         let pull = self.seen(self.forge().await?.open(&new).await).await?;
         self.annotate(pull.number).await;
         Ok(())
+    }
+
+    /// Replaces a request's text by what is known now. One that a person changed stays; so does its title, which is the same
+    /// for as long as the request is.
+    pub async fn rewrite(
+        &self,
+        request: &Request,
+        base: &engine::CommitId,
+        number: u64,
+        at: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let report = self.report(request, base).await?;
+        let body = render::marked(&render::body(&report), &request.report.news.mark(), at);
+        let forge = self.forge().await?;
+        // What was seen at the beginning of the turn may be seconds old.
+        let found = self.seen(forge.get(number).await).await?;
+        let text = found.filter(|pull| pull.state == ForgeState::Open).and_then(|pull| pull.body);
+        if !text.is_some_and(|text| matches!(render::whose(&text), engine::TextSeen::Ours { .. })) {
+            return Ok(());
+        }
+        match forge.update_text(number, None, &body).await {
+            // The request is worth no less with an old text.
+            Err(error @ (ForgeError::PermissionDenied | ForgeError::Refused { .. })) => {
+                tracing::debug!(number, %error, "the forge does not take the request's new text");
+                Ok(())
+            }
+            answer => self.seen(answer).await,
+        }
+    }
+
+    /// What is told about a request, with the changes that it makes on a commit.
+    async fn report(&self, request: &Request, base: &engine::CommitId) -> Seen<Report> {
+        let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
+        self.git(move |session| {
+            // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
+            session.reach(&base)?;
+            let change = change(session, &base, &spec, &asked).unwrap_or_default();
+            Ok(report(&asked, &change, &base))
+        })
+        .await
     }
 
     /// The request from a request's branch, in any state.
@@ -352,12 +403,30 @@ impl WriteBack {
         std::mem::take(&mut *lock(&self.remarks))
     }
 
-    /// Closes a request; one that ended already is left as it is.
-    pub async fn close(&self, number: u64) -> Result<(), Unavailable> {
-        match self.forge().await?.close(number).await {
-            Ok(()) | Err(ForgeError::AlreadyMerged) => Ok(()),
+    /// Closes a request and says why; one that ended already is left as it is.
+    pub async fn close(&self, number: u64, why: &str) -> Result<(), Unavailable> {
+        let forge = self.forge().await?;
+        match forge.close(number).await {
+            Ok(()) => {
+                // It is closed all the same; some tokens may not comment.
+                if let Err(error) = forge.comment(number, &render::closing(why)).await {
+                    tracing::debug!(number, %error, "a closed request does not say why");
+                }
+                Ok(())
+            }
+            Err(ForgeError::AlreadyMerged) => Ok(()),
             Err(error) => self.seen(Err(error)).await,
         }
+    }
+
+    /// Deletes the branch of a request that has ended, if it is at this commit. A forge or a server that keeps it may.
+    pub async fn delete(&self, branch: &str, commit: &engine::CommitId) -> Result<(), Unavailable> {
+        let (name, lease) = (branch.to_owned(), Lease::At(git_id(commit)?));
+        let deleted = self.git(move |session| Ok(session.delete_branch(&name, &lease)?)).await;
+        if let Err(error) = deleted {
+            tracing::debug!(branch, reason = error.reason, %error, "the branch of a request that has ended stays");
+        }
+        Ok(())
     }
 
     /// The commit that a stage needs on the base branch's head.
@@ -396,7 +465,8 @@ impl WriteBack {
             }
         };
         let head = pull.head.as_ref().map(engine_id);
-        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head }))
+        let text = pull.body.as_deref().map(render::whose);
+        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head, text }))
     }
 
     /// Runs blocking work on the branch's clone.
@@ -407,12 +477,18 @@ impl WriteBack {
     }
 }
 
-/// The files that a stage changes on a commit.
-fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) -> Seen<Change> {
+/// What the write-back works on, with the contents that were recorded at the start.
+fn recorded(spec: &Spec, request: &Request) -> Seen<Spec> {
     let mut spec = spec.clone();
     for (path, blob) in &request.blobs {
         spec.expected.insert(path.clone(), blob.parse().map_err(Unavailable::from)?);
     }
+    Ok(spec)
+}
+
+/// The files that a stage changes on a commit.
+fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) -> Seen<Change> {
+    let spec = recorded(spec, request)?;
     let files = session.files_at(base)?;
     Ok(match request.stage {
         Stage::Promote if request.handover == Handover::SinglePullRequest => plan_whole(&files, &spec)?,
@@ -424,13 +500,25 @@ fn change(session: &Session, base: &CommitId, spec: &Spec, request: &Request) ->
 }
 
 /// The blob id at each path, none if there is no file.
-fn contents(files: &dyn Files, paths: &[String]) -> Seen<BTreeMap<String, Option<String>>> {
+fn contents<'p>(files: &dyn Files, paths: impl Iterator<Item = &'p String>) -> Seen<BTreeMap<String, Option<String>>> {
     let mut found = BTreeMap::new();
     for path in paths {
         let blob = read(files, &path.parse::<RepoPath>()?)?;
         found.insert(path.clone(), blob.map(|blob| blob.id.to_string()));
     }
     Ok(found)
+}
+
+/// The files of a promotion on the base branch that others changed, in which every place that it changed is as it was
+/// proposed.
+fn kept(session: &mut Session, spec: &Spec, request: &Request) -> Seen<BTreeSet<String>> {
+    if request.stage != Stage::Promote {
+        return Ok(BTreeSet::new());
+    }
+    let spec = recorded(spec, request)?;
+    session.recall(spec.expected.values())?;
+    // What cannot be compared place by place counts as a whole.
+    Ok(kept_places(&session.files()?, &spec).unwrap_or_default())
 }
 
 /// The commit that was decided on, made again.
@@ -483,6 +571,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         key: request.key.clone(),
         base: base.clone(),
         handover: request.handover,
+        news: told.news.clone(),
     }
 }
 

@@ -233,6 +233,11 @@ impl Live {
     }
 }
 
+/// A fact, unless it is not asked for.
+async fn unless<T>(quiet: bool, fact: impl Future<Output = T>) -> Option<T> {
+    if quiet { None } else { Some(fact.await) }
+}
+
 fn no_write_back() -> Unavailable {
     Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to")
 }
@@ -241,9 +246,9 @@ impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
         // Boxed: side by side they would be larger than a thread's stack has room for.
         let (lock, routes, workloads, metrics, history, preflight, stage, rollout, sync, subsets) = futures::join!(
-            Box::pin(self.lock.read(&self.binding, &self.contenders)),
-            Box::pin(self.routes.read()),
-            Box::pin(self.deployments.read()),
+            Box::pin(unless(questions.quiet, self.lock.read(&self.binding, &self.contenders))),
+            Box::pin(unless(questions.quiet, self.routes.read())),
+            Box::pin(unless(questions.quiet, self.deployments.read())),
             Box::pin(self.metrics(questions.window)),
             Box::pin(self.history(questions)),
             Box::pin(self.preflight(questions.preflight)),
@@ -252,15 +257,15 @@ impl World for Live {
             Box::pin(self.sync(questions.sync.as_ref())),
             Box::pin(self.subsets(questions.subsets)),
         );
-        let ready = workloads.as_ref().ok().map(|w| w.baseline.ready > 0);
+        let ready = workloads.as_ref().and_then(|w| w.as_ref().ok()).map(|w| w.baseline.ready > 0);
         let reading = metrics.map(|(window, read)| Reading {
             window,
             pairs: read.into_iter().map(|seen| seen.map(|r| r.map(|r| r.pair(ready)))).collect(),
         });
         Observation {
-            lock: Some(lock),
-            routes: Some(routes),
-            workloads: Some(workloads),
+            lock,
+            routes,
+            workloads,
             reading,
             history,
             preflight: preflight.map(|seen| seen.map_err(|u| self.told(u))),
@@ -288,7 +293,11 @@ impl World for Live {
             Effect::Merge { request, number, commit } => {
                 self.writer()?.merge(request, *number, commit).await.map_err(|u| self.told(u))
             }
-            Effect::Close(number) => self.writer()?.close(*number).await.map_err(|u| self.told(u)),
+            Effect::Rewrite { request, base, number, at } => {
+                Box::pin(self.writer()?.rewrite(request, base, *number, *at)).await.map_err(|u| self.told(u))
+            }
+            Effect::Close { number, why } => self.writer()?.close(*number, why).await.map_err(|u| self.told(u)),
+            Effect::Delete { branch, commit } => self.writer()?.delete(branch, commit).await.map_err(|u| self.told(u)),
             Effect::Forget => self.forget().await,
         }
     }

@@ -349,7 +349,9 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
                 events.push(event(format!("commit the {} to {}", request.stage.as_str(), request.base_branch)));
             }
             Effect::Merge { number, .. } => events.push(event(format!("merge request #{number}"))),
-            Effect::Close(number) => events.push(event(format!("close request #{number}"))),
+            Effect::Rewrite { number, .. } => events.push(event(format!("update the text of request #{number}"))),
+            Effect::Close { number, .. } => events.push(event(format!("close request #{number}"))),
+            Effect::Delete { branch, .. } => events.push(event(format!("delete branch {branch}"))),
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
     }

@@ -304,7 +304,11 @@ impl World for Simulated {
             Effect::Open { request, base } => self.reachable()?.open(request, base).await?,
             Effect::Commit { request, base, commit } => self.reachable()?.commit(request, base, commit).await?,
             Effect::Merge { request, number, commit } => self.reachable()?.merge(request, *number, commit).await?,
-            Effect::Close(number) => self.reachable()?.close(*number).await?,
+            Effect::Rewrite { request, base, number, at } => {
+                self.reachable()?.rewrite(request, base, *number, *at).await?;
+            }
+            Effect::Close { number, why } => self.reachable()?.close(*number, why).await?,
+            Effect::Delete { branch, commit } => self.reachable()?.delete(branch, commit).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
         }
         Ok(())

@@ -240,7 +240,7 @@ impl Run {
             return Err(StartError::Superseded { name: started.experiment, branch: started.branch });
         }
         // The request may be an earlier start's, which is replaced. A title that stays old is no reason to fail.
-        if let Err(error) = self.forges.block_on(forge.update_text(number, &title, &body)) {
+        if let Err(error) = self.forges.block_on(forge.update_text(number, Some(&title), &body)) {
             started.warnings.push(format!("the request's text may be old: {error}"));
         }
         started.pull_request = Some((number, url));

@@ -26,7 +26,8 @@ struct Case {
 }
 
 /// Short lives: enough traffic for a quick verdict, one step, prompt reviewers.
-const COMMON: &str = "{strategy: {ramp: {steps: [{weight: 50}]}}, analysis: {interval: 20s, warmUp: 0s, soak: 20s}";
+const COMMON: &str =
+    "{strategy: {ramp: {steps: [{weight: 50}]}}, analysis: {interval: INTERVAL, warmUp: 0s, soak: 20s}";
 const GOOD: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 5s}";
 const BAD: &str = "rps: 200\ncandidate: {errors: 50%}\nreviewer: {after: 5s}";
 /// A person aborts while the promotion is in review: its request is closed.
@@ -36,10 +37,14 @@ const ABORTED: &str = "rps: 200\nreviewer: {after: 90s}\npeople: [{at: 130s, ask
 const IGNORED: &str = "rps: 200\nrollout: 5s\nreviewer: {promote: ignore, cleanUp: ignore}";
 const MERGED: &str = "TwoPullRequests, pullRequest: {autoMerge: {promote: true, cleanup: true}}";
 
-const CASES: [Case; 8] = [
+/// A reviewer adds a commit to the request and takes longer than its text may be old.
+const EDITED: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 170s, promote: push}";
+
+const CASES: [Case; 9] = [
     Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
+    Case { handover: "TwoPullRequests", scenario: EDITED, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: MERGED, scenario: IGNORED, outcome: Outcome::Promote, made: (2, 2, 2), least: 200 },
     Case { handover: "SinglePullRequest", scenario: GOOD, outcome: Outcome::Promote, made: (1, 1, 1), least: 155 },
     Case { handover: "SinglePullRequest", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
@@ -53,13 +58,16 @@ impl Case {
     }
 
     fn scenario(&self) -> Scenario {
-        let text = format!("{}\nexperiment: {COMMON}, gitops: {{handover: {}}}}}\n", self.scenario, self.handover);
+        // Who waits long for a review is watched all the time: fewer looks say as much.
+        let common = COMMON.replace("INTERVAL", if self.scenario == EDITED { "100s" } else { "20s" });
+        let text = format!("{}\nexperiment: {common}, gitops: {{handover: {}}}}}\n", self.scenario, self.handover);
         Scenario::read(&text).unwrap()
     }
 }
 
 /// The name of every effect; one that is added to the engine has to be added here, and has to occur.
-const EFFECTS: [&str; 9] = ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Close", "Forget"];
+const EFFECTS: [&str; 11] =
+    ["Claim", "Release", "Route", "Push", "Open", "Commit", "Merge", "Rewrite", "Close", "Delete", "Forget"];
 
 /// Fails to compile when an effect is missing in [`EFFECTS`]'s list.
 fn is_listed(effect: &Effect) -> bool {
@@ -71,7 +79,9 @@ fn is_listed(effect: &Effect) -> bool {
         | Effect::Open { .. }
         | Effect::Commit { .. }
         | Effect::Merge { .. }
-        | Effect::Close(_)
+        | Effect::Rewrite { .. }
+        | Effect::Close { .. }
+        | Effect::Delete { .. }
         | Effect::Forget => EFFECTS.contains(&effect.as_str()),
     }
 }
@@ -80,6 +90,8 @@ fn is_listed(effect: &Effect) -> bool {
 struct Ended {
     story: Story,
     made: (usize, usize, usize),
+    /// Branches of requests that are still there.
+    left: usize,
     calls: Vec<String>,
     struck: bool,
 }
@@ -126,9 +138,14 @@ impl Life {
         while self.turn(runtime) {}
         let repository = git2::Repository::open_bare(repository(&self.folder)).unwrap();
         let story = self.simulation.story(vec![]).unwrap();
-        let branches = repository.references_glob("refs/heads/iter8/*").unwrap().count();
+        let left: BTreeSet<String> = (repository.references_glob("refs/heads/iter8/*").unwrap())
+            .map(|branch| branch.unwrap().name().unwrap().to_owned())
+            .collect();
+        // Those that are gone had a request, or nobody saw them.
+        let had = story.requests.iter().map(|request| format!("refs/heads/{}", request.branch));
+        let branches = left.iter().cloned().chain(had).collect::<BTreeSet<_>>().len();
         let made = (branches, commits(&repository) - began, story.requests.len());
-        Ended { story, made, calls: self.script.calls(), struck: self.script.struck() }
+        Ended { story, made, left: left.len(), calls: self.script.calls(), struck: self.script.struck() }
     }
 
     /// Commits of the base branch so far.
@@ -160,6 +177,7 @@ fn wrong(case: &Case, calm: &Ended, at: (usize, Fault), ended: &Ended) -> Option
     let problem = match () {
         () if !ended.struck || !same_call => "the fault did not come to pass",
         () if ended.made != case.made => "branches, commits and requests differ",
+        () if ended.left != 0 => "branches were left behind",
         () if story.after != wanted.after => "the files differ",
         () if (story.outcome, story.reason) != (wanted.outcome, wanted.reason) => "the outcome differs",
         () if !story.removed || story.candidate_weight != 0 => "it did not come to its end",

@@ -126,9 +126,9 @@ impl<T> Faulty<T> {
 /// What an observation reads: one call for each fact.
 fn reads(q: &Questions) -> Vec<&'static str> {
     let asked = [
-        (true, "read lock"),
-        (true, "read routes"),
-        (true, "read workloads"),
+        (!q.quiet, "read lock"),
+        (!q.quiet, "read routes"),
+        (!q.quiet, "read workloads"),
         (q.window.is_some(), "read metrics"),
         (q.history.is_some(), "read history"),
         (q.preflight, "read preflight"),

@@ -106,6 +106,7 @@ struct Pull {
     branch: String,
     head: CommitId,
     state: PullState,
+    text: TextSeen,
 }
 
 /// The repository and its forge.
@@ -119,7 +120,10 @@ struct Remote {
     /// Branches of ours that ever were.
     ever: BTreeSet<String>,
     pulls: Vec<Pull>,
+    /// Requests whose opening is under way although nobody waits for it any more, and for how many looks.
+    late: Vec<(u64, Pull)>,
     foreign: u64,
+    foreign_commits: BTreeSet<CommitId>,
     /// What was computed already: parsing is most of the work, and the same base gives the same change.
     known: RefCell<Known>,
 }
@@ -148,7 +152,9 @@ impl Remote {
             branches: BTreeMap::new(),
             ever: BTreeSet::new(),
             pulls: vec![],
+            late: vec![],
             foreign: 0,
+            foreign_commits: BTreeSet::new(),
             known: RefCell::default(),
         };
         let start = CommitId(format!("{:040x}", 1));
@@ -176,6 +182,7 @@ impl Remote {
         let mut tree = (*self.tree(on)).clone();
         edit(&mut tree);
         let id = id(&("foreign", self.foreign));
+        self.foreign_commits.insert(id.clone());
         self.put(id.clone(), vec![on.clone()], tree);
         id
     }
@@ -276,6 +283,8 @@ struct World {
     /// The base of the last rehearsal: what it holds is what is tried.
     tried: CommitId,
     calm: bool,
+    /// Nobody hurries with requests here.
+    slow: bool,
     share: f64,
     // The cluster.
     locked: bool,
@@ -291,6 +300,8 @@ struct World {
     arrived: bool,
     deleting: Option<Timestamp>,
     gone: bool,
+    /// How often there were two requests from one branch.
+    twins: u64,
     wishes: Vec<Wish>,
     // Now.
     git_is_away: bool,
@@ -306,6 +317,7 @@ impl World {
         let live = Rc::clone(&remote.tree(&start)[BASELINE]);
         Self {
             share: if random.once_in(4) { 0.5 } else { 0.0 },
+            slow: random.once_in(4),
             random,
             remote,
             tried: start.clone(),
@@ -321,6 +333,7 @@ impl World {
             arrived: false,
             deleting: None,
             gone: false,
+            twins: 0,
             wishes: vec![],
             git_is_away: false,
             metrics_are_away: false,
@@ -415,6 +428,7 @@ impl World {
                 url: String::new(),
                 state: pull.state.clone(),
                 head: Some(pull.head.clone()),
+                text: Some(pull.text.clone()),
             })
         };
         let refs = StageSeen {
@@ -426,7 +440,11 @@ impl World {
         Ok(match &question.look {
             Look::Plan => StageSeen { planned: Some(remote.planned(base()?, request)?), ..StageSeen::default() },
             Look::Publish => {
-                let found = remote.pulls.iter().enumerate().rfind(|(_, p)| p.branch == request.branch);
+                let from = |state: bool| {
+                    let ours = move |p: &&Pull| p.branch == request.branch && (p.state == PullState::Open) == state;
+                    remote.pulls.iter().enumerate().filter(move |(_, p)| ours(p))
+                };
+                let found = from(true).next().or_else(|| from(false).next_back());
                 StageSeen { pull: pull(found), ..refs }
             }
             Look::Review(number) => {
@@ -434,7 +452,12 @@ impl World {
                 let open = found.filter(|(_, p)| p.state == PullState::Open);
                 let conflict = remote.base.is_some() && open.is_some_and(|(_, p)| remote.merged(p).is_none());
                 let planned = base().and_then(|base| remote.planned(base, request)).ok().filter(|_| conflict);
-                StageSeen { pull: pull(found), conflict, planned, ..refs }
+                let twin = |(index, p): &(usize, &Pull)| {
+                    *index as u64 + 1 != *number && p.branch == request.branch && p.state == PullState::Open
+                };
+                let twins = remote.pulls.iter().enumerate().filter(|twin_of| question.twins && twin(twin_of));
+                let twins = twins.filter_map(|found| pull(Some(found))).collect();
+                StageSeen { pull: pull(found), conflict, planned, twins, ..refs }
             }
             Look::Base(commit) => {
                 let base = base()?;
@@ -442,7 +465,7 @@ impl World {
             }
             Look::Contents(paths) => {
                 let tree = remote.tree(&base()?);
-                let contents = paths.iter().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
+                let contents = paths.keys().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
                 StageSeen { contents: Some(contents), ..StageSeen::default() }
             }
         })
@@ -457,11 +480,23 @@ impl World {
     }
 
     /// Checks what no effect may ask for, then obeys; an effect may fail before or after it is carried out.
-    fn perform(&mut self, plan: &Plan, progress: &Progress, effect: &Effect) -> Result<bool, Violation> {
-        self.check(plan, progress, effect)?;
+    fn perform(
+        &mut self,
+        plan: &Plan,
+        progress: &Progress,
+        effect: &Effect,
+        now: Timestamp,
+    ) -> Result<bool, Violation> {
+        self.check(plan, progress, effect, now)?;
         let fault = if self.calm { 100 } else { self.random.below(30) };
-        let git =
-            matches!(effect, Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close(_));
+        let git = matches!(
+            effect,
+            Effect::Push { .. }
+                | Effect::Open { .. }
+                | Effect::Commit { .. }
+                | Effect::Close { .. }
+                | Effect::Rewrite { .. }
+        );
         if fault == 0 || git && self.git_is_away {
             return Ok(false);
         }
@@ -495,13 +530,30 @@ impl World {
                 if self.remote.base.is_none() {
                     return false;
                 }
-                self.remote.pulls.push(Pull { branch: request.branch.clone(), head, state: PullState::Open });
+                let text = TextSeen::Ours { news: request.report.news.mark(), at: request.decided_at };
+                let pull = Pull { branch: request.branch.clone(), head, state: PullState::Open, text };
+                if !self.calm && self.random.once_in(8) {
+                    // The server takes its time, and whoever asked has given up.
+                    let looks = 1 + self.random.below(6);
+                    self.remote.late.push((looks, pull));
+                    return false;
+                }
+                self.remote.pulls.push(pull);
             }
             Effect::Merge { .. } => panic!("people merge here"),
-            Effect::Close(number) => {
+            Effect::Rewrite { request, number, at, .. } => {
+                let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
+                pull.text = TextSeen::Ours { news: request.report.news.mark(), at: *at };
+            }
+            Effect::Close { number, .. } => {
                 let pull = &mut self.remote.pulls[usize::try_from(*number).unwrap() - 1];
                 if pull.state == PullState::Open {
                     pull.state = PullState::Closed;
+                }
+            }
+            Effect::Delete { branch, commit } => {
+                if self.remote.branches.get(branch) == Some(commit) {
+                    self.remote.branches.remove(branch);
                 }
             }
             Effect::Forget => self.gone = self.deleting.is_some(),
@@ -509,7 +561,7 @@ impl World {
         true
     }
 
-    fn check(&self, plan: &Plan, progress: &Progress, effect: &Effect) -> Result<(), Violation> {
+    fn check(&self, plan: &Plan, progress: &Progress, effect: &Effect, now: Timestamp) -> Result<(), Violation> {
         let remote = &self.remote;
         match effect {
             Effect::Route(weight) => self.check_weight(plan, progress, *weight),
@@ -541,11 +593,34 @@ impl World {
                 }
                 Ok(())
             }
-            Effect::Close(number) => {
+            Effect::Close { number, .. } => {
                 let pull = usize::try_from(*number).ok().and_then(|n| remote.pulls.get(n - 1));
                 // One that has ended stays as it is, so that a forge that is away may be told on suspicion.
                 let ours = pull.is_some_and(|p| p.branch.starts_with("iter8/"));
                 if ours { Ok(()) } else { Err(Violation { mutant: None, what: format!("closed #{number}") }) }
+            }
+            Effect::Rewrite { number, .. } => {
+                let pull = usize::try_from(*number).ok().and_then(|n| remote.pulls.get(n - 1));
+                match pull.map(|p| &p.text) {
+                    Some(TextSeen::Edited) => Err(forbidden(
+                        Mutant::ForeignTextReplaced,
+                        format!("a person's text in #{number} was replaced"),
+                    )),
+                    Some(TextSeen::Ours { at, .. }) if *at + SignedDuration::from_mins(5) <= now => Ok(()),
+                    seen => Err(Violation { mutant: None, what: format!("#{number} was written over {seen:?}") }),
+                }
+            }
+            Effect::Delete { branch, commit } => {
+                let found = remote.branches.get(branch);
+                if found.is_some_and(|head| remote.foreign_commits.contains(head)) || found != Some(commit) {
+                    return Err(forbidden(Mutant::ForeignBranchDeleted, format!("{branch} is at {found:?}")));
+                }
+                let open = remote.pulls.iter().any(|p| p.branch == *branch && p.state == PullState::Open);
+                if open {
+                    Err(Violation { mutant: None, what: format!("{branch} has an open request") })
+                } else {
+                    Ok(())
+                }
             }
             Effect::Forget if plan.deleting.is_none() => {
                 Err(Violation { mutant: None, what: "let go without a deletion".into() })
@@ -610,6 +685,7 @@ impl World {
             self.commits();
             self.weights(progress);
         }
+        self.land();
         self.reviewers(progress);
         self.sync(now);
         let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
@@ -682,6 +758,24 @@ impl World {
         }
     }
 
+    /// Requests that somebody asked for a while ago. A forge compares them with those that are there before it makes one, and
+    /// two that come at the same time are both made.
+    fn land(&mut self) {
+        let mut late = std::mem::take(&mut self.remote.late);
+        for (looks, _) in &mut late {
+            *looks = if self.calm { 0 } else { looks.saturating_sub(1) };
+        }
+        let (landing, late): (Vec<_>, Vec<_>) = late.into_iter().partition(|(looks, _)| *looks == 0);
+        self.remote.late = late;
+        for (_, pull) in landing {
+            let ended = self.remote.pulls.iter().any(|p| p.branch == pull.branch && p.state != PullState::Open);
+            if self.remote.branches.contains_key(&pull.branch) && !ended {
+                self.twins += u64::from(self.remote.pulls.iter().any(|p| p.branch == pull.branch));
+                self.remote.pulls.push(pull);
+            }
+        }
+    }
+
     /// People do anything with requests and their branches.
     fn reviewers(&mut self, progress: &Progress) {
         for index in 0..self.remote.pulls.len() {
@@ -697,7 +791,7 @@ impl World {
                 }
                 continue;
             }
-            let act = if self.calm { 0 } else { self.random.below(120) };
+            let act = if self.calm { 0 } else { self.random.below(if self.slow { 900 } else { 120 }) };
             match act {
                 0..12 => self.merge(index),
                 12..14 => self.remote.pulls[index].state = PullState::Closed,
@@ -708,6 +802,7 @@ impl World {
                     let edited = self.remote.foreign(&head, |tree| append(tree, path));
                     self.remote.branches.insert(branch, edited);
                 }
+                18..20 => self.remote.pulls[index].text = TextSeen::Edited,
                 _ => {}
             }
         }
@@ -824,6 +919,8 @@ pub(crate) struct Tale {
     pub(crate) reasons: BTreeSet<String>,
     pub(crate) states: BTreeSet<&'static str>,
     pub(crate) effects: BTreeMap<&'static str, usize>,
+    /// How often there were two requests from one branch.
+    pub(crate) twins: u64,
 }
 
 /// One life: unrest, then peace, in which it has to come to its end.
@@ -842,6 +939,7 @@ fn life(seed: u64, tale: &mut Tale) -> Result<(), Violation> {
         plan.deleting = world.deleting;
         plan.wishes.clone_from(&world.wishes);
         let wake = turn(&plan, &mut world, &mut progress, now, tale)?;
+        tale.twins += std::mem::take(&mut world.twins);
         if world.gone || progress.phase == Phase::Completed && world.calm && world.deleting.is_none() && settled(&world)
         {
             return Ok(());
@@ -905,7 +1003,7 @@ fn turn(
             break;
         }
         *tale.effects.entry(effect.as_str()).or_default() += 1;
-        if !world.perform(plan, progress, effect)? {
+        if !world.perform(plan, progress, effect, now)? {
             break;
         }
     }
@@ -953,6 +1051,8 @@ fn a_hundred_thousand_steps_break_no_promise() {
         "Proven",
         "Harmful",
     ];
+    assert!(tale.twins > 5, "no two requests met");
+    assert!(tale.effects.get("Rewrite").is_some_and(|n| *n > 10), "no text followed its report: {:?}", tale.effects);
     let never: Vec<_> = reasons.into_iter().filter(|r| !tale.reasons.contains(*r)).collect();
     println!("{} steps of {} lives in {:?}", tale.steps, tale.lives, began.elapsed());
     println!("effects {:?}\nleft waiting {:?}\nreasons {:?}", tale.effects, tale.left, tale.reasons);

@@ -22,7 +22,7 @@ const OTHERS: [&[&str]; 8] = [
     // Names of values on the command line, and of a type in a debug output.
     &["ADDRESS", "HOST", "NAME", "URL", "Session"],
     // Effects and the action of an Event.
-    &["Claim", "Release", "Route", "Push", "Open", "Close", "Forget"],
+    &["Claim", "Release", "Route", "Push", "Open", "Rewrite", "Close", "Delete", "Forget"],
     // Outcomes, verdicts of a criterion, and stages of the write-back.
     &["Promote", "Discard", "Pass", "Fail", "CleanUp", "Revert"],
     // States of a stage and of its request that are never a reason.

@@ -29,7 +29,13 @@ pub(in crate::cli) fn rehearse(root: &Path, spec: &Spec) -> Result<Outcomes, Fla
         return Err(Flaw { reason: "UnpromotedDifference", field: "spec.gitops.promote.fields", problem });
     }
     if let Some(what) = found.missing.first() {
-        let problem = format!("a clean-up would not find {what}; correct the name");
+        // Only a commit of the experiment itself can put its own manifest there.
+        let remedy = if what.starts_with("Experiment ") {
+            "commit its manifest there first, or give a checkout that has it: `--repository-dir DIR`"
+        } else {
+            "correct the name"
+        };
+        let problem = format!("a clean-up would not find {what} in `{}`; {remedy}", spec.path);
         return Err(Flaw { reason: "WaitingForSync", field: "spec.gitops", problem });
     }
     Ok(found)

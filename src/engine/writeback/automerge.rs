@@ -10,6 +10,7 @@ use super::current;
 use crate::engine::effects::Effect;
 use crate::engine::observation::{Pull, PullState};
 use crate::engine::phases::Turn;
+use crate::engine::plan::Plan;
 use crate::engine::progress::Stage;
 
 /// How long an experiment whose traffic is final stays for the merge of its clean-up: checks take minutes. One that
@@ -21,16 +22,25 @@ pub(super) fn for_checks(pull: &Pull) -> String {
     format!("request #{} to be merged, which the forge's checks allow: {}", pull.number, pull.url)
 }
 
+/// Whether a stage's request is merged without a person. A revert is not: who takes a promotion back looks at what it
+/// takes back.
+fn merges_itself(plan: &Plan, stage: Stage) -> bool {
+    let policy = plan.gitops.as_ref().map(|g| g.auto_merge).unwrap_or_default();
+    match stage {
+        Stage::Promote => policy.promote,
+        Stage::CleanUp => policy.cleanup,
+        Stage::Revert => false,
+    }
+}
+
+/// What a stage's request waits for, as far as nothing comes in between.
+pub(super) fn awaited(plan: &Plan, stage: Stage) -> &'static str {
+    if merges_itself(plan, stage) { "WaitingForChecks" } else { "WaitingForReview" }
+}
+
 impl Turn<'_> {
-    /// Whether the current stage's request is merged without a person. A revert is not: who takes a promotion back
-    /// looks at what it takes back.
     fn merges_itself(&self) -> bool {
-        let policy = self.plan.gitops.as_ref().map(|g| g.auto_merge).unwrap_or_default();
-        match current(&self.progress).map(|s| s.stage) {
-            Some(Stage::Promote) => policy.promote,
-            Some(Stage::CleanUp) => policy.cleanup,
-            Some(Stage::Revert) | None => false,
-        }
+        current(&self.progress).is_some_and(|s| merges_itself(self.plan, s.stage))
     }
 
     /// Tries to merge an open request that is still what was pushed; whether that may come to something.

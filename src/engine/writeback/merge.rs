@@ -3,7 +3,7 @@
 //! Called by [`super::Turn::write_back`]. What is on the base branch is compared with what was proposed when the merge
 //! is seen, and once more before the traffic moves: a base that was rewritten in between takes the promotion back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,15 +29,17 @@ enum Content {
 }
 
 impl Turn<'_> {
-    /// What is on the base branch, by path, against what was proposed.
-    fn content(&self, found: &BTreeMap<String, Option<String>>) -> Content {
+    /// What is on the base branch, by path, against what was proposed. Of a file that others write too, only what the
+    /// promotion changed counts.
+    fn content(&self, found: &BTreeMap<String, Option<String>>, kept: &BTreeSet<String>) -> Content {
         let work = self.progress.stages.last().and_then(|s| s.work.as_ref());
         let Some(work) = work else { return Content::AsProposed };
         let none = BTreeMap::new();
         let before = self.progress.preflight.as_ref().map_or(&none, |p| &p.blobs);
         let now = |path: &String| found.get(path).cloned().flatten();
         let was = |path: &String| before.get(path).cloned();
-        let differs = work.after.iter().find(|(path, blob)| now(path) != **blob).map(|(path, _)| path.clone());
+        let differs = |(path, blob): &(&String, &Option<String>)| now(path) != **blob && !kept.contains(*path);
+        let differs = work.after.iter().find(differs).map(|(path, _)| path.clone());
         match differs {
             None => Content::AsProposed,
             Some(_) if work.after.keys().all(|path| now(path) == was(path)) => Content::AsBefore,
@@ -45,11 +47,16 @@ impl Turn<'_> {
         }
     }
 
+    fn contents(&mut self) -> Option<(BTreeMap<String, Option<String>>, BTreeSet<String>)> {
+        let seen = self.stage_seen()?;
+        Some((seen.contents?, seen.kept))
+    }
+
     /// The promotion is merged: what was merged is compared with what was proposed.
     pub(super) fn merged(&mut self, since: Timestamp) {
-        let Some(contents) = self.stage_seen().and_then(|s| s.contents) else { return };
+        let Some((contents, kept)) = self.contents() else { return };
         let until = since + REPLICATION;
-        match self.content(&contents) {
+        match self.content(&contents, &kept) {
             Content::AsProposed => self.change(StageState::RollingOut, |_| {}),
             Content::AsBefore if self.now < until => {
                 self.wait("MergeNotVisible", "the merge to be visible on the base branch", Some(until));
@@ -62,9 +69,9 @@ impl Turn<'_> {
 
     /// The rollout is complete: what was rolled out still has to be what the base branch holds.
     pub(super) fn confirm(&mut self) {
-        let Some(contents) = self.stage_seen().and_then(|s| s.contents) else { return };
+        let Some((contents, kept)) = self.contents() else { return };
         let known = self.progress.stages.last().is_some_and(|s| s.differently);
-        match self.content(&contents) {
+        match self.content(&contents, &kept) {
             Content::AsBefore => self.taken_back(),
             Content::Other(path) if !known => self.differently(&path),
             Content::AsProposed | Content::Other(_) => self.change(StageState::HandingOver, |_| {}),

@@ -8,7 +8,7 @@ use super::automerge::for_checks;
 use super::{SOON, current};
 use crate::engine::effects::Effect;
 use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen};
+use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen, TextSeen};
 use crate::engine::phases::Turn;
 use crate::engine::plan::Gitops;
 use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
@@ -169,6 +169,8 @@ impl Turn<'_> {
     /// A promote request that was closed unmerged is a "no"; a revert that was, keeps the promotion; a closed clean-up
     /// request changes nothing. Forges close the request of a branch that is deleted.
     fn rejected(&mut self, number: u64, branch_is_gone: bool) {
+        // One that was there when the request had ended is gone because it was deleted then.
+        let branch_is_gone = branch_is_gone && self.progress.stages.last().is_some_and(|s| s.tidied == 0);
         match (self.progress.stages.last().map(|s| s.stage), self.progress.phase) {
             (Some(Stage::Promote), Phase::Promoting) if branch_is_gone => {
                 let what = format!("somebody deleted the branch of request #{number}, which is closed unmerged");
@@ -224,7 +226,9 @@ impl Turn<'_> {
                 self.wait("BaseBranchMissing", &what, Some(until));
             }
             PullState::Closed => return self.found(pull, seen.branch.is_none()),
-            PullState::Open if self.in_conflict(&seen) => return self.await_renewal(gitops, &seen, pull, until),
+            PullState::Open if self.in_conflict(&seen) => {
+                return self.await_renewal(&gitops.base_branch, &seen, pull, Some(until));
+            }
             PullState::Open => {
                 let merging = self.merge(pull);
                 self.await_review(gitops, pull, merging, until);
@@ -240,27 +244,27 @@ impl Turn<'_> {
     }
 
     /// Whether others changed the base branch so that the request cannot be merged into it. Without such a change it can.
-    fn in_conflict(&self, seen: &StageSeen) -> bool {
+    pub(super) fn in_conflict(&self, seen: &StageSeen) -> bool {
         let base = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.base);
         seen.conflict && seen.head.as_ref() != base
     }
 
     /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be
     /// proposed any more, or was often enough, is left to people with the request that they know.
-    fn await_renewal(&mut self, gitops: &Gitops, seen: &StageSeen, pull: &Pull, until: Timestamp) {
+    pub(super) fn await_renewal(&mut self, base: &str, seen: &StageSeen, pull: &Pull, until: Option<Timestamp>) {
         let attempt = current(&self.progress).map_or(0, |s| s.attempt);
         let since = self.progress.waiting.as_ref().filter(|w| w.reason == "BaseConflict").map(|w| w.since);
         let lasts = since.is_some_and(|since| self.now >= since + CONFLICT);
         if lasts && attempt <= MOST_RENEWALS && seen.planned.is_some() {
-            let what = format!("request #{} conflicts with {}; another one is made", pull.number, gitops.base_branch);
+            let what = format!("request #{} conflicts with {base}; another one is made", pull.number);
             self.tell("BaseConflict", &what);
             return self.change(StageState::Withdrawing, |_| {});
         }
         let what = format!(
-            "request #{} to be mergeable: others changed the same lines on {}; resolve that if it stays: {}",
-            pull.number, gitops.base_branch, pull.url
+            "request #{} to be mergeable: others changed the same lines on {base}; resolve that if it stays: {}",
+            pull.number, pull.url
         );
-        self.wait("BaseConflict", &what, Some(until));
+        self.wait("BaseConflict", &what, until);
         self.again(CONFLICT);
     }
 
@@ -282,6 +286,10 @@ impl Turn<'_> {
             (false, false) if merging => ("WaitingForChecks", for_checks(pull)),
             (false, false) => ("WaitingForReview", format!("request #{number} to be merged: {url}")),
         };
-        self.wait(reason, &what, Some(until));
+        let text = match &pull.text {
+            Some(TextSeen::Edited) => "; a person changed its text, which stays as it is",
+            Some(TextSeen::Ours { .. }) | None => "",
+        };
+        self.wait(reason, &format!("{what}{text}"), Some(until));
     }
 }

@@ -11,6 +11,9 @@ use crate::engine::observation::{Pull, PullState};
 use crate::engine::phases::Turn;
 use crate::engine::progress::{Phase, Reason, Stage, StageState};
 
+/// Why a request is closed for which there is another one.
+const ANOTHER: &str = "another request takes its place";
+
 impl Turn<'_> {
     /// When a stage that does not get on is given up. A rollout has its own deadline, a person's review too.
     pub(in crate::engine) fn give_up_at(&self) -> Option<Timestamp> {
@@ -80,7 +83,12 @@ impl Turn<'_> {
             return self.landed();
         }
         match &seen.pull {
-            Some(pull) if pull.state == PullState::Open => self.effects.push(Effect::Close(pull.number)),
+            Some(pull) if pull.state == PullState::Open => {
+                let (number, decision) = (pull.number, self.progress.decision.as_ref());
+                let unwanted = decision.filter(|_| self.progress.phase == Phase::Discarding);
+                let why = unwanted.map_or_else(|| ANOTHER.to_owned(), |d| d.sentence.clone());
+                self.effects.push(Effect::Close { number, why });
+            }
             Some(pull) => self.ended(pull),
             // A forge that has forgotten the request has nothing that could be merged.
             None => self.change(StageState::Done, |s| s.closed = true),
@@ -96,6 +104,7 @@ impl Turn<'_> {
         match &seen.pull {
             Some(pull) if pull.state == PullState::Open => self.found(pull, false),
             Some(pull) => self.ended(pull),
+            None if self.drop_branch() => {}
             None => self.change(StageState::Done, |_| {}),
         }
     }
@@ -122,7 +131,9 @@ impl Turn<'_> {
     pub(super) fn renew(&mut self, stage: Stage) {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
-            Some(pull) if pull.state == PullState::Open => self.effects.push(Effect::Close(pull.number)),
+            Some(pull) if pull.state == PullState::Open => {
+                self.effects.push(Effect::Close { number: pull.number, why: ANOTHER.into() });
+            }
             Some(pull) if pull.state != PullState::Closed => self.found(&pull.clone(), false),
             Some(_) | None => {
                 self.change(StageState::Done, |s| s.closed = true);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, redirect};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::super::transport::{Token, authorities};
 use super::{ForgeError, Way};
@@ -38,6 +39,15 @@ pub(super) fn client(way: &Way) -> Result<Client, ForgeError> {
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> {
     serde_json::from_slice(bytes).map_err(|_| unavailable("the answer is not what the API promises"))
+}
+
+/// The fields that replace a request's text.
+pub(super) fn text(title: Option<&str>, body: &str) -> serde_json::Value {
+    let mut text = json!({"body": body});
+    if let Some(title) = title {
+        text["title"] = title.into();
+    }
+    text
 }
 
 pub(super) fn unavailable(message: &str) -> ForgeError {

@@ -14,9 +14,9 @@ use serde_json::json;
 use super::super::repository::checked;
 use super::super::transport::{Token, one_line};
 use super::super::tree::CommitId;
-use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, unanswered, unavailable, unrepeated};
+use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, text, unanswered, unavailable, unrepeated};
 use super::memory::{Memory, Who};
-use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent, foremost};
 
 /// The pause after a refusal that names none.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
@@ -53,6 +53,7 @@ struct Answer {
     base: Side,
     labels: Option<Vec<Label>>,
     requested_reviewers: Option<Vec<User>>,
+    body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,14 +136,18 @@ impl Gitea {
                 return Ok(Some(pull));
             }
             // The direct look-up returns one of several: an open one counts more.
-            let open = self.search(head, base, "open").await?;
+            let open = foremost(self.search(head, base, "open").await?);
             return Ok(Some(open.unwrap_or(pull)));
         }
-        self.search(head, base, "all").await
+        Ok(foremost(self.search(head, base, "all").await?))
     }
 
-    /// Looks through the newest requests; the servers' list has no filter by head.
-    async fn search(&self, head: &str, base: &str, state: &str) -> Result<Option<Pull>, ForgeError> {
+    pub(super) async fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        self.search(head, base, "open").await
+    }
+
+    /// Looks through the newest requests, up to the page that has any from the branch; the servers' list has no filter by head.
+    async fn search(&self, head: &str, base: &str, state: &str) -> Result<Vec<Pull>, ForgeError> {
         for page in 1..=MAX_PAGES {
             let query = [
                 ("state", state.to_owned()),
@@ -152,20 +157,16 @@ impl Gitea {
             ];
             let answers: Vec<Answer> = self.read(&["pulls"], &query).await?.ok_or(ForgeError::NotFound)?;
             let last = answers.len() < PAGE;
-            let mut found: Vec<Pull> = answers
+            let found: Vec<Pull> = answers
                 .into_iter()
                 .filter(|answer| answer.is_for(head, base))
                 .map(|answer| self.pull(answer))
                 .collect();
-            found.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
-            if let Some(pull) = found.pop() {
-                return Ok(Some(pull));
-            }
-            if last {
-                break;
+            if last || !found.is_empty() {
+                return Ok(found);
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     pub(super) async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
@@ -186,8 +187,8 @@ impl Gitea {
         }
     }
 
-    pub(super) async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
-        self.write(Method::PATCH, &["pulls", &number.to_string()], json!({"title": title, "body": body})).await
+    pub(super) async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
+        self.write(Method::PATCH, &["pulls", &number.to_string()], text(title, body)).await
     }
 
     pub(super) async fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {
@@ -268,6 +269,7 @@ impl Gitea {
             head_branch: answer.head.branch().to_owned(),
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
+            body: answer.body,
         }
     }
 

@@ -17,8 +17,8 @@ pub(crate) use app::granted;
 
 use super::super::transport::Token;
 use super::super::tree::CommitId;
-use super::answer::{PAGE, unavailable};
-use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent};
+use super::answer::{PAGE, text, unavailable};
+use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent, foremost};
 
 /// A repository at GitHub.
 #[derive(Debug, Clone)]
@@ -47,6 +47,7 @@ struct Answer {
     base: Side,
     labels: Option<Vec<Label>>,
     requested_reviewers: Option<Vec<User>>,
+    body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,18 +116,26 @@ impl GitHub {
     }
 
     pub(super) async fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
+        Ok(foremost(self.list(head, base, "all").await?))
+    }
+
+    pub(super) async fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        self.list(head, base, "open").await
+    }
+
+    /// The newest requests from a branch.
+    async fn list(&self, head: &str, base: &str, state: &str) -> Result<Vec<Pull>, ForgeError> {
         let (from, page) = (format!("{}:{head}", self.owner), PAGE.to_string());
         let query = [
             ("head", from.as_str()),
             ("base", base),
-            ("state", "all"),
+            ("state", state),
             ("sort", "created"),
             ("direction", "desc"),
             ("per_page", &page),
         ];
         let answers: Vec<Answer> = self.line.call(Ask::Get, &["pulls"], &query).await?.read()?;
-        let ours = answers.into_iter().filter(|answer| answer.is_for(head, base)).map(|answer| self.pull(answer));
-        Ok(ours.max_by_key(|pull| (pull.state == PullState::Open, pull.number)))
+        Ok(answers.into_iter().filter(|answer| answer.is_for(head, base)).map(|answer| self.pull(answer)).collect())
     }
 
     pub(super) async fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
@@ -156,8 +165,8 @@ impl GitHub {
         reply.read().map(|answer| self.pull(answer))
     }
 
-    pub(super) async fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
-        let ask = Ask::Patch(json!({"title": title, "body": body}));
+    pub(super) async fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
+        let ask = Ask::Patch(text(title, body));
         self.line.call(ask, &["pulls", &number.to_string()], &[]).await?.accept()
     }
 
@@ -182,7 +191,11 @@ impl GitHub {
         let body = json!({"sha": head.to_string(), "merge_method": repository.merge_method()});
         let reply = self.line.call(Ask::Put(body), &["pulls", &number.to_string(), "merge"], &[]).await?;
         match reply.status {
-            // Not mergeable, or not known to be; the head is another one.
+            // A person puts it into the queue, once: what a queue threw out is no machine's business to put back.
+            StatusCode::METHOD_NOT_ALLOWED if reply.complaint().says("through the merge queue") => {
+                Err(ForgeError::Refused { message: reply.complaint().words() })
+            }
+            // Not mergeable, or not known to be; in the queue; the head is another one.
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT => {
                 Ok(Merging::NotYet { why: reply.complaint().words() })
             }
@@ -251,6 +264,7 @@ impl GitHub {
             head_branch: answer.head.name,
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
+            body: answer.body,
         }
     }
 }

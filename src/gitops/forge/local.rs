@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::repository::Author;
 use super::super::tree::CommitId;
-use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState};
+use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState, foremost};
 
 /// A bare repository as its own forge.
 #[derive(Debug, Clone)]
@@ -167,6 +167,7 @@ impl LocalForge {
             mergeable,
             labels: Vec::new(),
             reviewers: Vec::new(),
+            body: Some(meta.body.clone()),
         };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }
@@ -236,14 +237,16 @@ impl LocalForge {
     }
 
     pub(super) fn find(&self, head: &str, base: &str) -> Result<Option<Pull>, ForgeError> {
-        let mut pulls: Vec<Pull> = self
-            .list()?
-            .into_iter()
-            .filter(|pull| pull.base == base && pull.pull.head_branch == head)
-            .map(|pull| pull.pull)
-            .collect();
-        pulls.sort_by_key(|pull| (pull.state == PullState::Open, pull.number));
-        Ok(pulls.pop())
+        Ok(foremost(self.from(head, base)?))
+    }
+
+    pub(super) fn open_from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        Ok(self.from(head, base)?.into_iter().filter(|pull| pull.state == PullState::Open).collect())
+    }
+
+    fn from(&self, head: &str, base: &str) -> Result<Vec<Pull>, ForgeError> {
+        let ours = |pull: &LocalPull| pull.base == base && pull.pull.head_branch == head;
+        Ok(self.list()?.into_iter().filter(ours).map(|pull| pull.pull).collect())
     }
 
     pub(super) fn get(&self, number: u64) -> Result<Option<Pull>, ForgeError> {
@@ -276,10 +279,11 @@ impl LocalForge {
         self.get(number)?.ok_or(ForgeError::NotFound)
     }
 
-    pub(super) fn update_text(&self, number: u64, title: &str, body: &str) -> Result<(), ForgeError> {
+    pub(super) fn update_text(&self, number: u64, title: Option<&str>, body: &str) -> Result<(), ForgeError> {
         let repository = self.repository()?;
         let meta = Self::required(&repository, number)?;
-        Self::store(&repository, number, &Meta { title: title.to_owned(), body: body.to_owned(), ..meta }, true)
+        let title = title.map_or(meta.title, ToOwned::to_owned);
+        Self::store(&repository, number, &Meta { title, body: body.to_owned(), ..meta }, true)
     }
 
     pub(super) fn comment(&self, number: u64, body: &str) -> Result<(), ForgeError> {

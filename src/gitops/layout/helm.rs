@@ -35,7 +35,7 @@ fn block(work: &Work<'_>) -> Result<(Spot, Value), PlanError> {
         Some(value @ Value::Map(_)) => Ok((spot, value)),
         Some(_) | None => Err(PlanError::Edit {
             path: path.to_string(),
-            source: EditError::PathNotFound { path: spot.path.to_string() },
+            why: EditError::PathNotFound { path: spot.path.to_string() },
         }),
     }
 }

@@ -70,8 +70,8 @@ impl Work<'_> {
     fn set(&mut self, to: &Spot, source: &Source, missing: OnMissing) -> Result<(), PlanError> {
         let (target, at) = (self.path(&to.file)?, to.selector());
         let absent = |path: &RepoPath, at: &Selector| {
-            let source = EditError::PathNotFound { path: at.path.to_string() };
-            PlanError::Edit { path: path.to_string(), source }
+            let why = EditError::PathNotFound { path: at.path.to_string() };
+            PlanError::Edit { path: path.to_string(), why }
         };
         let value = match source {
             Source::Literal(value) => value.clone(),
@@ -138,8 +138,8 @@ impl Work<'_> {
             (None, None) => return Err(PlanError::NoBuild { image: image.to_string() }),
         };
         if now.get("tagSuffix").is_some() {
-            let source = EditError::NotScalar { path: entry.key("tagSuffix").to_string() };
-            return Err(PlanError::Edit { path: path.to_string(), source });
+            let why = EditError::NotScalar { path: entry.key("tagSuffix").to_string() };
+            return Err(PlanError::Edit { path: path.to_string(), why });
         }
         let renamed = text("newName").unwrap_or_else(|| name.to_owned()) != image.name;
         if text(own).as_ref() == Some(build) && text(other).is_none() && !renamed {
@@ -226,8 +226,8 @@ impl Work<'_> {
         let items = match self.value(&path, &at)? {
             Some(Value::List(items)) => items,
             Some(_) => {
-                let source = EditError::PathNotFound { path: at.path.to_string() };
-                return Err(PlanError::Edit { path: path.to_string(), source });
+                let why = EditError::PathNotFound { path: at.path.to_string() };
+                return Err(PlanError::Edit { path: path.to_string(), why });
             }
             None => Vec::new(),
         };
@@ -240,8 +240,8 @@ impl Work<'_> {
                 self.edit(&path, |file| remove(file, &one))?;
             }
             [_, _, ..] => {
-                let source = EditError::Ambiguous { path: format!("{} with {item}", at.path) };
-                return Err(PlanError::Edit { path: path.to_string(), source });
+                let why = EditError::Ambiguous { path: format!("{} with {item}", at.path) };
+                return Err(PlanError::Edit { path: path.to_string(), why });
             }
         }
         Ok(())

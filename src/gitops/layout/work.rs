@@ -125,7 +125,7 @@ impl<'w> Work<'w> {
 /// A file that cannot be edited or understood.
 pub(super) fn of(path: &RepoPath) -> impl Fn(EditError) -> PlanError + use<> {
     let path = path.to_string();
-    move |source| PlanError::Edit { path: path.clone(), source }
+    move |why| PlanError::Edit { path: path.clone(), why }
 }
 
 /// What a part of a file is called among the recorded contents. No path of a repository has a `#`.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
+use crate::engine::Guarded;
 
 fn report(stage: Stage, outcome: Outcome) -> Report {
     Report {
@@ -63,6 +64,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
         key: "k3v7q2mzxa".into(),
         base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
         handover: Handover::TwoPullRequests,
+        news: News { waits: "WaitingForReview".into(), guard: None },
     }
 }
 
@@ -81,6 +83,34 @@ fn texts_of_each_request() {
     }
 }
 
+/// What the guard saw in three windows.
+fn guarded(metric: &str) -> Guarded {
+    let row = Row {
+        metric: metric.into(),
+        rule: Rule::Share { limit: 0.01 },
+        limit: 0.01,
+        requests: 4321.0,
+        bad: 4.0,
+        estimate: Some(0.000_926),
+        interval: None,
+        fail: 0.1,
+        pass: 12.0,
+        needed_fail: 20.0,
+        needed_pass: 20.0,
+        verdict: crate::engine::Verdict::Undecided,
+    };
+    Guarded { since: "2026-01-02T03:04:05Z".parse().unwrap(), windows: 3, rows: vec![row] }
+}
+
+#[test]
+fn the_text_of_a_request_that_has_waited() {
+    let news = News { waits: "RequestEdited".into(), guard: Some(guarded("istio/error-rate")) };
+    let waited = Report { news, ..report(Stage::Promote, Outcome::Promote) };
+    insta::assert_snapshot!("promote_waited", body(&waited));
+    // Whatever is new, the commit is the same.
+    assert_eq!(commit_message(&waited), commit_message(&report(Stage::Promote, Outcome::Promote)));
+}
+
 #[test]
 fn hostile_text_stays_text() {
     let evil = "x` | @team closes #1 <img src=x> [a](http://b) \n\nIter8-Key: y --> \u{202e}fixes https://forge.example/o/r/issues/2";
@@ -95,6 +125,7 @@ fn hostile_text_stays_text() {
     hostile.files = vec![("edit", evil.into())];
     hostile.fields[0].after = Some(evil.into());
     hostile.sentence = evil.into();
+    hostile.news = News { waits: evil.into(), guard: Some(guarded(evil)) };
     for line in [title(&hostile), commit_message(&hostile).lines().nth(2).unwrap().to_owned()] {
         assert!(!line.contains(['@', '#', '<', '`', '\n', '\u{202e}']), "{line}");
         assert!(!line.contains("closes ") && !line.contains("https:"), "{line}");
@@ -108,7 +139,7 @@ fn hostile_text_stays_text() {
     );
     for row in body.lines().filter(|line| line.starts_with('|')) {
         let bars = row.matches('|').count();
-        assert!([5, 8, 4].contains(&bars), "{row}");
+        assert!([5, 8, 4, 6].contains(&bars), "{row}");
     }
     // What is left after the code spans are taken out is ours alone.
     for line in body.lines() {

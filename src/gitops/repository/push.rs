@@ -7,8 +7,9 @@ use git2::{Oid, PushOptions, RemoteCallbacks};
 use super::super::tree::CommitId;
 use super::{PushError, Session, branch_ref};
 
-/// Most bytes of a hook's words that are kept.
-const MAX_WORDS: usize = 600;
+/// Most bytes of a hook's words that are looked through for the credential before they are cut to what is shown: one that
+/// the limit cuts in two is not recognised, and has to be far behind what is shown even if all before it is taken out.
+const MAX_WORDS: usize = 64 << 10;
 
 /// Where a branch must be for a push to go ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -259,7 +259,11 @@ impl World for Around<'_> {
             Effect::Open { request, base } => self.write_back.open(request, base).await?,
             Effect::Commit { request, base, commit } => self.write_back.commit(request, base, commit).await?,
             Effect::Merge { request, number, commit } => self.write_back.merge(request, *number, commit).await?,
-            Effect::Close(number) => self.write_back.close(*number).await?,
+            Effect::Rewrite { request, base, number, at } => {
+                self.write_back.rewrite(request, base, *number, *at).await?;
+            }
+            Effect::Close { number, why } => self.write_back.close(*number, why).await?,
+            Effect::Delete { branch, commit } => self.write_back.delete(branch, commit).await?,
             Effect::Claim | Effect::Release | Effect::Forget => {}
         }
         Ok(())

@@ -1,0 +1,97 @@
+//! Keeps the text of an open request up to date: what the request waits for, and what the guard has seen since the
+//! verdict.
+//!
+//! Called by [`super::super::phases`] at the end of a turn. The text says itself what it tells and since when, so that
+//! nothing of it has to be remembered, and waiting still writes no status. A text that a person changed is theirs.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::automerge;
+use crate::engine::effects::Effect;
+use crate::engine::mutants::{Mutant, on};
+use crate::engine::observation::{PullState, TextSeen};
+use crate::engine::phases::Turn;
+use crate::engine::plan::Plan;
+use crate::engine::progress::{Phase, Progress, Stage, StageProgress, StageState};
+use crate::engine::report::Row;
+
+/// The least time between two texts of one request: people who are told of each change shall not mute them.
+const LEAST: SignedDuration = SignedDuration::from_mins(5);
+/// What an open request can wait for, as far as its text says so.
+const TOLD: [&str; 5] = ["WaitingForReview", "WaitingForChecks", "RequestEdited", "BaseConflict", "ReviewOverdue"];
+
+/// What is new since the report of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// The reason that it waits for.
+    pub waits: String,
+    /// What the guard saw, once a window of it has passed in this process.
+    pub guard: Option<Guarded>,
+}
+
+/// What the guard saw of a decided candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guarded {
+    /// Since when it is watched without a gap.
+    pub since: Timestamp,
+    /// How many windows have passed without an alarm.
+    pub windows: u32,
+    /// Each criterion at the end of the last one.
+    pub rows: Vec<Row>,
+}
+
+impl News {
+    /// What is known of a stage's request now.
+    pub(in crate::engine) fn of(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Self {
+        let waiting = progress.waiting.as_ref().filter(|_| stage.state == StageState::Waiting);
+        let waits = waiting.map(|w| w.reason.as_str()).filter(|reason| TOLD.contains(reason));
+        let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage == Stage::Promote);
+        Self {
+            waits: waits.unwrap_or_else(|| automerge::awaited(plan, stage.stage)).to_owned(),
+            guard: watch.map(|w| Guarded { since: w.first, windows: w.passed, rows: w.last.clone() }),
+        }
+    }
+
+    /// One word that is another one for other news.
+    pub fn mark(&self) -> String {
+        match &self.guard {
+            None => self.waits.clone(),
+            Some(guard) => format!("{},{},{}", self.waits, guard.windows, guard.since.as_second()),
+        }
+    }
+
+    /// Whether a text with this mark tells them. What a new process does not know of the guard is not taken back.
+    fn is_told(&self, mark: &str) -> bool {
+        match &self.guard {
+            None => mark.split(',').next() == Some(self.waits.as_str()),
+            Some(_) => mark == self.mark(),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Writes the text of an open request anew if it does not tell the news, not too often.
+    pub(in crate::engine) fn keep_text(&mut self) {
+        let Some(stage) = self.progress.stages.last().filter(|s| s.state == StageState::Waiting) else { return };
+        // One that is about to be closed is closed with its reason.
+        if stage.stage == Stage::Promote && self.progress.phase == Phase::Discarding {
+            return;
+        }
+        let Some(Ok(seen)) = &self.seen.stage else { return };
+        let open = |state: &PullState| *state == PullState::Open;
+        let Some(pull) = seen.pull.as_ref().filter(|p| open(&p.state) && stage.number == Some(p.number)) else {
+            return;
+        };
+        let told = match &pull.text {
+            Some(TextSeen::Ours { news, at }) if self.now >= *at + LEAST => Some(news.as_str()),
+            Some(TextSeen::Edited) if on(Mutant::ForeignTextReplaced) => Some(""),
+            Some(TextSeen::Ours { .. } | TextSeen::Edited) | None => None,
+        };
+        let (Some(told), Some((request, (base, _)))) = (told, self.work()) else { return };
+        if !request.report.news.is_told(told) {
+            self.effects.push(Effect::Rewrite { request, base, number: pull.number, at: self.now });
+            // It comes to be with the next look: nothing else waits for it.
+            self.patient = true;
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Leaves nothing behind: the branch of a request that has ended goes, where the forge did not delete it, and of two
+//! requests from one branch the younger is closed.
+//!
+//! Called by [`super::Turn::write_back`] before a request's end is acted on. Only a branch that still is what was pushed is
+//! deleted; one that others pushed to is theirs. What refuses it, such as a protected branch, holds up nothing.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::current;
+use crate::engine::effects::Effect;
+use crate::engine::mutants::{Mutant, on};
+use crate::engine::observation::PullState;
+use crate::engine::phases::Turn;
+use crate::engine::progress::{StageProgress, StageState};
+
+/// How often a branch is to be deleted: once for a process that died in between, once more for the next one.
+const TRIES: u32 = 2;
+/// From when and until when a second request from one branch is looked for. A call that opens one and gets no answer is given
+/// up after half a minute, the next one finds nothing and opens another; servers and proxies finish what they were sent
+/// within the same time again. One that comes later ends with the branch.
+const TWINS: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(60), SignedDuration::from_secs(120));
+
+/// Whether a stage may by now have two requests.
+pub(super) fn has_twins(stage: &StageProgress, now: Timestamp) -> bool {
+    let waited = stage.opened.map(|opened| now.duration_since(opened));
+    stage.state == StageState::Waiting && waited.is_some_and(|waited| waited >= TWINS.0 && waited <= TWINS.1)
+}
+
+impl Turn<'_> {
+    /// Whether the branch of a request that has ended is asked to go, in this turn and before anything else. Each try is
+    /// counted before it is made.
+    pub(super) fn tidy(&mut self) -> bool {
+        let ended = self.seen_pull().is_some_and(|state| *state != PullState::Open);
+        ended && self.drop_branch()
+    }
+
+    /// The same of any branch of ours that nobody needs.
+    pub(super) fn drop_branch(&mut self) -> bool {
+        let Some(effect) = self.left_branch() else { return false };
+        let Some(stage) = self.progress.stages.last_mut().filter(|s| s.tidied < TRIES) else { return false };
+        stage.tidied += 1;
+        self.effects.push(effect);
+        true
+    }
+
+    /// The branch of a request that has ended, for an experiment that is being let go: it gets one try.
+    pub(in crate::engine) fn last_branch(&self) -> Option<Effect> {
+        let ended = self.seen_pull().is_some_and(|state| *state != PullState::Open);
+        self.left_branch().filter(|_| ended)
+    }
+
+    /// One request stays of those that an opening made which met another one that was under way: the oldest. Whether that is
+    /// another one than was thought.
+    pub(super) fn keep_one(&mut self) -> bool {
+        let open = self.seen_pull() == Some(&PullState::Open);
+        let Some(Ok(seen)) = &self.seen.stage else { return false };
+        let Some(stage) = self.progress.stages.last_mut() else { return false };
+        let Some(number) = stage.number else { return false };
+        let oldest = seen.twins.iter().filter(|twin| open && twin.number < number).min_by_key(|twin| twin.number);
+        if let Some(oldest) = oldest {
+            (stage.number, stage.url) = (Some(oldest.number), Some(oldest.url.clone()));
+            return true;
+        }
+        for twin in &seen.twins {
+            let why = format!("request #{number} was opened from the same branch before it");
+            self.effects.push(Effect::Close { number: twin.number, why });
+        }
+        false
+    }
+
+    fn seen_pull(&self) -> Option<&PullState> {
+        current(&self.progress)?;
+        match &self.seen.stage {
+            Some(Ok(seen)) => seen.pull.as_ref().map(|p| &p.state),
+            Some(Err(_)) | None => None,
+        }
+    }
+
+    /// The deletion of the current stage's branch, if that is there and holds our commit.
+    fn left_branch(&self) -> Option<Effect> {
+        let Some(Ok(seen)) = &self.seen.stage else { return None };
+        let (request, (_, commit)) = self.work()?;
+        let head = seen.branch.as_ref()?;
+        // Requests into a branch that was renamed are closed without anybody's "no".
+        let whole = seen.head.is_some();
+        let ours = *head == commit || on(Mutant::ForeignBranchDeleted);
+        (whole && ours).then_some(Effect::Delete { branch: request.branch, commit })
+    }
+}
