@@ -134,6 +134,12 @@ const TABLE: &[Row] = &[
         &["spec.gitops.path", "`apps/reviews`", "spec.allowedPaths"],
     ),
     (
+        "draft that merges itself",
+        Input::Spec(r#"{"gitops": {"pullRequest": {"draft": true, "autoMerge": {"cleanup": true}}}}"#),
+        "InvalidExperiment",
+        &["spec.gitops.pullRequest.draft", "`autoMerge`", "remove one"],
+    ),
+    (
         "cap over 90 with a relative criterion",
         Input::Spec(
             r#"{"strategy": {"weights": {"maxCandidateWeight": 95}},

@@ -98,7 +98,7 @@ fn refusal(status: u16, message: &str, errors: Value) -> Answer {
 }
 
 fn new_pull() -> NewPull {
-    NewPull { head: "iter8/a".into(), base: "main".into(), title: "Title".into(), body: "Body".into() }
+    NewPull { head: "iter8/a".into(), base: "main".into(), title: "Title".into(), body: "Body".into(), draft: false }
 }
 
 /// What GitHub says of a request in a state.
@@ -116,6 +116,7 @@ fn known(state: &str) -> Value {
         "labels": [{"name": "Reiter8"}],
         "requested_reviewers": [{"login": "ada"}],
         "body": "Body",
+        "draft": false,
     })
 }
 
@@ -130,6 +131,7 @@ fn pull(address: &str, state: PullState) -> Pull {
         labels: vec!["Reiter8".into()],
         reviewers: vec!["ada".into()],
         body: Some("Body".into()),
+        draft: false,
     }
 }
 
@@ -175,7 +177,7 @@ async fn every_call(variant: &'static str, filling: Filling) {
     forge.comment(7, "Words").await.unwrap();
     assert_eq!(forge.merge(7, &merge()).await, Ok(Merging::Done));
     forge.close(7).await.unwrap();
-    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into()] };
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into()], draft: false };
     assert_eq!(forge.annotate(7, &extras).await, Vec::<String>::new());
     let asked = stub.asked();
     assert_eq!(asked.len(), 12);
@@ -191,6 +193,23 @@ async fn every_request_and_every_answer_is_as_github_describes_it() {
         every_call(variant, Filling::Least).await;
         every_call(variant, Filling::Most).await;
     }
+}
+
+#[tokio::test]
+async fn where_there_are_no_drafts_a_request_is_opened_all_the_same() {
+    let tried = std::sync::atomic::AtomicBool::new(false);
+    let (stub, forge, address) = Stub::start(move |_, _| {
+        if tried.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            return json_answer(201, &known("open"));
+        }
+        let message = "Draft pull requests are not supported in this repository.";
+        refusal(422, message, Value::Null)
+    })
+    .await;
+    let opened = forge.open(&NewPull { draft: true, ..new_pull() }).await;
+    assert_eq!(opened, Ok(pull(&address, PullState::Open)));
+    let drafts: Vec<Value> = stub.asked().into_iter().map(|call| call.body.unwrap()["draft"].clone()).collect();
+    assert_eq!(drafts, [json!(true), json!(false)]);
 }
 
 #[test]
@@ -345,7 +364,11 @@ async fn what_an_open_request_lacks_is_known() {
     let (_, forge, _) = Stub::start(|_, _| json_answer(200, &known("open"))).await;
     let open = forge.get(7).await.unwrap().unwrap();
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let wanted = |labels: &[&str], reviewers: &[&str]| Extras { labels: names(labels), reviewers: names(reviewers) };
+    let wanted = |labels: &[&str], reviewers: &[&str]| Extras {
+        labels: names(labels),
+        reviewers: names(reviewers),
+        draft: false,
+    };
     assert_eq!(wanted(&["reiter8"], &["Ada"]).lacking(&open), Vec::<String>::new(), "case does not count");
     assert_eq!(wanted(&["reiter8", "env"], &["bob"]).lacking(&open), ["label env", "reviewer bob"]);
     let ended = Pull { state: PullState::Closed, ..open };
@@ -447,7 +470,7 @@ async fn one_wrong_reviewer_does_not_lose_the_others() {
         _ => refusal(422, "Reviews may only be requested from collaborators.", Value::Null),
     })
     .await;
-    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into(), "bob".into()] };
+    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["ada".into(), "bob".into()], draft: false };
     let told = forge.annotate(7, &extras).await;
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(told[0].starts_with("labels reiter8: ") && told[1].starts_with("reviewers ada: "), "{told:?}");

@@ -20,7 +20,7 @@ fn open(folder: &std::path::Path) -> Session {
 }
 
 fn request(branch: &str) -> NewPull {
-    NewPull { head: branch.into(), base: "main".into(), title: "Title".into(), body: "Body".into() }
+    NewPull { head: branch.into(), base: "main".into(), title: "Title".into(), body: "Body".into(), draft: false }
 }
 
 #[tokio::test]

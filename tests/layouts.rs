@@ -399,7 +399,8 @@ async fn environments_as_branches_each_get_their_own_requests() {
         let author = git::author();
         let commit = session.commit(session.head(), &change, git::text("Message", &author)).unwrap();
         session.push(&commit, branch, &Lease::Absent).unwrap();
-        let new = NewPull { head: branch.into(), base: "env/prod".into(), title: "T".into(), body: "B".into() };
+        let new =
+            NewPull { head: branch.into(), base: "env/prod".into(), title: "T".into(), body: "B".into(), draft: false };
         let pull = Forge::Local(forge.clone()).open(&new).await.unwrap();
         forge.merge(pull.number, &author, git::TIME).unwrap();
         session.refresh().unwrap();

@@ -515,7 +515,8 @@ async fn slow_answers_end() {
 async fn redirects_are_not_followed() {
     keep_logs();
     let other = Server::start(Attack::Json("{}".into()));
-    let new = NewPull { head: "iter8/x".into(), base: "main".into(), title: "t".into(), body: "b".into() };
+    let new =
+        NewPull { head: "iter8/x".into(), base: "main".into(), title: "t".into(), body: "b".into(), draft: false };
     for status in [301, 302, 303, 307, 308] {
         for client in CLIENTS {
             let to = format!("{}/acme/env.git/info/refs?token={}", other.address, forms()[1]);
@@ -590,8 +591,9 @@ fn the_token_is_recognised_in_all_its_forms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_is_told_to_its_server_alone() {
     keep_logs();
-    let new = NewPull { head: "iter8/x".into(), base: "main".into(), title: "t".into(), body: "b".into() };
-    let extras = Extras { labels: vec!["l".into()], reviewers: vec!["r".into(), "s".into()] };
+    let new =
+        NewPull { head: "iter8/x".into(), base: "main".into(), title: "t".into(), body: "b".into(), draft: false };
+    let extras = Extras { labels: vec!["l".into()], reviewers: vec!["r".into(), "s".into()], draft: false };
     let attacks = [
         Attack::Repeat,
         Attack::GitError,

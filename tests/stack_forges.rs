@@ -166,7 +166,7 @@ async fn eventually(condition: impl AsyncFn() -> bool) {
 }
 
 fn request(branch: &str) -> NewPull {
-    NewPull { head: branch.into(), base: "main".into(), title: "Title".into(), body: "Body".into() }
+    NewPull { head: branch.into(), base: "main".into(), title: "Title".into(), body: "Body".into(), draft: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +307,11 @@ async fn annotate(world: &World) -> Vec<String> {
     assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
     assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
     let all = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-    let extras = Extras { labels: all(&["reiter8", "not-there"]), reviewers: all(&["nobody-such", "reviewer", "bot"]) };
+    let extras = Extras {
+        labels: all(&["reiter8", "not-there"]),
+        reviewers: all(&["nobody-such", "reviewer", "bot"]),
+        draft: false,
+    };
     let mut about_labels = Vec::new();
     for _ in 0..2 {
         let (people, labels): (Vec<_>, Vec<_>) =
@@ -356,13 +360,19 @@ async fn merges(world: &World) {
     // Somebody adds a commit of their own, whose checks pass: what was pushed is not what would be merged.
     let commit =
         world.propose("iter8/cleanup", |session| plan_cleanup(&session.files().unwrap(), &spec()).unwrap()).await;
-    let number = forge.open(&request("iter8/cleanup")).await.unwrap().number;
+    let draft = forge.open(&NewPull { draft: true, ..request("iter8/cleanup") }).await.unwrap();
+    assert!(draft.draft);
+    let number = draft.number;
     let foreign = json!({"branch": "iter8/cleanup", "content": "eA==", "message": "More"});
     assert_eq!(world.call("POST", "/contents/more.txt", foreign).await.0, 201);
     let moved = async || forge.get(number).await.unwrap().unwrap().head.unwrap();
     eventually(async || moved().await != commit).await;
     let theirs = moved().await;
     assert_eq!(world.call("POST", &format!("/statuses/{theirs}"), passed).await.0, 201);
+    // Nobody merges a draft before a person marks it as ready.
+    assert!(not_yet(forge.merge(number, &of(&theirs)).await.unwrap()));
+    assert_eq!(world.call("PATCH", &format!("/pulls/{number}"), json!({"title": "Title"})).await.0, 201);
+    assert!(!forge.get(number).await.unwrap().unwrap().draft);
     eventually(async || forge.get(number).await.unwrap().unwrap().mergeable == Some(true)).await;
     assert!(not_yet(forge.merge(number, &of(&commit)).await.unwrap()));
     assert_eq!(forge.get(number).await.unwrap().unwrap().state, PullState::Open);
@@ -406,7 +416,11 @@ async fn write_back(world: &World) {
     let repository = RepositorySpec::new(&world.url, world.provider, "forge");
     assert_eq!(world.call("POST", "/labels", json!({"name": "reiter8", "color": "#00aabb"})).await.0, 201);
     assert_eq!(world.call("PUT", "/collaborators/reviewer", json!({"permission": "write"})).await.0, 204);
-    let extras = Extras { labels: vec!["reiter8".into()], reviewers: vec!["nobody-such".into(), "reviewer".into()] };
+    let extras = Extras {
+        labels: vec!["reiter8".into()],
+        reviewers: vec!["nobody-such".into(), "reviewer".into()],
+        draft: false,
+    };
     let target = WriteTarget { repository, spec: spec(), extras };
     let refused = WriteBack::new(target.clone(), None, &[], &Arc::default()).err().unwrap();
     assert_eq!(refused.reason, "RepositoryAddressRefused");

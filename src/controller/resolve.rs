@@ -264,6 +264,10 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         );
         return Err(Refusal::NotAllowed { field: "handover", problem });
     }
+    if gitops.auto_merge() != AutoMerge::default() && gitops.pull_request.as_ref().is_some_and(|p| p.draft) {
+        let problem = "true, and `autoMerge` wants no person, for whom a draft waits; remove one of the two".into();
+        return Err(Refusal::Invalid { field: "spec.gitops.pullRequest.draft", problem });
+    }
     if gitops.auto_merge() != AutoMerge::default() && !repository.spec.allow_auto_merge {
         let problem = format!(
             "Repository {} does not allow requests to be merged without a person (its spec.allowAutoMerge is not true); remove the field, or ask its owner",
@@ -297,6 +301,7 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         extras: gitops.pull_request.as_ref().map_or_else(Extras::default, |request| Extras {
             labels: request.labels.clone(),
             reviewers: request.reviewers.clone(),
+            draft: request.draft,
         }),
     })
 }

@@ -65,6 +65,8 @@ pub struct Pull {
     pub reviewers: Vec<String>,
     /// Its text, Markdown.
     pub body: Option<String>,
+    /// Whether a person has to mark it as ready before it can be merged.
+    pub draft: bool,
 }
 
 impl Pull {
@@ -99,6 +101,9 @@ pub struct NewPull {
     pub title: String,
     /// Markdown.
     pub body: String,
+    /// Whether a person is to mark it as ready before it can be merged. Where the repository knows no drafts, it is opened as
+    /// one that can.
+    pub draft: bool,
 }
 
 /// A merge that is asked for.
@@ -124,13 +129,15 @@ pub enum Merging {
     },
 }
 
-/// What is added to a request when it is open.
+/// What a request has beside its text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// Labels, by name.
     pub labels: Vec<String>,
     /// User names of those who are asked for a review.
     pub reviewers: Vec<String>,
+    /// Whether it is opened as a draft.
+    pub draft: bool,
 }
 
 impl Extras {

@@ -299,8 +299,12 @@ impl WriteBack {
         let report = self.report(request, base).await?;
         let body = render::marked(&render::body(&report), &request.report.news.mark(), request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
-        let new = NewPull { head, base, title: render::title(&report), body };
+        let new = NewPull { head, base, title: render::title(&report), body, draft: self.extras.draft };
         let pull = self.seen(self.forge().await?.open(&new).await).await?;
+        if self.extras.draft && !pull.draft {
+            let what = format!("request #{} can be merged at once: the repository takes no drafts", pull.number);
+            self.remark("RequestIncomplete", what);
+        }
         self.annotate(pull.number).await;
         Ok(())
     }

@@ -219,6 +219,7 @@ impl Run {
             base: self.request.branch.clone(),
             title: title.clone(),
             body: body.clone(),
+            draft: false,
         };
         let opened = self.forges.block_on(async {
             let pull = forge.open(&new).await?;

@@ -220,6 +220,9 @@ pub struct PullRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 50)))]
     pub labels: Vec<String>,
+    /// Whether requests are opened as drafts, which a person marks as ready before they can be merged. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
     /// Which requests are merged without a person, as soon as the forge's own rules (required checks, required reviews) let them be.
     /// The Repository has to allow it (`allowAutoMerge`). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

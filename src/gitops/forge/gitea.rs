@@ -18,6 +18,8 @@ use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, text, unanswer
 use super::memory::{Memory, Who};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent, foremost};
 
+/// What makes a title one of a draft, unless the server's owner has configured other words.
+const DRAFT: &str = "WIP: ";
 /// The pause after a refusal that names none.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
 /// Most pages that are searched for a request that the direct look-up did not find.
@@ -175,7 +177,8 @@ impl Gitea {
     }
 
     pub(super) async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
-        let body = json!({"head": new.head, "base": new.base, "title": new.title, "body": new.body});
+        let title = if new.draft { format!("{DRAFT}{}", new.title) } else { new.title.clone() };
+        let body = json!({"head": new.head, "base": new.base, "title": title, "body": new.body});
         let (status, bytes) = self.call(Method::POST, &["pulls"], &[], Some(body)).await?;
         match status {
             StatusCode::CONFLICT => {
@@ -270,6 +273,7 @@ impl Gitea {
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
             body: answer.body,
+            draft: answer.draft,
         }
     }
 

@@ -48,6 +48,8 @@ struct Answer {
     labels: Option<Vec<Label>>,
     requested_reviewers: Option<Vec<User>>,
     body: Option<String>,
+    #[serde(default)]
+    draft: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,8 +149,16 @@ impl GitHub {
     }
 
     pub(super) async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
-        let body = json!({"head": new.head, "base": new.base, "title": new.title, "body": new.body});
-        let reply = self.line.call(Ask::Post(body), &["pulls"], &[]).await?;
+        let mut body = json!({"head": new.head, "base": new.base, "title": new.title, "body": new.body});
+        if new.draft {
+            body["draft"] = true.into();
+        }
+        let mut reply = self.line.call(Ask::Post(body.clone()), &["pulls"], &[]).await?;
+        // Some plans have no drafts.
+        if new.draft && reply.status == StatusCode::UNPROCESSABLE_ENTITY && reply.complaint().says("draft") {
+            body["draft"] = false.into();
+            reply = self.line.call(Ask::Post(body), &["pulls"], &[]).await?;
+        }
         if reply.status == StatusCode::UNPROCESSABLE_ENTITY {
             let complaint = reply.complaint();
             if complaint.says("already exists") {
@@ -265,6 +275,7 @@ impl GitHub {
             labels: answer.labels.into_iter().flatten().map(|label| label.name).collect(),
             reviewers: answer.requested_reviewers.into_iter().flatten().map(|user| user.login).collect(),
             body: answer.body,
+            draft: answer.draft,
         }
     }
 }

@@ -168,6 +168,7 @@ impl LocalForge {
             labels: Vec::new(),
             reviewers: Vec::new(),
             body: Some(meta.body.clone()),
+            draft: false,
         };
         Ok(Some(LocalPull { pull, base: meta.base, title: meta.title, body: meta.body, comments: meta.comments }))
     }

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 
 use super::openapi::{Api, Filling, VARIANTS};
 
+/// What Gitea knows a draft by.
+const DRAFT: &str = "WIP: ";
+
 /// Largest body that goes through.
 const MAX_BODY: usize = 64 << 20;
 
@@ -158,8 +161,13 @@ impl Front {
     }
 
     async fn create(&self, call: &Call) -> (u16, Value) {
-        let (status, found) = self.gitea(call, Method::POST, "/pulls", call.body.clone()).await;
         let body = call.body.as_ref().unwrap();
+        let mut asked = body.clone();
+        // Gitea tells a draft by its title.
+        if body["draft"] == true {
+            asked["title"] = format!("{DRAFT}{}", body["title"].as_str().unwrap()).into();
+        }
+        let (status, found) = self.gitea(call, Method::POST, "/pulls", Some(asked)).await;
         let (head, base) = (body["head"].as_str().unwrap(), body["base"].as_str().unwrap());
         let custom = |message: String| json!({"resource": "PullRequest", "code": "custom", "message": message});
         match status {
@@ -254,7 +262,8 @@ impl Front {
             "id": pull["id"],
             "number": number,
             "state": pull["state"],
-            "title": pull["title"],
+            "title": pull["title"].as_str().unwrap().trim_start_matches(DRAFT),
+            "draft": pull["draft"],
             "body": pull["body"],
             "merged": merged,
             "merged_at": if merged { pull["merged_at"].clone() } else { Value::Null },
