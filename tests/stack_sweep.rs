@@ -18,7 +18,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use life::Life;
 use life::proxy::{Fault, Nth, Proxy, writes};
-use reiter8::engine::{Handover, Outcome};
+use reiter8::engine::{Handover, Outcome, StageState};
 use stack::gitea::{Gitea, Server};
 use support::{APP, fixture, spec};
 
@@ -38,7 +38,7 @@ struct Left {
     branches: usize,
     /// Commits of the base branch itself: each merge is one.
     commits: usize,
-    /// Requests, and those of them that were merged.
+    /// Requests that are open or merged, and those of them that were merged.
     requests: (usize, usize),
 }
 
@@ -84,13 +84,17 @@ async fn live(server: &Server, name: &str, outcome: Outcome, fault: Option<(Nth,
             // A busy Gitea may not know yet whether it can be merged: the next round tries again.
             let _ = reviewer.merge(*number).await;
         }
-        if life.rests() && open.is_empty() {
+        // The branch of the last one goes with the look that sees its merge.
+        let done = life.progress().stages.iter().all(|s| s.state == StageState::Done);
+        if life.rests() && open.is_empty() && done {
             break;
         }
     }
     let struck = proxy.settled().await;
     let pulls = forge.pulls().await.unwrap();
     let merged = pulls.iter().filter(|p| p["merged"] == true).count();
+    // An opening that met another one under way leaves one that is closed.
+    let made = pulls.iter().filter(|p| p["merged"] == true || p["state"] == "open").count();
     let mut files = BTreeMap::new();
     for path in forge.files().await.unwrap().into_iter().filter(|path| path.starts_with(APP)) {
         files.insert(path.clone(), forge.file(&path).await.unwrap());
@@ -99,7 +103,7 @@ async fn live(server: &Server, name: &str, outcome: Outcome, fault: Option<(Nth,
         files,
         branches: forge.branches().await.unwrap().len(),
         commits: forge.commits().unwrap() - started,
-        requests: (pulls.len(), merged),
+        requests: (made, merged),
     };
     let place = |call: &str| call.replace(name, "REPOSITORY");
     let calls = proxy.requests().iter().map(|call| place(call)).collect();
@@ -140,7 +144,7 @@ async fn a_forge_that_is_hard_to_reach_changes_no_end() {
     let seed = std::env::var("REITER8_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
     let (mut random, began, server) = (Seeded { state: seed, offset: 0 }, Instant::now(), &server);
     let (mut wrong, mut struck) = (vec![], 0);
-    for (outcome, branches, requests) in [(Outcome::Promote, 3, 2), (Outcome::Discard, 2, 1)] {
+    for (outcome, branches, requests) in [(Outcome::Promote, 1, 2), (Outcome::Discard, 1, 1)] {
         let word = outcome.as_str().to_lowercase();
         let calm = live(server, &format!("{word}-calm"), outcome, None).await;
         println!("  {word}: {} requests in {} turns", calm.calls.len(), calm.turns);
