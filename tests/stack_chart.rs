@@ -387,6 +387,25 @@ fn one_namespace(cluster: &ControlPlane) {
     assert!(handled.is_ok(), "{handled:?}, {}, the log:\n{log}", said("shop"));
     assert_eq!(said("other"), "", "the other namespace is not this controller's");
     assert!(!log.to_lowercase().contains("forbidden"), "{log}");
+    // What it has no right to read is told where people look, and read as soon as the right is there.
+    let asked = sample.replace("namespace: bookinfo", "namespace: shop").replace("target: bookinfo/", "target: shop/");
+    let asked = asked.replace("repository: platform/", "repository: other/");
+    cluster.kubectl(&["apply", "-f", "-"], Some(&asked)).unwrap();
+    let refused = process.wait(PATIENCE, || said("shop").starts_with("Forbidden: spec.gitops.repository: "));
+    assert!(refused.is_ok(), "{}", said("shop"));
+    for part in ["Repository `other/environment`", "give its service account the right"] {
+        assert!(said("shop").contains(part), "{}", said("shop"));
+    }
+    let events = ["get", "events", "-n", "shop", "-o=jsonpath={.items[?(@.reason==\"Forbidden\")].message}"];
+    let events = cluster.kubectl(&events, None).unwrap();
+    assert!(events.contains("spec.gitops.repository: "), "{events}");
+    let role = ["create", "role", "reader", "-n", "other", "--verb=get", "--resource=repositories.iter8.tools"];
+    cluster.kubectl(&role, None).unwrap();
+    let binding =
+        ["create", "rolebinding", "reader", "-n", "other", "--role=reader", "--serviceaccount=shop-reiter8:reiter8"];
+    cluster.kubectl(&binding, None).unwrap();
+    let healed = process.wait(PATIENCE, || said("shop").starts_with("RepositoryNotFound"));
+    assert!(healed.is_ok(), "{}", said("shop"));
     process.stop(PATIENCE);
 }
 
