@@ -24,7 +24,7 @@ const NAMESPACED: [&str; 3] = ["--set=watchNamespace=shop", "--set=crds.install=
 /// Everything that is optional.
 const FULL: [&str; 8] = [
     "--set=replicas=2",
-    "--set=networkPolicy.create=true,serviceMonitor.create=true",
+    "--set=networkPolicy.create=true,serviceMonitor.create=true,dashboard.create=true",
     "--set=prometheusUrl=https://prometheus.example.com/mesh,allowHttpHosts={gitea.platform}",
     r#"--set-json=otherRoutes=[{"apiGroup":"example.com","resources":["splits"]}]"#,
     r#"--set-json=tolerations=[{"key":"infra","operator":"Exists"}]"#,
@@ -89,6 +89,7 @@ fn each_set_of_values_makes_these_objects() {
     assert_eq!(
         further,
         [
+            "ConfigMap reiter8-system/reiter8-dashboard",
             "NetworkPolicy reiter8-system/reiter8",
             "PodDisruptionBudget reiter8-system/reiter8",
             "Role platform/reiter8-repository",
@@ -112,6 +113,16 @@ fn each_set_of_values_makes_these_objects() {
         ],
         "a namespaced installation has nothing cluster-wide"
     );
+}
+
+#[test]
+fn the_dashboard_is_where_grafana_looks_for_it() {
+    let documents = rendered(&FULL);
+    let [map] = of_kind(&documents, "ConfigMap")[..] else { panic!("one ConfigMap") };
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    let given: Value = serde_json::from_str(map["data"]["reiter8.json"].as_str().unwrap()).unwrap();
+    let committed = include_str!("../charts/reiter8/dashboards/reiter8.json");
+    assert_eq!(given, serde_json::from_str::<Value>(committed).unwrap(), "as `observability` tries it");
 }
 
 #[test]
