@@ -49,7 +49,7 @@ impl Turn<'_> {
             (Phase::Promoting | Phase::Discarding | Phase::Completed, _) => {
                 self.warn("NothingToPause", "the verdict has fallen; `abort` ends the experiment");
             }
-            (_, Some(hold)) if hold.by == HeldBy::Pause => hold.why = why.to_owned(),
+            (_, Some(hold)) if hold.by == HeldBy::Pause => why.clone_into(&mut hold.why),
             (_, Some(_)) => {}
             (_, hold @ None) => *hold = Some(Hold { since: self.now, by: HeldBy::Pause, why: why.to_owned() }),
         }

@@ -223,18 +223,14 @@ impl Turn<'_> {
     /// Writes the wanted weight, unless a contest asks for patience. A way home is never delayed.
     fn put_right(&mut self, wanted: u8) {
         let Repairs { not_before, writer, .. } = &self.progress.repairs;
-        match not_before.filter(|t| self.now < *t && wanted > 0) {
-            Some(time) => {
-                let who = writer.clone().unwrap_or_else(|| "another field manager".into());
-                let what = format!("{who} to leave the weights alone: stop it, or make it ignore them");
-                self.wait("WeightsContested", &what, Some(time));
-                self.at(time);
-                self.progress.repairs.asked = None;
-            }
-            None => {
-                self.progress.repairs.asked = Some(wanted);
-                self.effects.push(Effect::Route(wanted));
-            }
-        }
+        let Some(time) = not_before.filter(|t| self.now < *t && wanted > 0) else {
+            self.progress.repairs.asked = Some(wanted);
+            return self.effects.push(Effect::Route(wanted));
+        };
+        let who = writer.clone().unwrap_or_else(|| "another field manager".into());
+        let what = format!("{who} to leave the weights alone: stop it, or make it ignore them");
+        self.wait("WeightsContested", &what, Some(time));
+        self.at(time);
+        self.progress.repairs.asked = None;
     }
 }
