@@ -645,3 +645,60 @@ fn what_people_write_with_a_request_is_shown() {
     let aborted = ask_for(Verb::Abort, "wrong image", &mut progress);
     assert!(aborted.contains("a person aborted the experiment: wrong image"), "{aborted}");
 }
+
+#[test]
+fn a_fixed_split_is_judged_as_it_is_found() {
+    for (share, outcome, left) in [(0.001, Outcome::Promote, 30), (0.1, Outcome::Discard, 0)] {
+        let mut plan = Plan { ramp: Ramp::Fixed, ..plan() };
+        plan.gitops = None;
+        let (mut world, mut progress) = (World { weight: 30, ..World::new(share) }, Progress::default());
+        let mut now: Timestamp = T0.parse().unwrap();
+        while progress.decision.is_none() {
+            let seen = world.see(&ask(&plan, &progress, now));
+            let done = step(&plan, &progress, &seen, now);
+            let moved = done.effects.iter().any(|e| matches!(e, Effect::Route(w) if *w != 30 && *w != 0));
+            assert!(!moved, "{:?}", done.effects);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+            let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+            now = now.max(time);
+        }
+        let decision = progress.decision.as_ref().unwrap();
+        assert_eq!((decision.outcome, decision.weight), (outcome, 30), "{}", decision.sentence);
+        run(&plan, &mut world, &mut progress, &mut now, 4);
+        assert_eq!(world.weight, left, "without a write-back the split stays, or goes home");
+    }
+}
+
+#[test]
+fn no_traffic_is_said_and_holds_the_weight() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    while !(progress.phase == Shifting && progress.intervals > 0) {
+        run(&plan, &mut world, &mut progress, &mut now, 1);
+    }
+    let weight = progress.weight;
+    let waits = |p: &Progress| p.waiting.as_ref().is_some_and(|w| w.reason == "NoTraffic" && w.until.is_some());
+    for look in 1..=12 {
+        let before = progress.intervals;
+        while progress.intervals == before {
+            let mut seen = world.see(&ask(&plan, &progress, now));
+            if let Some(reading) = &mut seen.reading {
+                let nothing = Pair::requests(Tally { requests: 500.0, bad: 0.0 }, Tally::default());
+                reading.pairs = vec![Ok(Some(nothing))];
+            }
+            let done = step(&plan, &progress, &seen, now);
+            progress = done.progress;
+            let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+            now = now.max(time);
+        }
+        assert_eq!(waits(&progress), look >= 5, "after {look} silent intervals: {:?}", progress.waiting);
+    }
+    assert_eq!((progress.weight, progress.decision.is_none()), (weight, true), "no data is neither Pass nor Fail");
+    run(&plan, &mut world, &mut progress, &mut now, 10);
+    assert!(
+        !waits(&progress) && progress.weight > weight,
+        "requests came back, and it goes on: {:?}",
+        progress.waiting
+    );
+}
