@@ -207,6 +207,26 @@ const TABLE: &[Row] = &[
         &["spec.criteria.objectives[0].lowerLimit", "`300ms` is not below the upper limit `200ms`", "exchange the two"],
     ),
     (
+        "one workload for both versions",
+        Input::Spec(
+            r#"{"versionInfo": {"candidates": [{"name": "candidate", "workload": {"name": "productpage"}, "destination": {"subset": "candidate"}}]}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.versionInfo.candidates[0].workload", "`productpage`", "name the candidate's own"],
+    ),
+    (
+        "clean-up of the baseline",
+        Input::Spec(r#"{"gitops": {"remove": ["fortio.yaml", "productpage.yaml"]}}"#),
+        "InvalidExperiment",
+        &["spec.gitops.remove[1]", "`productpage.yaml`", "remove it from the list"],
+    ),
+    (
+        "one file for both versions",
+        Input::Spec(r#"{"gitops": {"promote": {"from": "productpage.yaml"}}}"#),
+        "InvalidExperiment",
+        &["spec.gitops.promote.from", "`productpage.yaml`", "two different files"],
+    ),
+    (
         "review without time",
         Input::Spec(r#"{"gitops": {"pullRequest": {"staleAfter": "0s"}}}"#),
         "InvalidExperiment",

@@ -100,6 +100,13 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
     };
+    if plan.baseline.workload == plan.candidate.workload {
+        let problem = format!(
+            "both versions are the workload `{}`, so that nothing could be compared; name the candidate's own",
+            plan.baseline.workload
+        );
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].workload".into(), problem });
+    }
     let binding = Binding {
         namespace,
         name: plan.identity.name.clone(),
@@ -168,6 +175,7 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         let problem = "with `SinglePullRequest` all traffic is at the baseline before the request is opened, which removes the candidate; write `Baseline` or remove it, or write `handover: TwoPullRequests`";
         return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting".into(), problem: problem.into() });
     }
+    keeps_the_baseline(gitops)?;
     let repository = referred.repository.as_ref().ok_or_else(|| Refusal::Missing {
         field: "spec.gitops.repository".into(),
         kind: "Repository",
@@ -229,6 +237,25 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             reviewers: request.reviewers.clone(),
         }),
     })
+}
+
+/// The clean-up takes away what belongs to the experiment; the baseline's manifest does not.
+fn keeps_the_baseline(gitops: &spec::GitOps) -> Result<(), Refusal> {
+    let promote = &gitops.promote;
+    if let Some(index) = gitops.remove.iter().position(|file| *file == promote.to) {
+        let problem =
+            format!("`{}` is the baseline's manifest (`promote.to`), which stays; remove it from the list", promote.to);
+        return Err(Refusal::Invalid { field: "spec.gitops.remove[]".into(), problem }.of_item(index));
+    }
+    // Elsewhere one file may have the values of both.
+    if gitops.edits.is_none() && gitops.layout() == spec::Layout::Flat && promote.from == promote.to {
+        let problem = format!(
+            "`{}` is the baseline's manifest as well, and the clean-up removes the candidate's; write two different files",
+            promote.from
+        );
+        return Err(Refusal::Invalid { field: "spec.gitops.promote.from".into(), problem });
+    }
+    Ok(())
 }
 
 fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal> {
