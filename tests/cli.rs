@@ -66,6 +66,9 @@ fn wrong_arguments_and_absent_files_have_their_codes() {
     assert_eq!(reiter8(&["assert", "x", "--outcome", "Perhaps"]).status.code(), Some(2));
     assert_eq!(reiter8(&["assert", "x", "--reason", "Proved"]).status.code(), Some(2));
     assert_eq!(reiter8(&["abort", "x", "--reason", &"x".repeat(201)]).status.code(), Some(2));
+    for errors in ["5", "1%,2%,3%", ""] {
+        assert_eq!(reiter8(&["demo", "--candidate-errors", errors]).status.code(), Some(2), "{errors}");
+    }
 }
 
 #[test]
@@ -99,6 +102,38 @@ fn a_reader_who_leaves_has_what_they_wanted() {
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.as_str()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_scenario_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wrong.yaml");
+    let reward = "experiment: {strategy: {testingPattern: A/B}, criteria: {rewards: [{metric: orders, preferredDirection: High}]}}";
+    let table = [
+        ("candidat: {}", "unknown field `candidat`"),
+        ("experiment: {strategy: {testingPattern: A/B}}", "an A/B experiment compares one reward, here are 0"),
+        (reward, "the built-in metrics alone"),
+    ];
+    for (text, problem) in table {
+        std::fs::write(&file, text).unwrap();
+        let output = reiter8(&["simulate", file.to_str().unwrap()]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.matches(problem).count()), (Some(1), 1), "{error}");
+    }
+}
+
+#[test]
+fn nobody_who_hears_complaints_is_no_failure() {
+    let dir = changed(EXPERIMENT, "interval: 10s", "interval: 10ms");
+    let file = dir.path().to_str().unwrap();
+    for (args, code) in [(&["check", file][..], 1), (&["describe", "x"], 1), (&["plan", file, "--rps", "50"], 1)] {
+        let mut command = Command::new(BINARY);
+        command.args(args).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent");
+        command.env_remove("KUBERNETES_SERVICE_HOST").stdout(Stdio::null());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(command.stderr(writer).status().unwrap().code(), Some(code), "{args:?}");
     }
 }
 

@@ -583,3 +583,139 @@ fn an_effect_that_failed_is_told_once() {
     let leaving = Plan { deleting: Some(now), ..plan };
     assert_eq!(failed(&leaving, &progress, &close(1, ""), &why, now), progress);
 }
+
+#[test]
+fn a_writer_who_is_always_faster_is_given_way_to() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    let begun = |p: &Progress| p.phase == Shifting && p.weight > 0;
+    while !begun(&progress) {
+        run(&plan, &mut world, &mut progress, &mut now, 1);
+    }
+    // Whatever is written, the next look finds the other's weights: ours are never seen.
+    let (first, mut writes, mut warned) = (now, vec![], vec![]);
+    world.weight = 0;
+    while now < first + SignedDuration::from_mins(4) {
+        let mut seen = world.see(&ask(&plan, &progress, now));
+        seen.routes = Some(Ok(Routes { writer: Some("webhook".into()), ..Routes::split(0) }));
+        let done = step(&plan, &progress, &seen, now);
+        writes.extend(done.effects.iter().filter(|e| matches!(e, Effect::Route(_))).map(|_| now));
+        warned.extend(done.notices.into_iter().filter(|n| n.reason == "WeightsContested").map(|n| n.message));
+        progress = done.progress;
+        let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+        now = now.max(time);
+    }
+    let rushed = writes.iter().filter(|t| **t < first + SignedDuration::from_secs(10)).count();
+    assert!((5..=8).contains(&rushed) && writes.len() <= rushed + 4, "{rushed} at once, {} in all", writes.len());
+    assert!(warned[0].contains("webhook"), "{warned:?}");
+    assert_eq!(progress.waiting.as_ref().map(|w| w.reason.as_str()), Some("WeightsContested"));
+    // The other one stops: the ramp goes on.
+    run(&plan, &mut world, &mut progress, &mut now, 40);
+    assert!(world.weight > 0 && progress.repairs.asked.is_none(), "{:?}", progress.repairs);
+}
+
+#[test]
+fn a_write_that_was_refused_is_no_contest() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    let refused = Unavailable::new("Forbidden", "not yours");
+    let mut told = vec![];
+    for _ in 0..60 {
+        let seen = world.see(&ask(&plan, &progress, now));
+        let done = step(&plan, &progress, &seen, now);
+        progress = done.progress;
+        told.extend(done.notices.into_iter().map(|n| n.reason));
+        for effect in &done.effects {
+            match effect {
+                Effect::Route(_) => progress = failed(&plan, &progress, effect, &refused, now),
+                other => world.obey(other),
+            }
+        }
+        now += SignedDuration::from_secs(2);
+    }
+    assert!(progress.phase == Shifting && world.weight == 0, "{:?}", progress.phase);
+    assert!(!told.contains(&"WeightsContested"), "{told:?}");
+}
+
+#[test]
+fn what_people_write_with_a_request_is_shown() {
+    let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    while progress.phase != Shifting {
+        run(&plan, &mut world, &mut progress, &mut now, 1);
+    }
+    let mut ask_for = |verb, why: &str, progress: &mut Progress| {
+        now += SignedDuration::from_secs(1);
+        plan.wishes = vec![Wish::Asked { verb, at: now, why: why.into() }];
+        let done = step(&plan, progress, &world.see(&ask(&plan, progress, now)), now);
+        *progress = done.progress;
+        let waits = progress.waiting.as_ref().map(|w| w.what.clone()).unwrap_or_default();
+        let told = done.notices.into_iter().map(|n| n.message).chain([waits]);
+        told.collect::<Vec<_>>().join("\n")
+    };
+    let paused = ask_for(Verb::Pause, "incident 4711", &mut progress);
+    assert_eq!(paused.matches("a person paused the experiment: incident 4711").count(), 2, "Event and wait: {paused}");
+    let again = ask_for(Verb::Pause, "incident 4712", &mut progress);
+    assert!(again.contains("incident 4712"), "{again}");
+    let resumed = ask_for(Verb::Resume, "it is over", &mut progress);
+    assert!(resumed.contains("a person lets the experiment go on: it is over"), "{resumed}");
+    let aborted = ask_for(Verb::Abort, "wrong image", &mut progress);
+    assert!(aborted.contains("a person aborted the experiment: wrong image"), "{aborted}");
+}
+
+#[test]
+fn a_fixed_split_is_judged_as_it_is_found() {
+    for (share, outcome, left) in [(0.001, Outcome::Promote, 30), (0.1, Outcome::Discard, 0)] {
+        let mut plan = Plan { ramp: Ramp::Fixed, ..plan() };
+        plan.gitops = None;
+        let (mut world, mut progress) = (World { weight: 30, ..World::new(share) }, Progress::default());
+        let mut now: Timestamp = T0.parse().unwrap();
+        while progress.decision.is_none() {
+            let seen = world.see(&ask(&plan, &progress, now));
+            let done = step(&plan, &progress, &seen, now);
+            let moved = done.effects.iter().any(|e| matches!(e, Effect::Route(w) if *w != 30 && *w != 0));
+            assert!(!moved, "{:?}", done.effects);
+            done.effects.iter().for_each(|e| world.obey(e));
+            progress = done.progress;
+            let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+            now = now.max(time);
+        }
+        let decision = progress.decision.as_ref().unwrap();
+        assert_eq!((decision.outcome, decision.weight), (outcome, 30), "{}", decision.sentence);
+        run(&plan, &mut world, &mut progress, &mut now, 4);
+        assert_eq!(world.weight, left, "without a write-back the split stays, or goes home");
+    }
+}
+
+#[test]
+fn no_traffic_is_said_and_holds_the_weight() {
+    let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
+    let mut now: Timestamp = T0.parse().unwrap();
+    while !(progress.phase == Shifting && progress.intervals > 0) {
+        run(&plan, &mut world, &mut progress, &mut now, 1);
+    }
+    let weight = progress.weight;
+    let waits = |p: &Progress| p.waiting.as_ref().is_some_and(|w| w.reason == "NoTraffic" && w.until.is_some());
+    for look in 1..=12 {
+        let before = progress.intervals;
+        while progress.intervals == before {
+            let mut seen = world.see(&ask(&plan, &progress, now));
+            if let Some(reading) = &mut seen.reading {
+                let nothing = Pair::requests(Tally { requests: 500.0, bad: 0.0 }, Tally::default());
+                reading.pairs = vec![Ok(Some(nothing))];
+            }
+            let done = step(&plan, &progress, &seen, now);
+            progress = done.progress;
+            let Wake::At(time) = done.wake else { panic!("nobody looks again") };
+            now = now.max(time);
+        }
+        assert_eq!(waits(&progress), look >= 5, "after {look} silent intervals: {:?}", progress.waiting);
+    }
+    assert_eq!((progress.weight, progress.decision.is_none()), (weight, true), "no data is neither Pass nor Fail");
+    run(&plan, &mut world, &mut progress, &mut now, 10);
+    assert!(
+        !waits(&progress) && progress.weight > weight,
+        "requests came back, and it goes on: {:?}",
+        progress.waiting
+    );
+}

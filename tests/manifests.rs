@@ -88,7 +88,7 @@ fn every_text_and_list_of_a_spec_is_bounded_and_explained() {
 }
 
 #[test]
-fn printer_columns_begin_with_those_of_iter8() {
+fn printer_columns_are_those_of_iter8_with_phase_weight_and_outcome() {
     let definition = &api::definitions()[0];
     let columns: Vec<_> = definition.spec.versions[0].additional_printer_columns.iter().flatten().collect();
     let shown: Vec<_> = columns
@@ -102,6 +102,9 @@ fn printer_columns_begin_with_those_of_iter8() {
             ("type", ".spec.strategy.testingPattern"),
             ("target", ".spec.target"),
             ("stage", ".status.stage"),
+            ("phase", ".status.phase"),
+            ("weight", ".status.weights[1].value"),
+            ("outcome", ".status.outcome"),
             ("completed iterations", ".status.completedIterations"),
             ("message", ".status.message"),
         ]

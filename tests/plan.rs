@@ -86,18 +86,20 @@ fn a_healthy_candidate_that_seldom_passes_in_time_is_a_poor_plan() {
 #[test]
 fn what_is_missing_or_wrong_is_named_with_its_remedy() {
     let dir = with(ERROR_RATE);
-    let table: [(&[&str], &str); 6] = [
-        (&[], "--rps N"),
-        (&["--rps", "0"], "--rps 0"),
-        (&["--rps", "50", "--bad", "150%"], "--bad 150%"),
-        (&["--rps", "50", "--bad", "other=1%"], "no objective on `other`"),
-        (&["--rps", "50", "--clump", "0.5"], "--clump 0.5"),
-        (&["--prometheus-url", "http://127.0.0.1:9"], "MetricsUnavailable"),
+    let table: [(&[&str], i32, &str); 8] = [
+        (&[], 1, "--rps N"),
+        (&["--rps", "0"], 2, "'0' for '--rps"),
+        (&["--rps", "many"], 2, "'many' for '--rps"),
+        (&["--rps", "50", "--bad", "150%"], 2, "'150%' for '--bad"),
+        (&["--rps", "50", "--bad", "100%"], 2, "nothing to compare with"),
+        (&["--rps", "50", "--bad", "other=1%"], 1, "no objective on `other`"),
+        (&["--rps", "50", "--clump", "0.5"], 2, "'0.5' for '--clump"),
+        (&["--prometheus-url", "http://127.0.0.1:9"], 1, "MetricsUnavailable"),
     ];
-    for (args, told) in table {
+    for (args, code, told) in table {
         let output = reiter8("plan", dir.path(), args);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(1) && error.contains(told), "{args:?}: {error}");
+        assert!(output.status.code() == Some(code) && error.contains(told), "{args:?}: {error}");
     }
     let gauges = with("{metric: queue, upperLimit: 10}");
     let error = reiter8("plan", gauges.path(), &["--rps", "50"]).stderr;

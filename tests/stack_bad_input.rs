@@ -120,7 +120,7 @@ fn table() -> Vec<(&'static str, Wrong, &'static str, &'static [&'static str])> 
             "unknown metric",
             spec("/spec/criteria/objectives", json!([{"metric": "mine", "upperLimit": "1%"}])),
             "MetricNotFound",
-            &["spec.criteria.objectives[].metric", "mine", "create it"],
+            &["spec.criteria.objectives[0].metric", "mine", "create it"],
         ),
         (
             "unknown workload",

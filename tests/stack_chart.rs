@@ -24,7 +24,7 @@ const NAMESPACED: [&str; 3] = ["--set=watchNamespace=shop", "--set=crds.install=
 /// Everything that is optional.
 const FULL: [&str; 8] = [
     "--set=replicas=2",
-    "--set=networkPolicy.create=true,serviceMonitor.create=true",
+    "--set=networkPolicy.create=true,serviceMonitor.create=true,dashboard.create=true",
     "--set=prometheusUrl=https://prometheus.example.com/mesh,allowHttpHosts={gitea.platform}",
     r#"--set-json=otherRoutes=[{"apiGroup":"example.com","resources":["splits"]}]"#,
     r#"--set-json=tolerations=[{"key":"infra","operator":"Exists"}]"#,
@@ -89,6 +89,7 @@ fn each_set_of_values_makes_these_objects() {
     assert_eq!(
         further,
         [
+            "ConfigMap reiter8-system/reiter8-dashboard",
             "NetworkPolicy reiter8-system/reiter8",
             "PodDisruptionBudget reiter8-system/reiter8",
             "Role platform/reiter8-repository",
@@ -112,6 +113,16 @@ fn each_set_of_values_makes_these_objects() {
         ],
         "a namespaced installation has nothing cluster-wide"
     );
+}
+
+#[test]
+fn the_dashboard_is_where_grafana_looks_for_it() {
+    let documents = rendered(&FULL);
+    let [map] = of_kind(&documents, "ConfigMap")[..] else { panic!("one ConfigMap") };
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    let given: Value = serde_json::from_str(map["data"]["reiter8.json"].as_str().unwrap()).unwrap();
+    let committed = include_str!("../charts/reiter8/dashboards/reiter8.json");
+    assert_eq!(given, serde_json::from_str::<Value>(committed).unwrap(), "as `observability` tries it");
 }
 
 #[test]
@@ -387,6 +398,25 @@ fn one_namespace(cluster: &ControlPlane) {
     assert!(handled.is_ok(), "{handled:?}, {}, the log:\n{log}", said("shop"));
     assert_eq!(said("other"), "", "the other namespace is not this controller's");
     assert!(!log.to_lowercase().contains("forbidden"), "{log}");
+    // What it has no right to read is told where people look, and read as soon as the right is there.
+    let asked = sample.replace("namespace: bookinfo", "namespace: shop").replace("target: bookinfo/", "target: shop/");
+    let asked = asked.replace("repository: platform/", "repository: other/");
+    cluster.kubectl(&["apply", "-f", "-"], Some(&asked)).unwrap();
+    let refused = process.wait(PATIENCE, || said("shop").starts_with("Forbidden: spec.gitops.repository: "));
+    assert!(refused.is_ok(), "{}", said("shop"));
+    for part in ["Repository `other/environment`", "give its service account the right"] {
+        assert!(said("shop").contains(part), "{}", said("shop"));
+    }
+    let events = ["get", "events", "-n", "shop", "-o=jsonpath={.items[?(@.reason==\"Forbidden\")].message}"];
+    let events = cluster.kubectl(&events, None).unwrap();
+    assert!(events.contains("spec.gitops.repository: "), "{events}");
+    let role = ["create", "role", "reader", "-n", "other", "--verb=get", "--resource=repositories.iter8.tools"];
+    cluster.kubectl(&role, None).unwrap();
+    let binding =
+        ["create", "rolebinding", "reader", "-n", "other", "--role=reader", "--serviceaccount=shop-reiter8:reiter8"];
+    cluster.kubectl(&binding, None).unwrap();
+    let healed = process.wait(PATIENCE, || said("shop").starts_with("RepositoryNotFound"));
+    assert!(healed.is_ok(), "{}", said("shop"));
     process.stop(PATIENCE);
 }
 

@@ -207,6 +207,11 @@ fn describe(cluster: &Cluster) {
                 "why": "Fail evidence 0.1 of 20, Pass evidence 14.2 of 20"}],
             "progress": {"secret": "memory"}}),
     );
+    // What kubectl itself shows: where it is comes before the long message.
+    let listed = cluster.kubectl(&["get", "experiment", "web-1", "-n", "shop"], None);
+    let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows[0].join(" ").starts_with("NAME TYPE TARGET STAGE PHASE WEIGHT OUTCOME "), "{listed}");
+    assert!(rows[1].join(" ").starts_with("web-1 Canary shop/web Shifting 20 "), "{listed}");
     let uid = cluster.get("web-1")["metadata"]["uid"].clone();
     let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "web-1.1", "namespace": "shop"},
         "involvedObject": {"kind": "Experiment", "namespace": "shop", "name": "web-1", "uid": uid},

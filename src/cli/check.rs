@@ -148,7 +148,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         for finding in &report.findings {
             output::say(&finding.text(coloured()))?;
         }
-        eprintln!("{}", report.sum());
+        output::complain(&report.sum());
     }
     let failed = report.errors > 0 || args.strict && report.warnings > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
 use kube_runtime::{WatchStreamExt as _, watcher};
 
-use super::output::clean;
+use super::output::{clean, complain};
 use crate::api::Experiment;
 
 /// A cluster that does not answer for this long is not there.
@@ -135,7 +135,8 @@ impl Cluster {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut broken, true) {
-                        eprintln!("reiter8: lost {}, trying again: {}", cluster.server, clean(&error.to_string()));
+                        let why = clean(&error.to_string());
+                        complain(&format!("reiter8: lost {}, trying again: {why}", cluster.server));
                     }
                     None
                 }

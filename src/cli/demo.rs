@@ -31,8 +31,8 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Shares of bad requests of the good and of the bad candidate; one share stands for both
-    #[arg(long, value_delimiter = ',', default_values = ["0.1%", "5%"], value_name = "SHARE")]
-    candidate_errors: Vec<String>,
+    #[arg(long, default_value = "0.1%,5%", value_name = "SHARE[,SHARE]", value_parser = shares)]
+    candidate_errors: [String; 2],
     /// Keep the repositories in this folder, as NAME.git
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -70,6 +70,20 @@ struct Weights {
     candidate: u8,
 }
 
+/// The shares of the good and of the bad candidate.
+fn shares(text: &str) -> Result<[String; 2], String> {
+    let shares: Vec<&str> = text.split(',').collect();
+    let (good, bad) = match shares.as_slice() {
+        [both] => (*both, *both),
+        [good, bad] => (*good, *bad),
+        more => return Err(format!("write one share or two, such as `0.1%,5%`, not {}", more.len())),
+    };
+    for share in [good, bad] {
+        Quantity::from(share).value(Unit::Share).map_err(|error| error.to_string())?;
+    }
+    Ok([good.to_owned(), bad.to_owned()])
+}
+
 /// Runs the demo.
 pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir().context("failed to make a temporary folder")?;
@@ -77,16 +91,10 @@ pub(super) async fn demo(args: DemoArgs) -> anyhow::Result<()> {
     let pauses = if for_people() && !args.fast { PAUSES } else { Duration::ZERO };
     let teller = Teller { aloud: args.output == "text", colours: coloured(), pauses: Cell::new(pauses) };
     let mut scenarios = vec![];
-    let shares = match args.candidate_errors.as_slice() {
-        [both] => [both, both],
-        [good, bad] => [good, bad],
-        more => bail!("--candidate-errors takes one share or two, such as `0.1%,5%`, not {}", more.len()),
-    };
-    for (name, share) in ["good", "bad"].into_iter().zip(shares) {
+    for (name, share) in ["good", "bad"].into_iter().zip(&args.candidate_errors) {
         let path = folder.join(format!("{name}.git"));
         ensure!(!path.exists(), "{} is there already; remove it, or name another folder for --keep", path.display());
         let errors = Quantity::from(share.as_str());
-        errors.value(Unit::Share).with_context(|| format!("--candidate-errors {share}"))?;
         let candidate = Behaviour { errors, ..Behaviour::default() };
         let scenario = Scenario { seed: args.seed, candidate, ..Scenario::default() };
         teller.title(name, share);

@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("reiter8: {error:#}");
+            output::complain(&format!("reiter8: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! What the commands share when they speak: formats, times for people, exit codes.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -51,6 +52,11 @@ pub(super) fn json_line(document: &impl Serialize) -> anyhow::Result<()> {
 /// Prints text with an end of line.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
     print(&format!("{text}\n")).context("failed to print")
+}
+
+/// Says something beside the work, on standard error. Who closed that does not want it.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Reads a duration such as `10m`, as manifests write them.

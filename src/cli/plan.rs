@@ -50,13 +50,13 @@ pub(super) struct PlanArgs {
     #[arg(short, long)]
     namespace: Option<String>,
     /// Requests per second to both versions together [default: from Prometheus]
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     rps: Option<f64>,
     /// The baseline's share of bad requests, of all metrics or of one [default: from Prometheus, else a fifth of the limit]
-    #[arg(long, value_name = "[METRIC=]SHARE")]
-    bad: Vec<String>,
+    #[arg(long, value_name = "[METRIC=]SHARE", value_parser = bad)]
+    bad: Vec<Bad>,
     /// Mean number of bad requests that have one cause: restarts, retries
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = clump)]
     clump: f64,
     /// Where the baseline's last hour is read
     #[arg(long, value_name = "URL")]
@@ -72,6 +72,13 @@ pub(super) struct PlanArgs {
     seed: u64,
     #[command(flatten)]
     output: Output,
+}
+
+/// What is told of the baseline.
+#[derive(Clone, Debug)]
+struct Bad {
+    metric: Option<String>,
+    share: f64,
 }
 
 /// The chance of a healthy candidate below which a plan is no good.
@@ -133,10 +140,6 @@ struct Report {
 
 /// Runs the command.
 pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
-    ensure!(args.clump >= 1.0 && args.clump <= 1000.0, "--clump {} is not a mean size from 1 to 1000", args.clump);
-    if let Some(rps) = args.rps {
-        ensure!(rps > 0.0 && rps <= 1e6, "--rps {rps} is not a rate between 0 and 1000000 requests per second");
-    }
     if let Some(dir) = &args.repository_dir {
         ensure!(dir.is_dir(), "--repository-dir {} is not a directory", dir.display());
     }
@@ -170,8 +173,7 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
             "the traffic is not known: write `--rps N`, or `--prometheus-url URL` of a server that has the baseline's last hour"
         );
     };
-    let told = args.bad.iter().map(|text| told(text)).collect::<anyhow::Result<Vec<_>>>()?;
-    for (metric, _) in told.iter().filter_map(|(m, s)| m.as_ref().map(|m| (m, s))) {
+    for metric in args.bad.iter().filter_map(|bad| bad.metric.as_ref()) {
         let there = planned.plan.criteria.iter().any(|c| *c.metric == **metric);
         ensure!(there, "--bad {metric}=…: the experiment has no objective on `{metric}`");
     }
@@ -179,7 +181,7 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
     let (mut shares, mut assumptions) = (vec![0.0; sources], vec![]);
     for criterion in planned.plan.criteria.iter().filter(|c| c.rule.has_to_pass() && c.rule.is_share()) {
         let (source, metric) = (criterion.source, &*criterion.metric);
-        let told = told.iter().rev().find(|(m, _)| m.as_ref().is_none_or(|m| m == metric)).map(|(_, s)| *s);
+        let told = args.bad.iter().rev().find(|b| b.metric.as_ref().is_none_or(|m| m == metric)).map(|b| b.share);
         let seen = observed.as_ref().and_then(|(_, shares)| shares.get(source).copied().flatten());
         let limit = criterion.rule.absolute();
         let (bad, from) = match (told, seen, limit) {
@@ -202,11 +204,26 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
     Ok((known, assumptions))
 }
 
-fn told(text: &str) -> anyhow::Result<(Option<String>, f64)> {
+/// A rate of requests.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rps| *rps > 0.0 && *rps <= 1e6);
+    rate.ok_or_else(|| "write requests per second, above 0 and at most 1000000".into())
+}
+
+/// A mean size of clumps.
+fn clump(text: &str) -> Result<f64, String> {
+    let mean = text.parse().ok().filter(|mean| (1.0..=1000.0).contains(mean));
+    mean.ok_or_else(|| "write a mean size from 1 to 1000".into())
+}
+
+/// A share of bad requests, of one metric or of all.
+fn bad(text: &str) -> Result<Bad, String> {
     let (metric, share) = text.rsplit_once('=').map_or((None, text), |(m, s)| (Some(m.to_owned()), s));
-    let share = Quantity::from(share).value(Unit::Share).with_context(|| format!("failed to read --bad {text}"))?;
-    ensure!(share < 1.0, "--bad {text}: a baseline whose every request is bad has nothing to compare with");
-    Ok((metric, share))
+    let share = Quantity::from(share).value(Unit::Share).map_err(|error| error.to_string())?;
+    if share >= 1.0 {
+        return Err("a baseline whose every request is bad has nothing to compare with".into());
+    }
+    Ok(Bad { metric, share })
 }
 
 /// Requests per second and shares of the baseline's last hour, per metric.

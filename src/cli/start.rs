@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use reqwest::Url;
 use serde_json::json;
 
+use super::output::complain;
 use super::style::{coloured, diff, paint, print};
 use crate::api::Span;
 use crate::gitops::edit::MAX_BYTES;
@@ -142,13 +143,13 @@ pub(super) struct StartArgs {
 /// Runs the command; its exit codes tell a pipeline what to do.
 pub(super) fn main(args: &StartArgs) -> ExitCode {
     let wrong = |error: anyhow::Error| {
-        eprintln!("reiter8: {error:#}");
+        complain(&format!("reiter8: {error:#}"));
         ExitCode::from(WRONG_ARGUMENTS)
     };
     // A forge's client belongs to the runtime that it is made in.
     let work = async {
         Ok(match args.request() {
-            Ok(request) => Ok(start(request, |line| eprintln!("reiter8: {line}")).await),
+            Ok(request) => Ok(start(request, |line| complain(&format!("reiter8: {line}"))).await),
             Err(error) => Err(error),
         })
     };
@@ -175,7 +176,7 @@ pub(super) fn main(args: &StartArgs) -> ExitCode {
 }
 
 fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("reiter8: {error}");
+    complain(&format!("reiter8: {error}"));
     ExitCode::from(code)
 }
 
@@ -277,7 +278,7 @@ impl StartArgs {
     /// What is printed at the end.
     fn told(&self, started: &Started) -> String {
         for warning in &started.warnings {
-            eprintln!("reiter8: warning: {warning}");
+            complain(&format!("reiter8: warning: {warning}"));
         }
         if self.output == "json" {
             let pull = started.pull_request.as_ref().map(|(number, url)| json!({"number": number, "url": url}));

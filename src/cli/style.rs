@@ -39,7 +39,7 @@ pub(super) fn progress(what: &str, steps: usize) -> impl FnMut() {
         done += 1;
         if watched {
             let end = if done >= steps { "\n" } else { "" };
-            eprint!("\r{what}: {done} of {steps}{end}");
+            let _ = write!(io::stderr(), "\r{what}: {done} of {steps}{end}");
         }
     }
 }

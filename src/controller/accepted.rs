@@ -47,24 +47,22 @@ pub(super) async fn carried(
     let refusal = match references::fetch(client, experiment).await {
         Ok(referred) => match written(experiment, &referred, before.as_ref(), progress) {
             Ok(carried) => return Ok(Ok(carried)),
-            Err(refusal) => Ok(refusal),
+            Err(refusal) => refusal,
         },
-        // A right that was taken away does not come back by waiting.
-        Err(u) if u.reason == "Forbidden" && before.is_some() => Err(u),
+        // Neither a right nor a readable object comes by waiting: somebody has to be told.
+        Err(u) if references::LASTING.contains(&u.reason) => Refusal::Unreadable(u),
         Err(u) => return Err(u),
     };
-    let Some(before) = before else { return refusal.map(Err) };
-    let told = refusal.as_ref().map_or_else(Clone::clone, |r| Unavailable::new(r.reason(), r.to_string()));
+    let Some(before) = before else { return Ok(Err(refusal)) };
+    let told = Unavailable::new(refusal.reason(), refusal.to_string());
     let old = Experiment { spec: before.spec.clone(), ..experiment.clone() };
     let repository = references::repository(client, &old).await;
-    match (as_before(&old, &before, repository), refusal) {
-        (Ok(carried), _) => {
-            Ok(Ok(Carried { plan: Plan { refused: Some(told), ..carried.plan }, accepted: None, ..carried }))
-        }
-        // What an earlier release took need not be possible in this one.
-        (Err(_), Ok(refusal)) => Ok(Err(refusal)),
-        (Err(_), Err(u)) => Err(u),
-    }
+    // What an earlier release took need not be possible in this one.
+    Ok(as_before(&old, &before, repository).map_err(|_| refusal).map(|carried| Carried {
+        plan: Plan { refused: Some(told), ..carried.plan },
+        accepted: None,
+        ..carried
+    }))
 }
 
 /// Whether an experiment holds its target, and with it perhaps traffic.
@@ -111,7 +109,7 @@ fn stays(before: &Binding, now: &Binding) -> Result<(), Refusal> {
             WeightsAt::Fields { baseline, .. } => format!("{} `{}`", baseline.kind.kind, baseline.name),
         };
         let problem = format!("the weights of {place} are in use, and so are both destinations; {remedy}");
-        return Err(Refusal::Invalid { field: "spec.traffic", problem });
+        return Err(Refusal::Invalid { field: "spec.traffic".into(), problem });
     }
     for (field, before, now) in [
         ("spec.versionInfo.baseline.workload", &before.baseline, &now.baseline),
@@ -119,7 +117,7 @@ fn stays(before: &Binding, now: &Binding) -> Result<(), Refusal> {
     ] {
         if before.workload != now.workload {
             let problem = format!("`{}` has traffic and became `{}`; {remedy}", before.workload, now.workload);
-            return Err(Refusal::Invalid { field, problem });
+            return Err(Refusal::Invalid { field: field.into(), problem });
         }
     }
     Ok(())

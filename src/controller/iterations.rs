@@ -4,10 +4,11 @@
 
 use jiff::SignedDuration;
 
+use super::analysis::end;
 use super::objectives::is_threshold;
 use super::refusal::Refusal;
 use crate::api::experiment::ExperimentSpec;
-use crate::engine::{Analysis, Criterion, OnUndecided};
+use crate::engine::{Analysis, Criterion};
 
 /// Iter8's default: seconds between iterations.
 const INTERVAL: i32 = 20;
@@ -29,11 +30,11 @@ pub(super) fn iterations(
     if !criteria.iter().all(is_threshold) {
         let instead = || "remove it; write `spec.analysis.interval` and `deadline`".to_owned();
         return match written {
-            Some(_) => Err(Refusal::NotSupported { field: DURATION, instead: instead() }),
+            Some(_) => Err(Refusal::NotSupported { field: DURATION.into(), instead: instead() }),
             None => Ok(None),
         };
     }
-    let invalid = |problem: String| Refusal::Invalid { field: DURATION, problem };
+    let invalid = |problem: String| Refusal::Invalid { field: DURATION.into(), problem };
     match (written.and_then(|d| d.interval_seconds), spec.analysis.interval.is_some()) {
         (Some(seconds), true) => {
             let problem =
@@ -48,14 +49,11 @@ pub(super) fn iterations(
     let of = |value: Option<i32>, default: i32| u32::try_from(value.unwrap_or(default)).unwrap_or(1).max(1);
     let per_loop = of(written.and_then(|d| d.iterations_per_loop), ITERATIONS);
     let all = per_loop.saturating_mul(of(written.and_then(|d| d.max_loops), LOOPS));
-    let (field, end) = match analysis.on_undecided {
-        OnUndecided::Hold => ("hardDeadline", analysis.hard_deadline),
-        OnUndecided::Discard | OnUndecided::PromoteUnproven => ("deadline", analysis.deadline),
-    };
+    let (field, end) = end(analysis);
     let (needed, given) = (f64::from(all) * analysis.interval.as_secs_f64(), end.as_secs_f64());
     if needed >= given {
         let problem = format!(
-            "{all} iterations take {needed} s, and the experiment ends after {given} s; write a longer `spec.analysis.{field}`"
+            "{all} iterations take {needed} s, and the experiment ends after {given} s; write a longer `{field}`"
         );
         return Err(invalid(problem));
     }

@@ -44,8 +44,9 @@ pub(super) fn fields(written: PromoteFields, field: &'static str) -> Result<Fiel
         PromoteFields::Named(NamedFields::Template) => Fields::Template,
         PromoteFields::Named(NamedFields::Images) => Fields::Images,
         PromoteFields::Paths(paths) => {
-            let parse =
-                |text: &String| text.parse().map_err(|e: EditError| Refusal::Invalid { field, problem: e.to_string() });
+            let parse = |text: &String| {
+                text.parse().map_err(|e: EditError| Refusal::Invalid { field: field.into(), problem: e.to_string() })
+            };
             Fields::Paths(paths.iter().map(parse).collect::<Result<_, _>>()?)
         }
     })
@@ -118,7 +119,7 @@ fn verb(edit: &Edit, sides: &Sides<'_>) -> Result<Verb, Refusal> {
 }
 
 fn invalid(problem: String) -> Refusal {
-    Refusal::Invalid { field: EDITS, problem }
+    Refusal::Invalid { field: EDITS.into(), problem }
 }
 
 fn file(written: &str) -> Result<String, Refusal> {

@@ -5,12 +5,14 @@
 //! the engine's.
 
 mod accepted;
+mod analysis;
 mod events;
 mod experiments;
 mod iterations;
 mod layout;
 mod ledger;
 mod objectives;
+mod ramp;
 pub(crate) mod references;
 mod refusal;
 pub mod resolve;

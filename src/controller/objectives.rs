@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::refusal::Refusal;
+use super::refusal::{Refusal, item};
 use super::resolve::Referred;
 use crate::api::experiment::{Criteria, Objective, PreferredDirection, Relative, Reward, TestingPattern};
 use crate::api::{Method, MetricKind, MetricSpec, NamedValue, Quantity, Unit};
@@ -22,6 +22,7 @@ const SLACK: &str = "spec.criteria.objectives[].relative.slack";
 const RELATIVE: &str = "spec.criteria.objectives[].relative";
 const ROLLBACK: &str = "spec.criteria.objectives[].rollback_on_failure";
 const REWARDS: &str = "spec.criteria.rewards";
+const REWARD: &str = "spec.criteria.rewards[].metric";
 
 /// Largest multiple of the baseline's value: beyond it nothing is limited.
 const MOST_FACTOR: f64 = 1e6;
@@ -52,20 +53,9 @@ pub(super) fn criteria(
     referred: &Referred,
 ) -> Result<(Vec<Criterion>, Vec<MetricQuery>), Refusal> {
     let mut both = (vec![], vec![]);
-    for objective in &criteria.objectives {
-        let source = source(&objective.metric, objective.upper_limit.as_ref(), METRIC, referred)?;
-        let rules = match source.measure {
-            Measure::Share => share(objective)?,
-            Measure::Quantile(quantile) => quantiles(objective, quantile)?,
-            Measure::Mean { unit, gauge } => means(objective, unit, gauge)?,
-            Measure::Opaque(unit) => vec![threshold(objective, unit)?],
-        };
-        let opaque = matches!(source.measure, Measure::Opaque(_));
-        if !opaque && objective.rollback_on_failure == Some(false) {
-            let instead = "remove it; a proven violation always rolls back".into();
-            return Err(Refusal::NotSupported { field: ROLLBACK, instead });
-        }
-        add(&mut both, &objective.metric, source.query, rules);
+    for (index, objective) in criteria.objectives.iter().enumerate() {
+        let (query, rules) = judged(objective, referred).map_err(|refusal| refusal.of_item(index))?;
+        add(&mut both, &objective.metric, query, rules);
     }
     if pattern == TestingPattern::Ab {
         let [reward] = criteria.rewards.as_slice() else {
@@ -73,27 +63,50 @@ pub(super) fn criteria(
                 "an A/B experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
                 criteria.rewards.len()
             );
-            return Err(Refusal::Invalid { field: REWARDS, problem });
+            return Err(Refusal::Invalid { field: REWARDS.into(), problem });
         };
-        let (query, rule) = race(reward, referred)?;
+        let (query, rule) = race(reward, referred).map_err(|refusal| refusal.of_item(0))?;
         add(&mut both, &reward.metric, query, vec![rule]);
     } else if !criteria.rewards.is_empty() {
         let problem = "only A/B experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
-        return Err(Refusal::Invalid { field: REWARDS, problem });
+        return Err(Refusal::Invalid { field: REWARDS.into(), problem });
     }
     let opaque = both.0.iter().filter(|c| is_threshold(c)).count();
     if opaque > 0 && opaque < both.0.len() {
         let instead = "judge either opaque metrics alone, or none; give the others `share`, `histogram`, `mean` or \
                        `gauge`, which the judge can reason about"
             .into();
-        return Err(Refusal::NotSupported { field: METRIC, instead });
+        return Err(Refusal::NotSupported { field: "spec.criteria.objectives".into(), instead });
     }
     Ok(both)
+}
+
+/// What is read for an objective, and the criteria that it is.
+fn judged(objective: &Objective, referred: &Referred) -> Result<(MetricQuery, Vec<Rule>), Refusal> {
+    let source = source(&objective.metric, objective.upper_limit.as_ref(), METRIC, referred)?;
+    let rules = match source.measure {
+        Measure::Share => share(objective)?,
+        Measure::Quantile(quantile) => quantiles(objective, quantile)?,
+        Measure::Mean { unit, gauge } => means(objective, unit, gauge)?,
+        Measure::Opaque(unit) => vec![threshold(objective, unit)?],
+    };
+    let opaque = matches!(source.measure, Measure::Opaque(_));
+    if !opaque && objective.rollback_on_failure == Some(false) {
+        let instead = "remove it; a proven violation always rolls back".into();
+        return Err(Refusal::NotSupported { field: ROLLBACK.into(), instead });
+    }
+    Ok((source.query, rules))
 }
 
 /// Whether a criterion is one of Iter8's thresholds, which iterations decide.
 pub(super) fn is_threshold(criterion: &Criterion) -> bool {
     matches!(criterion.rule, Rule::Threshold { .. })
+}
+
+/// The field that names the metric of a query: those of the objectives come first, then the reward's.
+pub(super) fn field(criteria: &Criteria, query: usize) -> String {
+    let rewards = query.checked_sub(criteria.objectives.len());
+    rewards.map_or_else(|| item(METRIC, query), |index| item(REWARD, index))
 }
 
 fn add(both: &mut (Vec<Criterion>, Vec<MetricQuery>), metric: &str, query: MetricQuery, rules: Vec<Rule>) {
@@ -112,7 +125,7 @@ fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred:
     }
     if let Some(quantile) = builtin::quantile(metric) {
         let bound = bound.ok_or_else(|| Refusal::Invalid {
-            field: UPPER,
+            field: UPPER.into(),
             problem: format!("objective `{metric}` has no limit; write for example `upperLimit: 250ms`"),
         })?;
         let bound = positive(bound, Unit::Milliseconds, UPPER)?;
@@ -120,10 +133,13 @@ fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred:
     }
     if metric.starts_with("istio/") {
         let problem = format!("there is no `{metric}` to judge; write one of {}", builtin::OBJECTIVES);
-        return Err(Refusal::Invalid { field, problem });
+        return Err(Refusal::Invalid { field: field.into(), problem });
     }
-    let found =
-        referred.metrics.get(metric).ok_or_else(|| Refusal::Missing { field, kind: "Metric", name: metric.into() })?;
+    let found = referred.metrics.get(metric).ok_or_else(|| Refusal::Missing {
+        field: field.into(),
+        kind: "Metric",
+        name: metric.into(),
+    })?;
     let unit = found.spec.unit();
     let (query, measure) = match found.spec.kind() {
         Some(MetricKind::Share(s)) => (MetricQuery::Share(ShareQuery::share(&s.bad.0, &s.total.0)), Measure::Share),
@@ -140,7 +156,7 @@ fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred:
         Some(MetricKind::Opaque) => (opaque(metric, &found.spec, field)?, Measure::Opaque(unit)),
         None => {
             let instead = format!("give Metric `{metric}` one of `share`, `histogram`, `mean` and `gauge`");
-            return Err(Refusal::NotSupported { field, instead });
+            return Err(Refusal::NotSupported { field: field.into(), instead });
         }
     };
     Ok(Source { query, measure })
@@ -148,7 +164,8 @@ fn source(metric: &str, bound: Option<&Quantity>, field: &'static str, referred:
 
 /// Iter8's request. What needs a Secret is refused: the controller may read none of the experiment's namespace.
 fn opaque(metric: &str, spec: &MetricSpec, field: &'static str) -> Result<MetricQuery, Refusal> {
-    let refuse = |what: &str| Refusal::NotSupported { field, instead: format!("Metric `{metric}`: {what}") };
+    let refuse =
+        |what: &str| Refusal::NotSupported { field: field.into(), instead: format!("Metric `{metric}`: {what}") };
     if spec.secret.is_some() || spec.auth_type.is_some() {
         return Err(refuse(
             "remove `secret` and `authType`, the controller reads no Secrets of an experiment's namespace; read a \
@@ -158,7 +175,8 @@ fn opaque(metric: &str, spec: &MetricSpec, field: &'static str) -> Result<Metric
     if spec.mock.is_some() {
         return Err(refuse("remove `mock`; `reiter8 simulate` plays with made-up values"));
     }
-    let invalid = |problem: String| Refusal::Invalid { field, problem: format!("Metric `{metric}`: {problem}") };
+    let invalid =
+        |problem: String| Refusal::Invalid { field: field.into(), problem: format!("Metric `{metric}`: {problem}") };
     let missing = |name: &str| invalid(format!("it has no `{name}`; an opaque metric needs it"));
     let program = spec.jq_expression.as_ref().ok_or_else(|| missing("jqExpression"))?;
     let pairs = |all: &[NamedValue]| all.iter().map(|one| (one.name.clone(), one.value.clone())).collect();
@@ -179,13 +197,15 @@ fn threshold(objective: &Objective, unit: Unit) -> Result<Rule, Refusal> {
             "write `upperLimit` or `lowerLimit` for `{}`: an opaque metric is compared with limits alone",
             objective.metric
         );
-        return Err(Refusal::NotSupported { field: RELATIVE, instead });
+        return Err(Refusal::NotSupported { field: RELATIVE.into(), instead });
     }
-    let limit = |limit: &Option<Quantity>, field| limit.as_ref().map(|l| quantity(l, unit, field)).transpose();
-    let (lower, upper) = (limit(&objective.lower_limit, LOWER)?, limit(&objective.upper_limit, UPPER)?);
+    let (lower, upper) = limits(objective, unit)?;
+    if lower.zip(upper).is_some_and(|(lower, upper)| lower > upper) {
+        return Err(crossed(objective));
+    }
     if lower.is_none() && upper.is_none() {
         let problem = format!("objective `{}` has no limit; write `upperLimit` or `lowerLimit`", objective.metric);
-        return Err(Refusal::Invalid { field: UPPER, problem });
+        return Err(Refusal::Invalid { field: UPPER.into(), problem });
     }
     Ok(Rule::Threshold { lower, upper, at_once: objective.rollback_on_failure == Some(true) })
 }
@@ -199,14 +219,14 @@ fn share(objective: &Objective) -> Result<Vec<Rule>, Refusal> {
         if limit <= 0.0 || limit >= 1.0 {
             let problem =
                 format!("`{upper}` is not between 0 and 100 %; a share can be shown to be below `0.1%`, never to be 0");
-            return Err(Refusal::Invalid { field: UPPER, problem });
+            return Err(Refusal::Invalid { field: UPPER.into(), problem });
         }
         rules.push(Rule::Share { limit });
     }
     relative_share(objective, &mut rules)?;
     if rules.is_empty() {
         let problem = format!("objective `{}` has no limit; write for example `upperLimit: 1%`", objective.metric);
-        return Err(Refusal::Invalid { field: UPPER, problem });
+        return Err(Refusal::Invalid { field: UPPER.into(), problem });
     }
     Ok(rules)
 }
@@ -225,7 +245,7 @@ fn relative_share(objective: &Objective, rules: &mut Vec<Rule>) -> Result<(), Re
         let (factor, slack) = following(relative, Unit::Share)?;
         if slack >= 1.0 {
             let problem = "a slack of 100 % allows everything; write for example `0.2%`".into();
-            return Err(Refusal::Invalid { field: SLACK, problem });
+            return Err(Refusal::Invalid { field: SLACK.into(), problem });
         }
         rules.push(Rule::RelativeShare { factor, slack });
     } else if let Some(Rule::Share { limit }) = rules.first().copied() {
@@ -236,45 +256,68 @@ fn relative_share(objective: &Objective, rules: &mut Vec<Rule>) -> Result<(), Re
 
 /// Limits on a mean or a gauge.
 fn means(objective: &Objective, unit: Unit, gauge: bool) -> Result<Vec<Rule>, Refusal> {
-    let absolute = |limit: &Option<Quantity>, field, higher_is_better| {
-        let limit = limit.as_ref().map(|limit| quantity(limit, unit, field)).transpose()?;
-        Ok::<_, Refusal>(limit.map(|slack| Rule::Mean { factor: 0.0, slack, higher_is_better, gauge }))
-    };
-    let upper = absolute(&objective.upper_limit, UPPER, false)?;
-    let lower = absolute(&objective.lower_limit, LOWER, true)?;
+    let (lower, upper) = limits(objective, unit)?;
+    // No mean is proven to be on both sides of one number.
+    if lower.zip(upper).is_some_and(|(lower, upper)| lower >= upper) {
+        return Err(crossed(objective));
+    }
+    let absolute = |slack: f64, higher_is_better| Rule::Mean { factor: 0.0, slack, higher_is_better, gauge };
     let relative = objective.relative.as_ref().map(|relative| following(relative, unit)).transpose()?;
     let relative = relative.map(|(factor, slack)| Rule::Mean { factor, slack, higher_is_better: false, gauge });
+    let (upper, lower) = (upper.map(|u| absolute(u, false)), lower.map(|l| absolute(l, true)));
     let rules: Vec<Rule> = upper.into_iter().chain(lower).chain(relative).collect();
     if rules.is_empty() {
         let problem =
             format!("objective `{}` has no limit; write `upperLimit`, `lowerLimit` or `relative`", objective.metric);
-        return Err(Refusal::Invalid { field: UPPER, problem });
+        return Err(Refusal::Invalid { field: UPPER.into(), problem });
     }
     Ok(rules)
 }
 
+/// The lower and the upper limit.
+fn limits(objective: &Objective, unit: Unit) -> Result<(Option<f64>, Option<f64>), Refusal> {
+    let limit = |limit: &Option<Quantity>, field| limit.as_ref().map(|l| quantity(l, unit, field)).transpose();
+    Ok((limit(&objective.lower_limit, LOWER)?, limit(&objective.upper_limit, UPPER)?))
+}
+
+/// No value is within both limits.
+fn crossed(objective: &Objective) -> Refusal {
+    let text = |limit: &Option<Quantity>| limit.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (lower, upper) = (text(&objective.lower_limit), text(&objective.upper_limit));
+    let problem = format!("`{lower}` is not below the upper limit `{upper}`; write a lower one, or exchange the two");
+    Refusal::Invalid { field: LOWER.into(), problem }
+}
+
 /// The reward that the candidate has to do better on.
 fn race(reward: &Reward, referred: &Referred) -> Result<(MetricQuery, Rule), Refusal> {
-    const FIELD: &str = "spec.criteria.rewards[].metric";
-    let source = source(&reward.metric, None, FIELD, referred)?;
-    let Measure::Mean { gauge, .. } = source.measure else {
-        let instead = "name a Metric with `mean` or `gauge`; a share of bad requests is an objective".into();
-        return Err(Refusal::NotSupported { field: FIELD, instead });
+    let instead = || Refusal::NotSupported {
+        field: REWARD.into(),
+        instead: format!(
+            "`{}` is no reward: name a Metric with `mean` or `gauge`; a share of bad or slow requests is an objective",
+            reward.metric
+        ),
     };
+    if builtin::share(&reward.metric).is_some() || builtin::quantile(&reward.metric).is_some() {
+        return Err(instead());
+    }
+    let source = source(&reward.metric, None, REWARD, referred)?;
+    let Measure::Mean { gauge, .. } = source.measure else { return Err(instead()) };
     let higher_is_better = reward.preferred_direction == PreferredDirection::High;
     Ok((source.query, Rule::Mean { factor: 1.0, slack: 0.0, higher_is_better, gauge }))
 }
 
 fn following(relative: &Relative, unit: Unit) -> Result<(f64, f64), Refusal> {
-    let factor = relative.factor().map_err(|e| Refusal::Invalid { field: FACTOR, problem: e.to_string() })?;
-    let slack = relative.slack(unit).map_err(|e| Refusal::Invalid { field: SLACK, problem: e.to_string() })?;
-    if !(factor > 0.0 && factor <= MOST_FACTOR) {
-        let problem = format!("{factor} is no multiple of the baseline's value; write for example `1.5`");
-        return Err(Refusal::Invalid { field: FACTOR, problem });
+    let factor = relative.factor().map_err(|e| Refusal::Invalid { field: FACTOR.into(), problem: e.to_string() })?;
+    let slack = relative.slack(unit).map_err(|e| Refusal::Invalid { field: SLACK.into(), problem: e.to_string() })?;
+    if !(1.0..=MOST_FACTOR).contains(&factor) {
+        let problem = format!(
+            "a candidate that is as good as the baseline has to fail at {factor} times its value; write at least `1`, for example `1.5`"
+        );
+        return Err(Refusal::Invalid { field: FACTOR.into(), problem });
     }
     if slack < 0.0 {
         let problem = format!("{slack} is below 0; the limit is `factor` times the baseline's value plus `slack`");
-        return Err(Refusal::Invalid { field: SLACK, problem });
+        return Err(Refusal::Invalid { field: SLACK.into(), problem });
     }
     Ok((factor, slack))
 }
@@ -282,7 +325,7 @@ fn following(relative: &Relative, unit: Unit) -> Result<(f64, f64), Refusal> {
 fn no_lower(objective: &Objective) -> Result<(), Refusal> {
     match &objective.lower_limit {
         Some(_) => Err(Refusal::NotSupported {
-            field: LOWER,
+            field: LOWER.into(),
             instead: "write `upperLimit`: a share of bad requests is better the lower it is".into(),
         }),
         None => Ok(()),
@@ -290,14 +333,14 @@ fn no_lower(objective: &Objective) -> Result<(), Refusal> {
 }
 
 fn quantity(quantity: &Quantity, unit: Unit, field: &'static str) -> Result<f64, Refusal> {
-    quantity.value(unit).map_err(|e| Refusal::Invalid { field, problem: e.to_string() })
+    quantity.value(unit).map_err(|e| Refusal::Invalid { field: field.into(), problem: e.to_string() })
 }
 
 fn positive(bound: &Quantity, unit: Unit, field: &'static str) -> Result<f64, Refusal> {
     let value = quantity(bound, unit, field)?;
     if value <= 0.0 {
         let problem = format!("`{bound}` is not above 0; write the bound of a good request");
-        return Err(Refusal::Invalid { field, problem });
+        return Err(Refusal::Invalid { field: field.into(), problem });
     }
     Ok(value)
 }

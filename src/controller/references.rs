@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt};
 
+use super::objectives;
 use super::resolve::Referred;
 use crate::api::{Experiment, Metric, Repository};
 use crate::engine::Unavailable;
@@ -12,19 +13,30 @@ use crate::gitops::Credential;
 use crate::gitops::forge::App;
 use crate::gitops::transport::Token;
 
+/// The API server refuses the controller's service account.
+const FORBIDDEN: &str = "Forbidden";
+/// The stored object is not what its kind is in this release.
+const MALFORMED: &str = "ObjectUnreadable";
+/// Reasons that stay until a person does something.
+pub(super) const LASTING: [&str; 2] = [FORBIDDEN, MALFORMED];
+
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
 pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
     let namespace = experiment.namespace().unwrap_or_default();
     let mut metrics = BTreeMap::new();
     let api: Api<Metric> = Api::namespaced(client.clone(), &namespace);
-    for written in metrics_of(experiment) {
+    for (query, written) in metrics_of(experiment) {
         // `name` or `namespace/name`; another namespace than the experiment's is not looked into.
         let name = match written.split_once('/') {
             None => written,
             Some((own, name)) if own == namespace => name,
             Some(_) => continue,
         };
-        if let Some(metric) = api.get_opt(name).await.map_err(|e| unreadable("Metric", written, &e))? {
+        let failed = |e: kube::Error| {
+            let field = objectives::field(&experiment.spec.criteria, query);
+            unreadable(&format!("{field}: "), &format!("Metric `{namespace}/{name}`"), &e)
+        };
+        if let Some(metric) = api.get_opt(name).await.map_err(failed)? {
             metrics.insert(written.to_owned(), metric);
         }
     }
@@ -35,14 +47,16 @@ pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Re
 pub(super) async fn repository(client: &Client, experiment: &Experiment) -> Result<Option<Repository>, Unavailable> {
     let Some((namespace, name)) = repository_name(experiment) else { return Ok(None) };
     let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
-    api.get_opt(&name).await.map_err(|e| unreadable("Repository", &name, &e))
+    let named = format!("Repository `{namespace}/{name}`");
+    api.get_opt(&name).await.map_err(|e| unreadable("spec.gitops.repository: ", &named, &e))
 }
 
-/// The metrics that an experiment names, as it writes them.
-fn metrics_of(experiment: &Experiment) -> impl Iterator<Item = &str> {
+/// The metrics that an experiment names, as it writes them, each with the index of its query.
+fn metrics_of(experiment: &Experiment) -> impl Iterator<Item = (usize, &str)> {
     let criteria = &experiment.spec.criteria;
     let objectives = criteria.objectives.iter().map(|o| o.metric.as_str());
-    objectives.chain(criteria.rewards.iter().map(|r| r.metric.as_str())).filter(|m| !m.starts_with("istio/"))
+    let all = objectives.chain(criteria.rewards.iter().map(|r| r.metric.as_str()));
+    all.enumerate().filter(|(_, metric)| !metric.starts_with("istio/"))
 }
 
 /// The credential of a repository, read at every use, so that a rotation needs no restart.
@@ -50,7 +64,7 @@ pub(super) async fn credential(client: &Client, repository: &Repository) -> Resu
     let (namespace, (_, name, key)) = (repository.namespace().unwrap_or_default(), repository.spec.secret());
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     let named = format!("{namespace}/{name}");
-    let secret = api.get_opt(name).await.map_err(|e| unreadable("Secret", &named, &e))?;
+    let secret = api.get_opt(name).await.map_err(|e| unreadable("", &format!("Secret `{named}`"), &e))?;
     let data = secret.and_then(|s| s.data).unwrap_or_default();
     let bytes = data.get(key).map(|b| b.0.as_slice()).unwrap_or_default();
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
@@ -67,12 +81,22 @@ pub(super) async fn credential(client: &Client, repository: &Repository) -> Resu
     App::new(id, installation, text).map(Credential::App).map_err(|_| missing("RSA private key in PEM"))
 }
 
-fn unreadable(kind: &str, name: &str, error: &kube::Error) -> Unavailable {
+/// Why an object could not be read: the field that names it, if one does, what the server said, and what helps.
+fn unreadable(field: &str, object: &str, error: &kube::Error) -> Unavailable {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            Unavailable::new("Forbidden", format!("the controller may not read {kind} {name}: {}", status.message))
+            let message = format!(
+                "{field}the controller may not read {object}: {}; give its service account the right, as `charts/reiter8` does",
+                status.message
+            );
+            Unavailable::new(FORBIDDEN, message)
         }
-        other => Unavailable::new("ApiUnavailable", format!("failed to read {kind} {name}: {other}")),
+        kube::Error::SerdeError(what) => {
+            let message =
+                format!("{field}{object} cannot be read: {what}; correct it, or apply the definitions of this release");
+            Unavailable::new(MALFORMED, message)
+        }
+        other => Unavailable::new("ApiUnavailable", format!("{field}failed to read {object}: {other}")),
     }
 }
 
@@ -123,6 +147,26 @@ mod tests {
     use super::*;
     use kube::api::DynamicObject;
     use serde_json::{Value, json};
+
+    #[test]
+    fn what_cannot_be_read_names_the_field_the_object_and_the_remedy() {
+        let told = |error: &kube::Error| unreadable("spec.criteria.objectives[1].metric: ", "Metric `shop/age`", error);
+        let status = |code: u16, reason: &str| {
+            kube::Error::Api(Box::new(kube::core::Status::failure("no", reason).with_code(code)))
+        };
+        let malformed = serde_json::from_str::<Metric>("{}").unwrap_err();
+        let table = [
+            (kube::Error::SerdeError(malformed), "ObjectUnreadable", "correct it"),
+            (status(403, "Forbidden"), "Forbidden", "give its service account the right"),
+        ];
+        for (error, reason, remedy) in table {
+            let u = told(&error);
+            assert_eq!((u.reason, LASTING.contains(&u.reason)), (reason, true));
+            assert!(u.message.starts_with("spec.criteria.objectives[1].metric: "), "{u}");
+            assert!(u.message.contains("Metric `shop/age`") && u.message.contains(remedy), "{u}");
+        }
+        assert!(!LASTING.contains(&told(&status(500, "InternalError")).reason), "it may answer the next time");
+    }
 
     #[test]
     fn a_virtual_service_concerns_who_names_it_in_either_way() {

@@ -1,6 +1,9 @@
 //! Why an experiment cannot be carried out as it is written: the field, the value and the remedy.
 
+use std::borrow::Cow;
+
 use crate::api::InvalidField;
+use crate::engine::Unavailable;
 
 /// Why an experiment cannot be carried out as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +12,7 @@ pub enum Refusal {
     #[error("{field}: {problem}")]
     Invalid {
         /// Path of the field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong and what to write instead.
         problem: String,
     },
@@ -17,7 +20,7 @@ pub enum Refusal {
     #[error("{field}: not yet supported; {instead}")]
     NotSupported {
         /// Path of the field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What to write instead.
         instead: String,
     },
@@ -25,7 +28,7 @@ pub enum Refusal {
     #[error("{field}: {kind} {name} was not found; create it or correct the name")]
     Missing {
         /// Path of the field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Kind of the object.
         kind: &'static str,
         /// Its name.
@@ -35,10 +38,13 @@ pub enum Refusal {
     #[error("spec.gitops.{field}: {problem}")]
     NotAllowed {
         /// Path of the field below `spec.gitops`.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is not allowed, and by what.
         problem: String,
     },
+    /// An object that is referred to and that the API server does not give.
+    #[error("{}", .0.message)]
+    Unreadable(Unavailable),
 }
 
 impl Refusal {
@@ -50,7 +56,20 @@ impl Refusal {
             Self::Missing { kind: "Metric", .. } => "MetricNotFound",
             Self::Missing { .. } => "RepositoryNotFound",
             Self::NotAllowed { .. } => "NotAllowed",
+            Self::Unreadable(u) => u.reason,
         }
+    }
+
+    /// The same about the item of this index in the list that the field goes through.
+    pub(super) fn of_item(mut self, index: usize) -> Self {
+        match &mut self {
+            Self::Invalid { field, .. }
+            | Self::NotSupported { field, .. }
+            | Self::Missing { field, .. }
+            | Self::NotAllowed { field, .. } => *field = item(field, index).into(),
+            Self::Unreadable(_) => {}
+        }
+        self
     }
 
     /// Whether it concerns the write-back alone: without its repository an experiment is the same.
@@ -60,12 +79,17 @@ impl Refusal {
 
     /// Whether another object may appear or change and make the experiment possible.
     pub fn may_heal(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::NotAllowed { .. })
+        matches!(self, Self::Missing { .. } | Self::NotAllowed { .. } | Self::Unreadable(_))
     }
+}
+
+/// A field with the index of its first list.
+pub(super) fn item(field: &str, index: usize) -> String {
+    field.replacen("[]", &format!("[{index}]"), 1)
 }
 
 impl From<InvalidField> for Refusal {
     fn from(error: InvalidField) -> Self {
-        Self::Invalid { field: error.field, problem: error.source.to_string() }
+        Self::Invalid { field: error.field.into(), problem: error.source.to_string() }
     }
 }

@@ -4,17 +4,18 @@
 //! needs, or a refusal that names the field, the value and the remedy. Called by the controller and the embedded world.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::analysis::{analysis, signed};
 use super::layout::{Sides, fields, layout};
+use super::ramp::{cap, percent, ramp};
 use super::refusal::Refusal;
 use super::wishes::wishes;
 use crate::api::experiment::{self as spec, AutoMerge, Handover, WeightsWhileWaiting};
 use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
-use crate::engine::{self, Analysis, Gitops, Identity, OnUndecided, Plan, Ramp, Rung, Version, WhileWaiting};
+use crate::engine::{self, Gitops, Identity, Plan, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
@@ -23,12 +24,6 @@ use crate::live::{Binding, VersionBinding};
 
 /// How long requests need to leave a version whose weight became 0: longer than nearly every request takes.
 const DRAIN: SignedDuration = SignedDuration::from_secs(10);
-/// Beyond this cap the baseline is left with too little traffic to compare with.
-const MOST_FOR_COMPARISON: i32 = 90;
-
-/// The field that names a metric.
-const METRIC: &str = "spec.criteria.objectives[].metric";
-
 /// Labels by which Istio's subsets tell versions apart; they belong to a manifest's place, not to what was tested.
 const SUBSET_LABELS: [&str; 1] = ["version"];
 
@@ -71,7 +66,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     super::support::check(experiment)?;
     let namespace = experiment.namespace().unwrap_or_default();
     let candidate = spec.version_info.candidates.first().ok_or_else(|| Refusal::Invalid {
-        field: "spec.versionInfo.candidates",
+        field: "spec.versionInfo.candidates".into(),
         problem: "one candidate is needed; write its name, workload and destination".into(),
     })?;
     let baseline = &spec.version_info.baseline;
@@ -79,6 +74,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
     let iterations = super::iterations::iterations(spec, &criteria, &mut analysis)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
+    let cap = cap(spec)?;
     let plan = Plan {
         identity: Identity {
             namespace: namespace.clone(),
@@ -90,8 +86,8 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         refused: None,
         baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
         candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
-        ramp: ramp(&spec.strategy)?,
-        cap: cap(spec)?,
+        ramp: ramp(&spec.strategy, cap, &analysis)?,
+        cap,
         capacity: spec
             .traffic
             .as_ref()
@@ -104,6 +100,13 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
     };
+    if plan.baseline.workload == plan.candidate.workload {
+        let problem = format!(
+            "both versions are the workload `{}`, so that nothing could be compared; name the candidate's own",
+            plan.baseline.workload
+        );
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].workload".into(), problem });
+    }
     let binding = Binding {
         namespace,
         name: plan.identity.name.clone(),
@@ -115,7 +118,10 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         candidate: placeholders(candidate, &plan.candidate),
         metrics,
     };
-    binding.check().map_err(|e| Refusal::Invalid { field: METRIC, problem: e.to_string() })?;
+    binding.check().map_err(|(query, e)| Refusal::Invalid {
+        field: super::objectives::field(&spec.criteria, query).into(),
+        problem: e.to_string(),
+    })?;
     super::routes::check_hosts(&binding)?;
     Ok(Resolved { plan, binding, write })
 }
@@ -127,12 +133,12 @@ fn placeholders(version: &spec::Version, plan: &Version) -> VersionBinding {
 }
 
 fn unsupported(field: &'static str, instead: &str) -> Refusal {
-    Refusal::NotSupported { field, instead: instead.into() }
+    Refusal::NotSupported { field: field.into(), instead: instead.into() }
 }
 
 fn version(version: &spec::Version, namespace: &str, field: &'static str) -> Result<Version, Refusal> {
     let workload = version.workload.as_ref().ok_or_else(|| Refusal::Invalid {
-        field,
+        field: field.into(),
         problem: format!("version `{}` has no workload; write `workload: {{name: DEPLOYMENT}}`", version.name),
     })?;
     let written =
@@ -157,78 +163,9 @@ pub(super) fn object_name(written: &str, namespace: &str, field: &'static str) -
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     if name.len() > 253 || !name.chars().all(allowed) || !ends(name.chars().next()) || !ends(name.chars().last()) {
         let problem = format!("`{name}` is no name of an object; write lower-case letters, digits, `-` and `.`");
-        return Err(Refusal::Invalid { field, problem });
+        return Err(Refusal::Invalid { field: field.into(), problem });
     }
     Ok(name.to_owned())
-}
-
-fn analysis(a: &spec::Analysis) -> Result<Analysis, Refusal> {
-    let analysis = Analysis {
-        false_rollback: a.false_rollback()?,
-        false_promotion: a.false_promotion()?,
-        interval: signed(a.interval()?),
-        lag: signed(a.lag()?),
-        warm_up: signed(a.warm_up()?),
-        soak: signed(a.soak()?),
-        deadline: signed(a.deadline()?),
-        hard_deadline: signed(a.hard_deadline()?),
-        on_undecided: match a.on_undecided() {
-            spec::OnUndecided::Hold => OnUndecided::Hold,
-            spec::OnUndecided::Discard => OnUndecided::Discard,
-            spec::OnUndecided::PromoteUnproven => OnUndecided::PromoteUnproven,
-        },
-    };
-    if analysis.interval < SignedDuration::from_secs(1) {
-        let problem = format!("an interval of {:?} is shorter than any scrape; write at least `1s`", a.interval()?);
-        return Err(Refusal::Invalid { field: "spec.analysis.interval", problem });
-    }
-    if analysis.hard_deadline < analysis.deadline {
-        let problem = "the hard deadline is before the deadline; write a longer one".into();
-        return Err(Refusal::Invalid { field: "spec.analysis.hardDeadline", problem });
-    }
-    Ok(analysis)
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-fn ramp(strategy: &spec::Strategy) -> Result<Ramp, Refusal> {
-    if strategy.deployment_pattern == Some(spec::DeploymentPattern::FixedSplit) {
-        return Ok(Ramp::Fixed);
-    }
-    let steps = strategy.steps();
-    if steps.is_empty() {
-        return Ok(Ramp::Gated { budget: f64::from(strategy.bad_request_budget()) });
-    }
-    let rungs = steps.iter().map(|step| {
-        let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
-            h.duration()
-                .map_err(|e| Refusal::Invalid { field: "spec.strategy.ramp.steps[].hold", problem: e.to_string() })
-        })?;
-        let weight = percent(step.weight, "spec.strategy.ramp.steps[].weight")?;
-        Ok::<_, Refusal>(Rung { weight, hold: signed(hold), approval: step.approval })
-    });
-    Ok(Ramp::Steps(rungs.collect::<Result<_, _>>()?))
-}
-
-fn percent(value: i32, field: &'static str) -> Result<u8, Refusal> {
-    u8::try_from(value).ok().filter(|p| (1..=100).contains(p)).ok_or_else(|| Refusal::Invalid {
-        field,
-        problem: format!("{value} is not a weight; write a whole number from 1 to 100"),
-    })
-}
-
-fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
-    let cap = spec.max_candidate_weight();
-    let relative = spec.criteria.objectives.iter().any(|o| o.relative.is_some());
-    if relative && cap > MOST_FOR_COMPARISON {
-        return Err(Refusal::Invalid {
-            field: "spec.strategy.weights.maxCandidateWeight",
-            problem: format!("{cap} leaves no baseline traffic to compare with; write at most {MOST_FOR_COMPARISON}"),
-        });
-    }
-    percent(cap, "spec.strategy.weights.maxCandidateWeight")
 }
 
 /// Where the outcome is written, if the repository's owner allows it.
@@ -236,10 +173,11 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
     let away = matches!(gitops.weights_while_waiting, Some(WeightsWhileWaiting::Hold | WeightsWhileWaiting::Candidate));
     if gitops.handover() == Handover::SinglePullRequest && away {
         let problem = "with `SinglePullRequest` all traffic is at the baseline before the request is opened, which removes the candidate; write `Baseline` or remove it, or write `handover: TwoPullRequests`";
-        return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting", problem: problem.into() });
+        return Err(Refusal::Invalid { field: "spec.gitops.weightsWhileWaiting".into(), problem: problem.into() });
     }
+    keeps_the_baseline(gitops)?;
     let repository = referred.repository.as_ref().ok_or_else(|| Refusal::Missing {
-        field: "spec.gitops.repository",
+        field: "spec.gitops.repository".into(),
         kind: "Repository",
         name: gitops.repository.clone(),
     })?;
@@ -250,30 +188,30 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             "Repository {} does not allow namespace `{namespace}` (its spec.allowedNamespaces)",
             gitops.repository
         );
-        return Err(Refusal::NotAllowed { field: "repository", problem });
+        return Err(Refusal::NotAllowed { field: "repository".into(), problem });
     }
     if !repository.spec.allows_path(&gitops.path) {
         let problem =
             format!("Repository {} does not allow `{}` (its spec.allowedPaths)", gitops.repository, gitops.path);
-        return Err(Refusal::NotAllowed { field: "path", problem });
+        return Err(Refusal::NotAllowed { field: "path".into(), problem });
     }
     if gitops.handover() == Handover::CommitToBase && !repository.spec.allow_commit_to_base {
         let problem = format!(
             "Repository {} does not allow `CommitToBase` (its spec.allowCommitToBase is not true); write `TwoPullRequests`, or ask its owner",
             gitops.repository
         );
-        return Err(Refusal::NotAllowed { field: "handover", problem });
+        return Err(Refusal::NotAllowed { field: "handover".into(), problem });
     }
     if gitops.auto_merge() != AutoMerge::default() && gitops.pull_request.as_ref().is_some_and(|p| p.draft) {
         let problem = "true, and `autoMerge` wants no person, for whom a draft waits; remove one of the two".into();
-        return Err(Refusal::Invalid { field: "spec.gitops.pullRequest.draft", problem });
+        return Err(Refusal::Invalid { field: "spec.gitops.pullRequest.draft".into(), problem });
     }
     if gitops.auto_merge() != AutoMerge::default() && !repository.spec.allow_auto_merge {
         let problem = format!(
             "Repository {} does not allow requests to be merged without a person (its spec.allowAutoMerge is not true); remove the field, or ask its owner",
             gitops.repository
         );
-        return Err(Refusal::NotAllowed { field: "pullRequest.autoMerge", problem });
+        return Err(Refusal::NotAllowed { field: "pullRequest.autoMerge".into(), problem });
     }
     let info = &experiment.spec.version_info;
     let workload = |v: Option<&spec::Version>| Workload {
@@ -306,10 +244,34 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
     })
 }
 
+/// The clean-up takes away what belongs to the experiment; the baseline's manifest does not.
+fn keeps_the_baseline(gitops: &spec::GitOps) -> Result<(), Refusal> {
+    let promote = &gitops.promote;
+    if let Some(index) = gitops.remove.iter().position(|file| *file == promote.to) {
+        let problem =
+            format!("`{}` is the baseline's manifest (`promote.to`), which stays; remove it from the list", promote.to);
+        return Err(Refusal::Invalid { field: "spec.gitops.remove[]".into(), problem }.of_item(index));
+    }
+    // Elsewhere one file may have the values of both.
+    if gitops.edits.is_none() && gitops.layout() == spec::Layout::Flat && promote.from == promote.to {
+        let problem = format!(
+            "`{}` is the baseline's manifest as well, and the clean-up removes the candidate's; write two different files",
+            promote.from
+        );
+        return Err(Refusal::Invalid { field: "spec.gitops.promote.from".into(), problem });
+    }
+    Ok(())
+}
+
 fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal> {
+    let stale_after = signed(gitops.stale_after()?);
+    if stale_after.is_zero() {
+        let problem = "`0s` gives nobody time for a review; write for example `7d`".into();
+        return Err(Refusal::Invalid { field: "spec.gitops.pullRequest.staleAfter".into(), problem });
+    }
     Ok(Gitops {
         base_branch: write.repository.branch().to_owned(),
-        stale_after: signed(gitops.stale_after()?),
+        stale_after,
         drain: DRAIN,
         waiting: match gitops.weights_while_waiting() {
             WeightsWhileWaiting::Hold => WhileWaiting::Hold,

@@ -21,7 +21,7 @@ pub(super) fn routes(
 ) -> Result<RouteBinding, Refusal> {
     match &spec.traffic {
         Some(_) if baseline.weight_obj_ref.is_some() || candidate.weight_obj_ref.is_some() => Err(Refusal::Invalid {
-            field: "spec.traffic",
+            field: "spec.traffic".into(),
             problem: "traffic is named twice; remove every `weightObjRef`, or `spec.traffic`".into(),
         }),
         Some(traffic) => in_routes(traffic, namespace, baseline, candidate),
@@ -37,7 +37,7 @@ fn in_routes(
 ) -> Result<RouteBinding, Refusal> {
     let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
         let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
-            field,
+            field: field.into(),
             problem: format!(
                 "version `{}` has no destination; write for example `destination: {{subset: {}}}`",
                 version.name, version.name
@@ -52,7 +52,7 @@ fn in_routes(
     );
     if baseline == candidate {
         let problem = "both versions have the same destination; write two subsets or two hosts".into();
-        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination", problem });
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination".into(), problem });
     }
     let weights = WeightsAt::VirtualService {
         name: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,
@@ -72,7 +72,7 @@ fn in_fields(namespace: &str, baseline: &spec::Version, candidate: &spec::Versio
         (weight_field(baseline, namespace, at_baseline)?, weight_field(candidate, namespace, at_candidate)?);
     if first == second {
         let problem = "both versions have the same field; write one for each".into();
-        return Err(Refusal::Invalid { field: at_candidate, problem });
+        return Err(Refusal::Invalid { field: at_candidate.into(), problem });
     }
     Ok(RouteBinding {
         weights: WeightsAt::Fields { baseline: first, candidate: second },
@@ -92,7 +92,7 @@ fn named(version: &spec::Version) -> Destination {
 }
 
 fn weight_field(version: &spec::Version, namespace: &str, field: &'static str) -> Result<WeightField, Refusal> {
-    let invalid = |problem: String| Refusal::Invalid { field, problem };
+    let invalid = |problem: String| Refusal::Invalid { field: field.into(), problem };
     let written = version.weight_obj_ref.as_ref().ok_or_else(|| {
         invalid(format!(
             "version `{}` has none; write one for every version, or `spec.traffic` and a `destination` for every version",
@@ -149,7 +149,7 @@ pub(super) fn check_hosts(binding: &Binding) -> Result<(), Refusal> {
     match sides.into_iter().find(|(destination, _)| needed && destination.host.is_none()) {
         None => Ok(()),
         Some((_, field)) => Err(Refusal::Invalid {
-            field,
+            field: field.into(),
             problem: "a metric asks for the service's host, which `weightObjRef` does not tell; write \
                       `- {name: host, value: SERVICE.NAMESPACE.svc.cluster.local}`"
                 .into(),

@@ -16,7 +16,7 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
     let namespace = experiment.namespace().unwrap_or_default();
     if !spec.target.starts_with(&format!("{namespace}/")) {
         let problem = format!("`{}` is not in the experiment's namespace; write `{namespace}/NAME`", spec.target);
-        return Err(Refusal::Invalid { field: "spec.target", problem });
+        return Err(Refusal::Invalid { field: "spec.target".into(), problem });
     }
     let increment = strategy.weights.as_ref().is_some_and(|w| w.max_candidate_weight_increment.is_some());
     let foreign_count = criteria.request_count.as_ref().is_some_and(|m| builtin::count(m).is_none());
@@ -50,7 +50,7 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
         ),
     ];
     match table.into_iter().find(|(asked, _, _)| *asked) {
-        Some((_, field, instead)) => Err(Refusal::NotSupported { field, instead: instead.into() }),
+        Some((_, field, instead)) => Err(Refusal::NotSupported { field: field.into(), instead: instead.into() }),
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::Experiment;
 use crate::engine::{Verb, Wish};
+use crate::gitops::render::is_invisible;
 
 /// Prefix of the annotations; the verb follows.
 const PREFIX: &str = "iter8.tools/";
@@ -39,9 +40,10 @@ fn wish(verb: Verb, value: &str) -> Wish {
     }
 }
 
-/// At most [`LONGEST_WHY`] characters on one line.
+/// At most [`LONGEST_WHY`] characters on one line, none of which hides or reorders others.
 fn shortened(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WHY).collect()
+    let seen = text.trim().chars().filter(|c| !is_invisible(*c));
+    seen.map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WHY).collect()
 }
 
 #[cfg(test)]
@@ -54,6 +56,7 @@ mod tests {
         let asked = |why: &str| Wish::Asked { verb: Verb::Pause, at, why: why.into() };
         assert_eq!(wish(Verb::Pause, &at.to_string()), asked(""));
         assert_eq!(wish(Verb::Pause, &format!("{at} look\nat this")), asked("look at this"));
+        assert_eq!(wish(Verb::Pause, &format!("{at} \u{202e}look\u{1b}[2J\u{200b}")), asked("look [2J"));
         let long = format!("{at} {}", "x".repeat(5000));
         assert_eq!(wish(Verb::Pause, &long), asked(&"x".repeat(LONGEST_WHY)));
     }

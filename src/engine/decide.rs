@@ -26,8 +26,8 @@ impl Turn<'_> {
             return self.decide(Outcome::Discard, Reason::Harmful, sentence);
         }
         // A held experiment is still protected; everything else waits for the person.
-        if let Some(hold) = self.progress.hold {
-            return self.held_up(hold);
+        if let Some(hold) = self.progress.hold.clone() {
+            return self.held_up(&hold);
         }
         if self.proven() {
             let sentence =

@@ -11,6 +11,7 @@ use super::evidence::Evidence;
 use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
 use super::plan::{Criterion, Plan, Ramp, Version};
 use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
+use super::requests::because;
 use super::shift;
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
@@ -180,8 +181,8 @@ impl<'a> Turn<'a> {
             let sentence = format!("the preparation did not end in time; it waited for {}", waiting.what);
             return self.decide(Outcome::Discard, Reason::Unprepared, sentence);
         }
-        if let Some(hold) = self.progress.hold {
-            return self.held_up(hold);
+        if let Some(hold) = self.progress.hold.clone() {
+            return self.held_up(&hold);
         }
         if let Some(refusal) = &self.plan.refused {
             return self.missing(refusal);
@@ -343,10 +344,10 @@ impl<'a> Turn<'a> {
     }
 
     /// A person holds the ramp: until when, and what ends it.
-    pub(super) fn held_up(&mut self, hold: Hold) {
+    pub(super) fn held_up(&mut self, hold: &Hold) {
         let until = hold.since + PATIENCE;
         let (reason, what) = match hold.by {
-            HeldBy::Pause => ("Paused", "`resume`: a person paused the experiment".to_owned()),
+            HeldBy::Pause => ("Paused", because("`resume`: a person paused the experiment", &hold.why)),
             HeldBy::Approval => {
                 ("WaitingForApproval", format!("`resume`: a person has to approve {} %", self.progress.weight))
             }
@@ -412,6 +413,8 @@ impl<'a> Turn<'a> {
             Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close { .. } => {
                 self.missing(why);
             }
+            // Weights that were refused were not overwritten; a write that was too late may well have been.
+            Effect::Route(_) if why.reason != "Conflict" => self.progress.repairs.asked = None,
             // A request that cannot be merged waits all the same, and one with an old text too.
             Effect::Claim
             | Effect::Release

@@ -182,6 +182,9 @@ pub struct Repairs {
     /// No repair before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// The weight that was written last, until it is seen: a writer who is always faster shows by that alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u8>,
 }
 
 impl Repairs {
@@ -200,12 +203,15 @@ pub struct Spell {
 }
 
 /// The ramp is held for a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Since when.
     pub since: Timestamp,
-    /// Why.
+    /// By what.
     pub by: HeldBy,
+    /// Why, in the person's words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// Why a ramp is held.

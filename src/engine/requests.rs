@@ -27,11 +27,11 @@ impl Turn<'_> {
         for (at, verb, why) in asked {
             self.progress.handled.insert(verb, at);
             match verb {
-                Verb::Pause => self.pause(),
-                Verb::Resume => self.resume(),
+                Verb::Pause => self.pause(why),
+                Verb::Resume => self.resume(why),
                 Verb::Abort => self.abort(why),
                 Verb::Promote => self.promote(why),
-                Verb::Retry => self.retry(),
+                Verb::Retry => self.retry(why),
             }
         }
     }
@@ -44,19 +44,20 @@ impl Turn<'_> {
         }
     }
 
-    fn pause(&mut self) {
-        match (self.progress.phase, self.progress.hold) {
+    fn pause(&mut self, why: &str) {
+        match (self.progress.phase, &mut self.progress.hold) {
             (Phase::Promoting | Phase::Discarding | Phase::Completed, _) => {
                 self.warn("NothingToPause", "the verdict has fallen; `abort` ends the experiment");
             }
+            (_, Some(hold)) if hold.by == HeldBy::Pause => why.clone_into(&mut hold.why),
             (_, Some(_)) => {}
-            (_, None) => self.progress.hold = Some(Hold { since: self.now, by: HeldBy::Pause }),
+            (_, hold @ None) => *hold = Some(Hold { since: self.now, by: HeldBy::Pause, why: why.to_owned() }),
         }
     }
 
-    fn resume(&mut self) {
+    fn resume(&mut self, why: &str) {
         let (held, overridden) = (self.progress.hold.take(), self.progress.overridden.take());
-        if let Some(hold) = held {
+        if let Some(hold) = &held {
             // Before the first traffic no clock runs that the pause could stop.
             if self.progress.first_traffic.is_some() {
                 self.progress.idle += self.now.duration_since(hold.since).as_secs();
@@ -69,7 +70,7 @@ impl Turn<'_> {
             return self.warn("NothingToResume", "the experiment is not held");
         }
         self.progress.waiting = None;
-        self.tell("Resumed", "a person lets the experiment go on");
+        self.tell("Resumed", &because("a person lets the experiment go on", why));
     }
 
     fn abort(&mut self, why: &str) {
@@ -106,8 +107,15 @@ impl Turn<'_> {
         }
     }
 
-    /// A new attempt at what people or a broken remote ended.
-    fn retry(&mut self) {
+    fn retry(&mut self, why: &str) {
+        match self.attempt() {
+            Ok(()) => self.tell("Retried", &because("a person asked for a new attempt at the write-back", why)),
+            Err(nothing) => self.warn("NothingToRetry", nothing),
+        }
+    }
+
+    /// A new attempt at what people or a broken remote ended; else why there is nothing to attempt.
+    fn attempt(&mut self) -> Result<(), &'static str> {
         let decided = self.progress.decision.as_ref().map(|d| d.reason);
         let merged = self.progress.stages.iter().any(|s| s.stage != Stage::Promote && s.merged.is_some());
         let rejected =
@@ -120,12 +128,11 @@ impl Turn<'_> {
             // Of a clean-up that nothing was written for, nothing has to be taken back.
             let written = self.progress.stages.last().is_some_and(|s| s.work.is_some() || s.number.is_some());
             let state = if written { StageState::Withdrawing } else { StageState::Done };
-            return self.change(state, |s| s.closed = !written);
+            self.change(state, |s| s.closed = !written);
+            return Ok(());
         }
         let last = self.progress.stages.last().map(|s| (s.stage, s.state, s.merged.is_some()));
-        let Some((stage, state, ended)) = last else {
-            return self.warn("NothingToRetry", "nothing was written to Git yet");
-        };
+        let Some((stage, state, ended)) = last else { return Err("nothing was written to Git yet") };
         match state {
             StageState::Planning | StageState::Planned | StageState::Pushed => self.begin(stage),
             StageState::Waiting | StageState::Done if stage == Stage::CleanUp && !ended => {
@@ -142,11 +149,12 @@ impl Turn<'_> {
                     self.begin(stage);
                 }
             }
-            _ => self.warn("NothingToRetry", "the request waits for its review, or was merged"),
+            _ => return Err("the request waits for its review, or was merged"),
         }
+        Ok(())
     }
 }
 
-fn because(what: &str, why: &str) -> String {
+pub(super) fn because(what: &str, why: &str) -> String {
     if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
 }

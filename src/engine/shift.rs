@@ -271,7 +271,7 @@ impl Turn<'_> {
     fn asks(&mut self, rung: Rung) -> bool {
         let asks = rung.approval && self.progress.approved.is_none_or(|w| w < self.progress.weight);
         if asks {
-            self.progress.hold = Some(Hold { since: self.now, by: HeldBy::Approval });
+            self.progress.hold = Some(Hold { since: self.now, by: HeldBy::Approval, why: String::new() });
         }
         asks
     }

@@ -22,6 +22,8 @@ const MOST_EDITS: usize = 5;
 const CONTEST: SignedDuration = SignedDuration::from_mins(5);
 /// Time between repairs during a contest: two controllers that overwrite each other must not flood the API server.
 const BACK_OFF: SignedDuration = SignedDuration::from_mins(1);
+/// Time between two writes of the way home during a contest.
+const BREATH: SignedDuration = SignedDuration::from_secs(1);
 
 impl Turn<'_> {
     /// The weight the candidate is to have now; `None` while the routes are none of our business.
@@ -104,7 +106,7 @@ impl Turn<'_> {
             Ok(routes) if self.progress.carried == Some(wanted) && self.progress.applied.is_some() => {
                 self.edited(wanted, routes);
             }
-            Ok(_) => self.put_right(wanted),
+            Ok(routes) => self.insist(wanted, routes),
             Err(u) => {
                 self.missing(u);
                 // Routes that are left are brought home although others are missing; the same answer is no news.
@@ -141,6 +143,7 @@ impl Turn<'_> {
     /// The routes have the wanted weight.
     fn applied(&mut self, weight: u8) {
         let p = &mut self.progress;
+        p.repairs.asked = None;
         if p.carried != Some(weight) || p.applied.is_none() {
             (p.carried, p.applied) = (Some(weight), Some(self.now));
         }
@@ -161,9 +164,35 @@ impl Turn<'_> {
         if on(Mutant::ForeignWeightAdopted) {
             self.progress.weight = routes.candidate;
         }
+        let contested = self.contested(routes);
+        self.progress.repairs.count = self.progress.repairs.count.saturating_add(1);
+        if !contested {
+            let who = writer.unwrap_or("an unknown field manager");
+            let what = format!("{who} set the weights to {}/{}; they are put right", routes.baseline, routes.candidate);
+            self.warn("WeightsRepaired", &what);
+        }
+        self.put_right(wanted);
+    }
+
+    /// The weights are not as wanted, and were not yet. One write that was lost, by a crash say, is nothing; many are
+    /// somebody who writes faster than we look.
+    fn insist(&mut self, wanted: u8, routes: &Routes) {
+        let resting = self.progress.repairs.not_before.is_some_and(|t| self.now < t);
+        if self.progress.repairs.asked == Some(wanted) && !resting && self.contested(routes) {
+            self.progress.repairs.count = self.progress.repairs.count.saturating_add(1);
+        }
+        // The way home is not delayed, but it is not written in a rush for ever either.
+        if resting && wanted == 0 {
+            self.patient = true;
+            self.again(BREATH);
+        }
+        self.put_right(wanted);
+    }
+
+    /// Notes a foreign edit; whether there were so many that it is a contest, which is told.
+    fn contested(&mut self, routes: &Routes) -> bool {
         let now = self.now;
         let repairs = &mut self.progress.repairs;
-        repairs.count = repairs.count.saturating_add(1);
         repairs.writer.clone_from(&routes.writer);
         repairs.recent.retain(|t| now < *t + CONTEST);
         repairs.recent.push(now);
@@ -172,19 +201,14 @@ impl Turn<'_> {
             // Only what the back-off needs is kept: the list stays short however long the contest lasts.
             repairs.recent.remove(0);
             repairs.not_before = Some(now + BACK_OFF);
-        }
-        let who = writer.unwrap_or("an unknown field manager");
-        if contested {
+            let who = routes.writer.as_deref().unwrap_or("an unknown field manager");
             let what = format!(
                 "{who} changed the weights more than {MOST_EDITS} times in {} minutes; one repair a minute from now on",
                 CONTEST.as_mins()
             );
             self.warn("WeightsContested", &what);
-        } else {
-            let what = format!("{who} set the weights to {}/{}; they are put right", routes.baseline, routes.candidate);
-            self.warn("WeightsRepaired", &what);
         }
-        self.put_right(wanted);
+        contested
     }
 
     /// A person sent all traffic to the baseline: that stays until `resume`.
@@ -199,14 +223,14 @@ impl Turn<'_> {
     /// Writes the wanted weight, unless a contest asks for patience. A way home is never delayed.
     fn put_right(&mut self, wanted: u8) {
         let Repairs { not_before, writer, .. } = &self.progress.repairs;
-        match not_before.filter(|t| self.now < *t && wanted > 0) {
-            Some(time) => {
-                let who = writer.clone().unwrap_or_else(|| "another field manager".into());
-                let what = format!("{who} to leave the weights alone: stop it, or make it ignore them");
-                self.wait("WeightsContested", &what, Some(time));
-                self.at(time);
-            }
-            None => self.effects.push(Effect::Route(wanted)),
-        }
+        let Some(time) = not_before.filter(|t| self.now < *t && wanted > 0) else {
+            self.progress.repairs.asked = Some(wanted);
+            return self.effects.push(Effect::Route(wanted));
+        };
+        let who = writer.clone().unwrap_or_else(|| "another field manager".into());
+        let what = format!("{who} to leave the weights alone: stop it, or make it ignore them");
+        self.wait("WeightsContested", &what, Some(time));
+        self.at(time);
+        self.progress.repairs.asked = None;
     }
 }

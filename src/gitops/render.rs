@@ -10,11 +10,12 @@ mod text;
 use std::fmt::Write as _;
 
 pub use mark::{marked, whose};
+pub(crate) use text::is_invisible;
 use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
-use crate::engine::{Handover, News, Outcome, Row, Rule, Running, Stage};
+use crate::engine::{Handover, News, Outcome, Reason, Row, Rule, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
@@ -160,6 +161,13 @@ fn verdict(report: &Report) -> String {
     let (candidate, target, reason) = (code(&report.candidate.name), code(&report.target), code(&report.reason));
     let experiment = code(&format!("{}/{}", report.namespace, report.name));
     match (report.stage, report.outcome) {
+        // Only what was proven is recommended.
+        (Stage::Promote, _) if report.reason == Reason::Requested.as_str() => format!(
+            "A person asked experiment {experiment} for {candidate} as the new baseline of {target} ({reason}). There was no verdict: nothing is proven."
+        ),
+        (Stage::Promote, _) if report.reason == Reason::Unproven.as_str() => format!(
+            "Experiment {experiment} proposes {candidate} as the new baseline of {target} without a proof ({reason}), as it was told to."
+        ),
         (Stage::Promote, _) => {
             format!("Experiment {experiment} recommends {candidate} as the new baseline of {target} ({reason}).")
         }

@@ -94,12 +94,11 @@ pub struct Destination {
 }
 
 impl Binding {
-    /// Whether every selector is a plain one whose placeholders both versions have.
-    pub fn check(&self) -> Result<(), SelectorError> {
+    /// Whether every selector is a plain one whose placeholders both versions have; else the metric's index, and why.
+    pub fn check(&self) -> Result<(), (usize, SelectorError)> {
         let Versions { baseline, candidate } = Versions::of(self);
-        self.metrics.iter().try_for_each(|query| {
-            query.check(&baseline)?;
-            query.check(&candidate)
+        self.metrics.iter().enumerate().try_for_each(|(index, query)| {
+            query.check(&baseline).and_then(|()| query.check(&candidate)).map_err(|error| (index, error))
         })
     }
 }

@@ -46,7 +46,7 @@ pub enum SimulateError {
     #[error("failed to use the local forge")]
     Forge(#[from] ForgeError),
     /// The experiment cannot be carried out as it is written.
-    #[error("failed to resolve the experiment")]
+    #[error("failed to resolve the experiment{}", no_metrics(.0))]
     Refused(#[from] Refusal),
     /// An effect failed where nothing can fail.
     #[error("failed to take a turn")]
@@ -72,6 +72,12 @@ pub enum SimulateError {
         /// How many.
         turns: usize,
     },
+}
+
+/// Where a Metric would have to be created is nowhere.
+fn no_metrics(refusal: &Refusal) -> &'static str {
+    let metric = matches!(refusal, Refusal::Missing { kind: "Metric", .. });
+    if metric { " in the embedded world, which has the built-in metrics alone" } else { "" }
 }
 
 /// A pull request, as its reviewers saw it.

@@ -254,9 +254,9 @@ pub enum Review {
 /// Why a scenario cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is not YAML of the expected shape.
-    #[error("failed to read the scenario")]
-    Unreadable(#[source] Box<serde_saphyr::Error>),
+    /// It is not YAML of the expected shape; the parser tells its causes itself, so that they are no chain.
+    #[error("failed to read the scenario: {0}")]
+    Unreadable(String),
     /// A value is not what its field takes.
     #[error("failed to read `{field}`: {problem}")]
     Invalid {
@@ -270,7 +270,8 @@ pub enum ScenarioError {
 impl Scenario {
     /// Reads a scenario and checks every value.
     pub fn read(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_saphyr::from_str(text).map_err(|e| ScenarioError::Unreadable(Box::new(e)))?;
+        let scenario: Self =
+            serde_saphyr::from_str(text).map_err(|e| ScenarioError::Unreadable(e.without_snippet().to_string()))?;
         scenario.timeline()?;
         if !(scenario.rps > 0.0 && scenario.rps <= 10_000.0) {
             let problem = format!("{} is not between 0 and 10000 requests per second", scenario.rps);

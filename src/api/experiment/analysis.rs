@@ -51,7 +51,7 @@ pub struct Analysis {
     /// The least time at the final weight before promotion. Default: 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Span>,
-    /// When an undecided experiment is treated as `onUndecided` says. Default: 1h.
+    /// When an undecided experiment is treated as `onUndecided` says; longer than `interval`, `lag`, `warmUp` and `soak`. Default: 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
     /// When a held experiment is discarded; not before `deadline`. Default: 2h.

@@ -61,7 +61,7 @@ pub struct Objective {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Relative {
-    /// How many times the baseline's value is still good. Default: 1.
+    /// How many times the baseline's value is still good; at least 1. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<Quantity>,
     /// What is added, in the metric's unit. Default: 0.

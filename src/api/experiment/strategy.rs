@@ -111,7 +111,7 @@ pub struct Ramp {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RampStep {
-    /// The candidate's share of the traffic, percent. Required.
+    /// The candidate's share of the traffic, percent; above that of the step before, at most `maxCandidateWeight`. Required.
     #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
     /// The least time at this weight. Default: one analysis interval.

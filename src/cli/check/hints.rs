@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use super::rules::Given;
 use super::source::Document;
 use super::{Finding, Severity};
+use crate::api::experiment::Objective;
 use crate::api::{Experiment, Metric, Quantity, Unit};
 
 /// Argo CD's annotation for the order of a sync.
@@ -25,9 +26,20 @@ pub(super) fn experiment(given: &Given, document: &Document, experiment: &Experi
             let field = format!("spec.criteria.objectives[{index}].upperLimit");
             findings.extend(edge(document, &field, limit));
         }
+        findings.extend(no_room(document, &format!("spec.criteria.objectives[{index}].relative"), objective));
     }
     findings.extend(files(document, experiment));
     findings
+}
+
+/// A comparison that only a better candidate passes.
+fn no_room(document: &Document, field: &str, objective: &Objective) -> Option<Finding> {
+    let relative = objective.relative.as_ref()?;
+    // Written down, not computed; the tolerance is for the conversion of percentages.
+    let equal = relative.factor().is_ok_and(|factor| (factor - 1.0).abs() < 1e-9) && relative.slack.is_none();
+    let problem = "a candidate that is as good as the baseline is never shown to be within this; write a factor above 1, \
+                   for example `1.5`, or some `slack`";
+    equal.then(|| Finding::new(document, Severity::Warning, field, problem))
 }
 
 /// Warnings about a metric.

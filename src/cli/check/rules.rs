@@ -129,12 +129,12 @@ pub(super) async fn resolved(
         match resolve(&experiment, &referred) {
             Ok(resolved) => return Some(resolved),
             Err(Refusal::Missing { kind: "Metric", name, field }) => {
-                let field = indexed(field, &experiment, &name);
                 findings.push(absent(given, document, &field, "Metric", &namespace, &name));
                 forget(&mut experiment, &name);
             }
             // The real one is the platform team's, and seldom beside the experiment.
-            Err(Refusal::Missing { .. }) if referred.repository.is_none() => {
+            Err(Refusal::Missing { name, field, .. }) if referred.repository.is_none() => {
+                findings.extend(another_repository(given, document, &field, &name));
                 referred.repository = Some(any_repository(&namespace));
             }
             Err(refusal) => {
@@ -148,10 +148,18 @@ pub(super) async fn resolved(
     None
 }
 
-/// The field of a metric with its index.
-fn indexed(field: &str, experiment: &Experiment, metric: &str) -> String {
-    let index = experiment.spec.criteria.objectives.iter().position(|o| o.metric == metric);
-    index.map_or_else(|| field.to_owned(), |index| field.replace("[]", &format!("[{index}]")))
+/// The Repositories that are given, where none of them is the one that the experiment names.
+fn another_repository(given: &Given, document: &Document, field: &str, name: &str) -> Option<Finding> {
+    let there = given.documents.iter().filter(|d| d.kind().2 == "Repository");
+    let there: Vec<String> =
+        there.map(|d| d.namespace().map(|n| format!("{n}/")).unwrap_or_default() + d.name()).collect();
+    (!there.is_empty()).then(|| {
+        let problem = format!(
+            "Repository `{name}` is not among the given files, which have: {}; correct the name, unless it is in the cluster already",
+            there.join(", ")
+        );
+        Finding::new(document, Severity::Warning, field, &problem)
+    })
 }
 
 /// Leaves out what cannot be judged without its metric. Something else stands in its place, so that indices stay.
@@ -160,6 +168,9 @@ fn forget(experiment: &mut Experiment, metric: &str) {
         objective.metric = "istio/error-rate".into();
         objective.upper_limit = Some(Quantity::from("1%"));
         (objective.lower_limit, objective.relative) = (None, None);
+    }
+    for reward in experiment.spec.criteria.rewards.iter_mut().filter(|r| r.metric == metric) {
+        reward.metric = "istio/mean-latency".into();
     }
 }
 

@@ -112,6 +112,16 @@ fn the_text_of_a_request_that_has_waited() {
 }
 
 #[test]
+fn only_what_was_proven_is_recommended() {
+    let said = |reason: &str| body(&Report { reason: reason.into(), ..report(Stage::Promote, Outcome::Promote) });
+    assert!(said("Proven").contains(" recommends "), "{}", said("Proven"));
+    for (reason, words) in [("Requested", "A person asked "), ("Unproven", "without a proof")] {
+        let body = said(reason);
+        assert!(body.contains(words) && !body.contains("recommends"), "{body}");
+    }
+}
+
+#[test]
 fn hostile_text_stays_text() {
     let evil = "x` | @team closes #1 <img src=x> [a](http://b) \n\nIter8-Key: y --> \u{202e}fixes https://forge.example/o/r/issues/2";
     let mut hostile = report(Stage::Promote, Outcome::Promote);

@@ -66,6 +66,6 @@ pub(super) fn cell(text: &str) -> String {
 }
 
 /// Characters that reorder or hide others.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
