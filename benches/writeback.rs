@@ -27,7 +27,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use life::Life;
 use life::proxy::Proxy;
-use reiter8::engine::{Handover, Outcome, Preflight};
+use reiter8::engine::{Handover, Outcome, Preflight, Unavailable};
 use reiter8::gitops::plan::Spec;
 use reiter8::gitops::repository::Clones;
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,9 @@ async fn began(url: &str, token: &str, i: usize) -> anyhow::Result<Preflight> {
     life.rehearsed().await.map_err(said)?.progress().preflight.context("a rehearsal")
 }
 
-fn said(u: reiter8::engine::Unavailable) -> anyhow::Error {
+// As `map_err` wants it.
+#[allow(clippy::needless_pass_by_value)]
+fn said(u: Unavailable) -> anyhow::Error {
     anyhow::anyhow!("{}: {}", u.reason, u.message)
 }
 

@@ -40,9 +40,9 @@ const AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_mins(15);
 /// The person's pause between two tries.
 const LOOK: Duration = Duration::from_millis(100);
-/// After so long a person leaves a request that cannot be merged to the next round: Gitea may still find out about it.
+/// After so long in which nothing could be merged, a person looks why.
 const BELIEF: Duration = Duration::from_secs(3);
-/// What is skipped when nothing could be merged.
+/// What is skipped then.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// An experiment's files before it, with it and after its promotion, and its own manifest.
@@ -322,47 +322,55 @@ fn left(forge: &Gitea) -> Tree {
     support::files(&bare, "main")
 }
 
-/// The last requests of a list that a person sees, in the order in which the forge looks at them.
-async fn open(forge: &Gitea) -> Vec<u64> {
-    let mut numbers: Vec<u64> =
-        forge.open().await.unwrap().iter().map(|pull| pull["number"].as_u64().unwrap()).collect();
-    numbers.sort_unstable();
-    numbers
+/// Open requests by number, and whether Gitea says that they can be merged.
+async fn open(forge: &Gitea) -> BTreeMap<u64, bool> {
+    let open = forge.open().await.unwrap();
+    open.iter().map(|pull| (pull["number"].as_u64().unwrap(), pull["mergeable"] == true)).collect()
+}
+
+/// Which requests git itself cannot merge: Gitea says the same of those that it has not looked at yet.
+fn in_conflict(forge: &Gitea, numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = git2::build::RepoBuilder::new().bare(true).clone(&forge.clone_url(), dir.path()).unwrap();
+    let commit = |name: &str| bare.find_reference(name).unwrap().peel_to_commit().unwrap();
+    let conflicts = |number: &u64| {
+        let head = format!("refs/pull/{number}/head");
+        bare.find_remote("origin").unwrap().fetch(&[format!("+{head}:{head}")], None, None).unwrap();
+        bare.merge_commits(&commit("refs/heads/main"), &commit(&head), None).unwrap().has_conflicts()
+    };
+    numbers.filter(conflicts).collect()
 }
 
 /// A person who merges what can be merged, until everything has landed; how many that were.
 async fn merge_all(forge: &Gitea, reviewer: &Gitea, together: &Together, lives: &[Life], calls: &[Notify]) -> usize {
-    let (began, mut merged) = (Instant::now(), 0);
+    let (began, mut merged, mut last, mut told) = (Instant::now(), 0, Instant::now(), 0);
     loop {
-        let (numbers, before) = (open(forge).await, merged);
-        if numbers.is_empty() && lives.iter().all(Life::rests) {
+        let requests = open(forge).await;
+        if requests.is_empty() && lives.iter().all(Life::rests) {
             return merged;
         }
-        let mut unmerged = vec![];
-        for number in numbers {
-            let tried = Instant::now();
-            loop {
-                if reviewer.try_merge(number).await.unwrap() {
-                    merged += 1;
-                    break;
-                }
-                if tried.elapsed() > BELIEF {
-                    unmerged.push(number);
-                    break;
-                }
-                tokio::time::sleep(LOOK).await;
+        for (number, _) in requests.iter().filter(|(_, mergeable)| **mergeable) {
+            // After the first merge Gitea finds out about all others anew.
+            if !reviewer.try_merge(*number).await.unwrap() {
+                break;
             }
+            (merged, last) = (merged + 1, Instant::now());
         }
-        println!("  {:4.0} s: {merged} merged, {} could not be", began.elapsed().as_secs_f64(), unmerged.len());
-        for (life, called) in lives.iter().zip(calls) {
-            // What nobody looks at any more is asked for anew.
-            if merged == before && life.rests() && life.number().is_some_and(|n| unmerged.contains(&n)) {
-                life.retry();
-                called.notify_one();
+        if merged >= told + 10 {
+            told = merged;
+            println!("  {merged} merged after {:.0} s", began.elapsed().as_secs_f64());
+        }
+        if last.elapsed() > BELIEF {
+            let stuck = in_conflict(forge, requests.keys().copied());
+            for (life, called) in lives.iter().zip(calls) {
+                // What nobody looks at any more is asked for anew.
+                if life.rests() && life.number().is_some_and(|n| stuck.contains(&n)) {
+                    life.retry();
+                    called.notify_one();
+                }
             }
-        }
-        if merged == before {
             together.clock.skip(PAUSE);
+            last = Instant::now();
         }
         assert!(began.elapsed() < PATIENCE, "{:?}", lives.iter().map(Life::place).collect::<Vec<_>>());
         tokio::time::sleep(LOOK).await;
@@ -407,7 +415,7 @@ async fn fifty_experiments_that_finish_together_all_land() {
     assert_eq!(renewals[..OWN], [0; OWN]);
     assert!(renewed > 0, "neighbouring lines were never in conflict");
     assert_eq!(requests, 2 * lives.len() + renewed);
-    assert_eq!(open(&forge).await, [0_u64; 0]);
+    assert_eq!(open(&forge).await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

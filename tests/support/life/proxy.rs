@@ -172,7 +172,7 @@ impl Shared {
         record.bytes.0 += sent.len() as u64;
         // One that has something says where its history ends.
         let says = |word: &[u8]| sent.windows(word.len()).any(|part| part == word);
-        record.clones += usize::from(line.ends_with("/git-upload-pack") && says(b"deepen ") && !says(b"shallow "));
+        record.clones += usize::from(line.ends_with("/git-upload-pack") && says(b"deepen ") && !says(b"0035shallow "));
         let write = writes(&line);
         let before = record.requests.iter().filter(|call| writes(call) == write).count();
         record.requests.push(line.clone());
