@@ -71,6 +71,8 @@ struct Task {
 struct Measured {
     /// Seconds of the first experiment, which clones, and of the second one.
     seconds: [f64; 2],
+    /// Seconds of those that this process had a core.
+    busy: [f64; 2],
     /// Memory before, and its peak after each.
     memory: [u64; 3],
 }
@@ -106,12 +108,14 @@ async fn measure(server: &Server, files: usize) -> anyhow::Result<()> {
     // As the experiments saw the repository when they began; each with a clone of its own, which is gone afterwards.
     let begun = [began(&forge.clone_url(), &server.bot, 0).await?, began(&forge.clone_url(), &server.bot, 1).await?];
     let counting = Proxy::counting(&server.url).await?;
-    child(&Task { url: counting.before(&forge.clone_url()), preflights: begun.clone() }, server).await?;
+    let through = child(&Task { url: counting.before(&forge.clone_url()), preflights: begun.clone() }, server).await?;
+    let through: f64 = through.seconds.iter().sum();
     let (own_bytes, calls) = (counting.bytes().1, counting.requests().len());
+    let waited: f64 = counting.took().iter().map(|(_, took)| took.as_secs_f64()).sum();
     let forge = repository(server, files + 1).await?;
     let begun = [began(&forge.clone_url(), &server.bot, 0).await?, began(&forge.clone_url(), &server.bot, 1).await?];
     let git_seconds = git_clone(&forge.clone_url(), server)?;
-    let Measured { seconds, memory } = child(&Task { url: forge.clone_url(), preflights: begun }, server).await?;
+    let Measured { seconds, busy, memory } = child(&Task { url: forge.clone_url(), preflights: begun }, server).await?;
     let mib = |kib: u64| kib as f64 / 1024.0;
     println!("\n{files} files");
     println!(
@@ -120,6 +124,8 @@ async fn measure(server: &Server, files: usize) -> anyhow::Result<()> {
         seconds[0] / git_seconds,
         seconds[1]
     );
+    println!("  of that the process had a core for {:.2} s and {:.2} s", busy[0], busy[1]);
+    println!("  of both through a counting proxy {:.0} % is the wait for Gitea's answers", 100.0 * waited / through);
     println!(
         "  {:.2} MiB received in {calls} calls for both, {:.2} of git clone --depth 1 ({:.2} MiB)",
         own_bytes as f64 / 1_048_576.0,
@@ -187,12 +193,12 @@ async fn child(task: &Task, server: &Server) -> anyhow::Result<Measured> {
 /// Both experiments, one after the other, on clones as the controller shares them.
 async fn write_back(task: &Task) -> anyhow::Result<Measured> {
     let (token, clones) = (std::env::var(TOKEN)?, Clones::default());
-    let (mut seconds, mut memory) = ([0.0; 2], [peak()?; 3]);
+    let (mut seconds, mut busy, mut memory) = ([0.0; 2], [0.0; 2], [peak()?; 3]);
     for (i, preflight) in task.preflights.iter().enumerate() {
         let life =
             Life::about((&task.url, &token), asked(i), Outcome::Promote, Handover::TwoPullRequests).map_err(said)?;
         let life = life.sharing(&clones).began_with(preflight.clone());
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), on_a_core()?);
         for turn in 0.. {
             anyhow::ensure!(turn < TURNS, "{}", life.place());
             life.turn().await.map_err(said)?;
@@ -201,8 +207,9 @@ async fn write_back(task: &Task) -> anyhow::Result<Measured> {
             }
         }
         (seconds[i], memory[i + 1]) = (began.elapsed().as_secs_f64(), peak()?);
+        busy[i] = on_a_core()? - before;
     }
-    Ok(Measured { seconds, memory })
+    Ok(Measured { seconds, busy, memory })
 }
 
 /// The largest resident memory of this process so far, KiB.
@@ -210,6 +217,15 @@ fn peak() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("a line of /proc/self/status")?;
     line.split_whitespace().next().and_then(|n| n.parse().ok()).context("a number of KiB")
+}
+
+/// Seconds that this process had a core so far, in all its threads.
+fn on_a_core() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name, in parentheses, may have spaces; utime and stime are fields 14 and 15, in hundredths on every Linux.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).context("a number of ticks");
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
 /// What git itself takes to fetch as much, seconds.
