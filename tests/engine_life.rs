@@ -407,14 +407,24 @@ fn waiting_for_a_review_writes_no_status() {
     assert!(looks > 10, "the guard looked {looks} times");
 }
 
-/// Others merge into the same lines. A forge that has not found out yet costs nothing; a conflict that lasts costs a new
-/// request on the new base, while traffic stays where it is.
+/// Others merge into the same lines. A forge that has not found out yet costs nothing, however long it takes; a conflict
+/// that lasts costs a new request on the new base, while traffic stays where it is.
 #[test]
 fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
     let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
-    for (moved, plannable, lasts, renewed) in
-        [(true, true, true, true), (true, true, false, false), (true, false, true, false), (false, true, true, false)]
-    {
+    let again =
+        |after| Some(Planned::Commit(StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after }));
+    let same = again(BTreeMap::new());
+    let other = again([("app.yaml".to_owned(), Some("e".to_owned()))].into());
+    let nothing = Some(Planned::Nothing(base.clone()));
+    for (moved, planned, lasts, renewed) in [
+        (true, &other, true, true),
+        (true, &nothing, true, true),
+        (true, &other, false, false),
+        (true, &None, true, false),
+        (false, &other, true, false),
+        (true, &same, true, false),
+    ] {
         let (mut plan, mut world) = (plan(), World::new(0.001));
         let (mut progress, mut now) = in_review(&mut plan, &mut world);
         let (weight, mut closed) = (world.weight, false);
@@ -426,7 +436,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
                 if matches!(q.look, Look::Review(_)) {
                     seen.conflict = lasts || look == 0;
                     seen.head = Some(if moved { CommitId("d".into()) } else { base.clone() });
-                    seen.planned = plannable.then(|| Planned::Nothing(base.clone()));
+                    seen.planned = planned.clone();
                     let state = if closed { PullState::Closed } else { PullState::Open };
                     seen.pull = seen.pull.map(|p| Pull { state, ..p });
                 }
@@ -444,7 +454,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
         }
         let attempts: Vec<_> = progress.stages.iter().map(|s| (s.stage, s.attempt)).collect();
         let wanted = [(Stage::Promote, 1), (Stage::Promote, 2)];
-        assert_eq!(attempts, wanted[..=usize::from(renewed)], "{moved} {plannable} {lasts}");
+        assert_eq!(attempts, wanted[..=usize::from(renewed)], "{moved} {planned:?} {lasts}");
         assert_eq!((closed, world.weight, progress.phase), (renewed, weight, Promoting));
     }
 }

@@ -186,16 +186,25 @@ async fn a_clone_outlives_its_turn_and_no_failure() {
     assert_eq!(clones.with(&remote, "main", older).await, Ok(true));
     assert_eq!(clones.with(&remote, "main", head).await.as_ref().ok(), seen.last());
 
-    // What failed is not kept, and the next turn begins with nothing.
+    let kept = async || {
+        let first = seen[0].clone();
+        let look = move |session: &mut Session| {
+            session.refresh()?;
+            Ok::<_, RepositoryError>(session.files_at(&first).is_ok())
+        };
+        clones.with(&remote, "main", look).await
+    };
+    // A server that is busy and a plan that does not fit are not the clone's fault.
     world.server.set(Mode::Status(503));
     clones.with(&remote, "main", head).await.unwrap_err();
     world.server.set(Mode::Serve);
-    let first = seen[0].clone();
-    let look = move |session: &mut Session| {
-        session.refresh()?;
-        Ok::<_, RepositoryError>(session.files_at(&first).is_ok())
-    };
-    assert_eq!(clones.with(&remote, "main", look).await, Ok(false));
+    let misfit = |_: &mut Session| Err::<(), _>(RepositoryError::BaseMoved { path: "a".to_owned() });
+    clones.with(&remote, "main", misfit).await.unwrap_err();
+    assert_eq!(kept().await, Ok(true));
+    // What could not be used is not kept, and the next turn begins with nothing.
+    let broken = |_: &mut Session| Err::<(), _>(RepositoryError::Store { message: "no space left".to_owned() });
+    clones.with(&remote, "main", broken).await.unwrap_err();
+    assert_eq!(kept().await, Ok(false));
 
     // A branch that is gone is missed at once, whatever the clone still has.
     repository.find_reference("refs/heads/main").unwrap().rename("refs/heads/trunk", true, "rename").unwrap();

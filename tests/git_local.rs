@@ -209,6 +209,10 @@ fn what_cannot_be_planned_is_refused_by_name() {
     assert_eq!(reason(plan_cleanup(&started(|_| ()), &changed("fortio.yaml"))), "FileChanged");
     assert_eq!(reason(plan_promote(&started(|_| ()), &changed("productpage-candidate.yaml"))), "CandidateSuperseded");
     assert_eq!(reason(plan_promote(&started(|_| ()), &changed("productpage.yaml"))), "BaselineChanged");
+    // One that holds the promotion already is not in its way: a request that was closed while it was merged.
+    let promoted = &fixture("promoted")[&format!("{APP}/productpage.yaml")];
+    let merged = started(|map| put(map, "productpage.yaml", EntryKind::File, promoted));
+    assert_eq!(plan_promote(&merged, &changed("productpage.yaml")).unwrap().files, []);
 
     let spec_with = |edit: fn(&mut Spec)| {
         let mut spec = spec();

@@ -36,6 +36,8 @@ const CONCURRENCY: u16 = 16;
 const PAGE: u32 = 50;
 /// Bounds of the time before a failed turn is repeated.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
+/// A turn begins later than it was wanted by up to this part of the wait for it, and by no more than so long.
+const SPREAD: (u32, Duration) = (20, Duration::from_secs(2));
 
 /// The experiments that are known, as the watch has them.
 pub(crate) type Experiments = Store<DeserializeGuard<Experiment>>;
@@ -193,7 +195,9 @@ impl Backoff {
             return BACKOFF.0;
         }
         *failures = failures.saturating_add(1);
-        (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1)
+        let pause = (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1);
+        // Those who lost a race, or a server, together do not come back together.
+        pause / 2 + part(pause / 2)
     }
 
     fn fails(&self, name: &str) -> bool {
@@ -203,6 +207,19 @@ impl Backoff {
     pub(super) fn worked(&self, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
+}
+
+/// A random part of a time. The seed of a hash map is random enough to tell experiments apart.
+fn part(time: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let [byte, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
+    time * u32::from(byte) / 255
+}
+
+/// A wait, a little longer for each in its own way: what began together asks Prometheus, the forge and the API server one
+/// after the other. Never shorter, for before its time a turn has nothing to do.
+fn spread(wait: Duration) -> Duration {
+    wait + part((wait / SPREAD.0).min(SPREAD.1))
 }
 
 /// What the engine keeps in memory alone, by the experiment's uid: between two reconciles it would be lost.
@@ -355,7 +372,7 @@ async fn take_turns(
             Wake::At(time) => {
                 let wait = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
                 if !wait.is_zero() {
-                    return Ok(Action::requeue(wait));
+                    return Ok(Action::requeue(spread(wait)));
                 }
             }
         }
@@ -441,6 +458,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn waits_are_spread_and_never_shortened() {
+        let (backoff, minute) = (Backoff::default(), Duration::from_mins(1));
+        for attempt in 0..20 {
+            let longest = (BACKOFF.0 * 2_u32.pow(attempt.min(8))).min(BACKOFF.1);
+            let pause = backoff.next("shop/web", "ProviderUnavailable");
+            assert!(longest / 2 <= pause && pause <= longest, "{attempt}: {pause:?}");
+        }
+        let waits: std::collections::BTreeSet<Duration> = (0..100).map(|_| spread(minute)).collect();
+        assert!(waits.len() > 50, "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait >= minute && *wait <= minute + SPREAD.1), "{waits:?}");
+        assert!(spread(Duration::from_secs(1)) <= Duration::from_millis(1050));
+    }
 
     #[test]
     fn a_deletion_needs_no_more_of_an_unreadable_memory_than_the_phase() {

@@ -1,7 +1,7 @@
 //! One branch of the environment repository: read it, commit on it without a work tree, push with a lease.
 //!
 //! A [`Session`] is a bare clone in a temporary folder (of depth 1 over HTTP), so no hook, filter or attribute of the repository
-//! ever runs. Commits are deterministic: the same base, change, text and time give the same id. All calls block; the async side
+//! ever runs. What is in a clone stays as it is, so that a [`Sender`] pushes from it while others use it. Commits are deterministic: the same base, change, text and time give the same id. All calls block; the async side
 //! runs them on threads that may. The session makes no choices and keeps no state that the remote does not have; [`Clones`]
 //! keeps it from one turn to the next.
 
@@ -16,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use clones::Clones;
+pub use clones::{Clones, Ending};
 pub use error::{PushError, RepositoryError};
 use git2::build::TreeUpdateBuilder;
 use git2::{AutotagOption, Direction, FetchOptions, FileMode, Oid, RemoteCallbacks, Repository, Signature, Time};
-pub use push::Lease;
+pub use push::{Lease, Sender};
 pub use put::Put;
 use reqwest::Url;
 use tempfile::TempDir;
@@ -99,8 +99,8 @@ pub struct Session {
     /// Packs and commits that were added to the clone: nothing is ever taken out of it.
     grown: u32,
     limits: Limits,
-    /// Removed with the session.
-    _folder: TempDir,
+    /// Removed with the session and what it sends.
+    folder: Arc<TempDir>,
 }
 
 impl std::fmt::Debug for Session {
@@ -134,6 +134,32 @@ impl Link {
             Self::Http(endpoint) => endpoint.address(),
             Self::Local(path) => path.clone(),
         }
+    }
+
+    /// Another one to the same place, for an operation beside those of this one.
+    fn beside(&self) -> Self {
+        match self {
+            Self::Http(endpoint) => Self::Http(endpoint.beside()),
+            Self::Local(path) => Self::Local(path.clone()),
+        }
+    }
+
+    /// The commits of branches now, in one exchange; none where there is no such branch. Transfers no content.
+    fn heads<const N: usize>(&self, branches: [&str; N]) -> Result<[Option<CommitId>; N], RepositoryError> {
+        let mut found = [const { None }; N];
+        let names = branches.iter().map(|branch| branch_ref(branch)).collect::<Result<Vec<_>, _>>()?;
+        self.begin();
+        let mut list = || -> Result<(), git2::Error> {
+            let mut remote = git2::Remote::create_detached(self.address().as_str())?;
+            let connection = remote.connect_auth(Direction::Fetch, None, None)?;
+            let heads = connection.list()?;
+            for (found, name) in found.iter_mut().zip(&names) {
+                *found = heads.iter().find(|head| head.name() == name).map(|head| head.oid().into());
+            }
+            Ok(())
+        };
+        list().map_err(|error| self.explain(&error))?;
+        Ok(found)
     }
 
     fn begin(&self) {
@@ -219,7 +245,7 @@ impl Session {
             deep: None,
             grown: 0,
             limits,
-            _folder: folder,
+            folder: Arc::new(folder),
         })
     }
 
@@ -293,35 +319,28 @@ impl Session {
         Ok(Some(self.repository.find_reference(FETCHED)?.peel_to_commit()?.id().into()))
     }
 
-    /// Sees to it that a commit is here, if the branch has it as its head or the clone had it before.
-    pub fn reach(&mut self, commit: &CommitId) -> Result<(), RepositoryError> {
-        if self.repository.find_commit(commit.oid()).is_err() {
-            self.refresh()?;
+    /// Sees to it that a commit is here, if the branch has it as its head or the clone had it before; whether it is.
+    pub fn reach(&mut self, commit: &CommitId) -> Result<bool, RepositoryError> {
+        if self.has(commit) {
+            return Ok(true);
         }
-        Ok(())
+        self.refresh()?;
+        Ok(self.has(commit))
+    }
+
+    fn has(&self, commit: &CommitId) -> bool {
+        self.repository.find_commit(commit.oid()).is_ok()
     }
 
     /// The commit of a branch at the remote now, `None` if there is no such branch. Transfers no content.
     pub fn ls_remote(&self, branch: &str) -> Result<Option<CommitId>, RepositoryError> {
-        Ok(self.ls_remotes([branch])?.into_iter().next().flatten())
+        let [found] = self.link.heads([branch])?;
+        Ok(found)
     }
 
-    /// The same of several branches, in one exchange.
-    pub fn ls_remotes<const N: usize>(&self, branches: [&str; N]) -> Result<[Option<CommitId>; N], RepositoryError> {
-        let mut found = [const { None }; N];
-        let names = branches.iter().map(|branch| branch_ref(branch)).collect::<Result<Vec<_>, _>>()?;
-        self.link.begin();
-        let mut list = || -> Result<(), git2::Error> {
-            let mut remote = self.repository.remote_anonymous(&self.link.address())?;
-            let connection = remote.connect_auth(Direction::Fetch, None, None)?;
-            let heads = connection.list()?;
-            for (found, name) in found.iter_mut().zip(&names) {
-                *found = heads.iter().find(|head| head.name() == name).map(|head| head.oid().into());
-            }
-            Ok(())
-        };
-        list().map_err(|error| self.link.explain(&error))?;
-        Ok(found)
+    /// What pushes from this clone while others use it.
+    pub fn sender(&self) -> Result<Sender, RepositoryError> {
+        Sender::new(Arc::clone(&self.folder), self.link.beside())
     }
 
     /// Writes a commit on `base` into this session, without any branch; the same arguments give the same id.

@@ -162,6 +162,11 @@ impl Endpoint {
         endpoint
     }
 
+    /// The same repository for another operation, which has a clock and a budget of its own.
+    pub(super) fn beside(&self) -> Arc<Self> {
+        Self::open(self.url.clone(), self.token.clone(), self.ca.clone(), self.limits)
+    }
+
     /// The address to give to libgit2.
     pub(super) fn address(&self) -> String {
         format!("{SCHEME}://{}", self.number)

@@ -12,7 +12,6 @@ use reqwest::Url;
 
 use super::access::{Access, Credential};
 use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState, Way};
-use super::lock;
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert,
@@ -20,8 +19,9 @@ use super::plan::{
 };
 use super::remedy;
 use super::render::{self, Report};
-use super::repository::{Author, Clones, CommitText, Lease, PushError, Remote, RepositoryError, Session};
+use super::repository::{Author, Clones, CommitText, Ending, Lease, PushError, Remote, RepositoryError, Session};
 use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
+use super::{blocking, lock};
 use crate::api::RepositorySpec;
 use crate::engine::{
     self, Handover, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
@@ -200,8 +200,9 @@ impl WriteBack {
 
     /// The heads of the request's branch and of the base branch.
     async fn refs(&self, request: &Request) -> Seen<StageSeen> {
-        let (branch, base) = (request.branch.clone(), request.base_branch.clone());
-        let [branch, head] = self.git(move |session| Ok(session.ls_remotes([&branch, &base])?)).await?;
+        let remote = &self.access.get().await?.0;
+        let branches = [request.branch.clone(), request.base_branch.clone()];
+        let [branch, head] = self.seen(self.clones.heads(remote, branches).await).await?;
         // Without its base branch a repository says nothing about a request.
         let missing = || RepositoryError::BranchMissing { branch: request.base_branch.clone() };
         let head = head.ok_or_else(missing)?;
@@ -243,48 +244,39 @@ impl WriteBack {
         base: &engine::CommitId,
         commit: &engine::CommitId,
     ) -> Result<(), Unavailable> {
-        self.put(request, base, commit, |session, made, request, _| {
-            Ok(session.push(made, &request.branch, &Lease::Absent)?)
-        })
-        .await
+        let remade = self.remade(request, base, commit)?;
+        let (sender, made) = self.git(move |session| Ok((session.sender()?, remade.on(session)?))).await?;
+        let branch = request.branch.clone();
+        // Others use the clone meanwhile: a server's hooks take their time.
+        let pushed: Seen<()> = blocking(move || Ok(sender.push(&made, &branch, &Lease::Absent)?)).await;
+        self.seen(pushed).await
     }
 
-    /// Puts the base branch at the commit, if it is at the commit's base.
+    /// Puts the base branch at the commit, if it is at the commit's base. Those who want the same wait until it is known
+    /// whether that went well: of several at once, the server would refuse all but one.
     pub async fn commit(
         &self,
         request: &Request,
         base: &engine::CommitId,
         commit: &engine::CommitId,
     ) -> Result<(), Unavailable> {
-        self.put(request, base, commit, |session, made, request, base| {
-            match session.push(made, &request.base_branch, &Lease::At(base)) {
+        let (remade, lease) = (self.remade(request, base, commit)?, Lease::At(git_id(base)?));
+        let branch = request.base_branch.clone();
+        self.git(move |session| {
+            let made = remade.on(session)?;
+            match session.push(&made, &branch, &lease) {
                 // Of the base branch it means that somebody else was faster.
-                Err(PushError::LeaseLost { .. } | PushError::NotFastForward) => Err(Unavailable::new(
-                    "BaseMoved",
-                    format!("branch {} moved on; the commit is planned anew", request.base_branch),
-                )),
+                Err(PushError::LeaseLost { .. } | PushError::NotFastForward) => Err(moved_on(&branch)),
                 pushed => Ok(pushed?),
             }
         })
         .await
     }
 
-    /// Makes the commit once more, and lets `put` bring it to the remote.
-    async fn put(
-        &self,
-        request: &Request,
-        base: &engine::CommitId,
-        commit: &engine::CommitId,
-        put: impl FnOnce(&mut Session, &CommitId, &Request, CommitId) -> Seen<()> + Send + 'static,
-    ) -> Result<(), Unavailable> {
+    /// A commit that was decided on, to be made once more.
+    fn remade(&self, request: &Request, base: &engine::CommitId, commit: &engine::CommitId) -> Seen<Remade> {
         let (base, commit) = (git_id(base)?, git_id(commit)?);
-        let (spec, author, request) = (self.spec.clone(), self.author.clone(), request.clone());
-        self.git(move |session| {
-            session.reach(&base)?;
-            let made = remade(session, &base, &commit, (&spec, &author, &request))?;
-            put(session, &made, &request, base)
-        })
-        .await
+        Ok(Remade { base, commit, spec: self.spec.clone(), author: self.author.clone(), request: request.clone() })
     }
 
     /// Opens the request, if there is none from its branch in any state. An open one has its labels and reviewers afterwards, or
@@ -342,8 +334,8 @@ impl WriteBack {
         let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
         self.git(move |session| {
             // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
-            session.reach(&base)?;
-            let change = change(session, &base, &spec, &asked).unwrap_or_default();
+            let here = session.reach(&base)?;
+            let change = here.then(|| change(session, &base, &spec, &asked).unwrap_or_default()).unwrap_or_default();
             Ok(report(&asked, &change, &base))
         })
         .await
@@ -481,6 +473,11 @@ impl WriteBack {
     }
 }
 
+/// Others changed the base branch since a commit was planned on it.
+fn moved_on(branch: &str) -> Unavailable {
+    Unavailable::new("BaseMoved", format!("branch {branch} moved on; the commit is planned anew"))
+}
+
 /// What the write-back works on, with the contents that were recorded at the start.
 fn recorded(spec: &Spec, request: &Request) -> Seen<Spec> {
     let mut spec = spec.clone();
@@ -525,20 +522,29 @@ fn kept(session: &mut Session, spec: &Spec, request: &Request) -> Seen<BTreeSet<
     Ok(kept_places(&session.files()?, &spec).unwrap_or_default())
 }
 
-/// The commit that was decided on, made again.
-fn remade(
-    session: &Session,
-    base: &CommitId,
-    commit: &CommitId,
-    (spec, author, request): (&Spec, &Author, &Request),
-) -> Seen<CommitId> {
-    let change = change(session, base, spec, request)?;
-    let made = commit_of(session, base, &change, author, request)?;
-    if made != *commit {
-        let what = format!("the commit became {made} instead of {commit}; it is planned anew");
-        return Err(Unavailable::new("PlanChanged", what));
+/// A commit that was decided on.
+struct Remade {
+    base: CommitId,
+    commit: CommitId,
+    spec: Spec,
+    author: Author,
+    request: Request,
+}
+
+impl Remade {
+    /// Makes it again.
+    fn on(&self, session: &mut Session) -> Seen<CommitId> {
+        if !session.reach(&self.base)? {
+            return Err(moved_on(&self.request.base_branch));
+        }
+        let change = change(session, &self.base, &self.spec, &self.request)?;
+        let made = commit_of(session, &self.base, &change, &self.author, &self.request)?;
+        if made != self.commit {
+            let what = format!("the commit became {made} instead of {}; it is planned anew", self.commit);
+            return Err(Unavailable::new("PlanChanged", what));
+        }
+        Ok(made)
     }
-    Ok(made)
 }
 
 fn commit_of(
@@ -628,6 +634,13 @@ fn git_id(id: &engine::CommitId) -> Seen<CommitId> {
 fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
+
+impl Ending for Unavailable {
+    fn is_of_the_clone(&self) -> bool {
+        // What the disk's failures are called, whichever of the errors below they came in.
+        self.reason == "RepositoryUnreadable"
+    }
 }
 
 /// Each error keeps its own reason.

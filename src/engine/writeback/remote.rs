@@ -243,10 +243,17 @@ impl Turn<'_> {
         self.again(SignedDuration::try_from_secs_f64((age * POLL_SHARE).clamp(POLL.0, POLL.1)).unwrap_or(SOON));
     }
 
-    /// Whether others changed the base branch so that the request cannot be merged into it. Without such a change it can.
+    /// Whether others changed the base branch so that the request cannot be merged into it. Without such a change it can:
+    /// a forge that is still finding out says the same as one that found a conflict, and after every merge it finds out
+    /// for all requests that are open.
     pub(super) fn in_conflict(&self, seen: &StageSeen) -> bool {
-        let base = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.base);
-        seen.conflict && seen.head.as_ref() != base
+        let work = current(&self.progress).and_then(|s| s.work.as_ref());
+        let moved = seen.head.as_ref() != work.map(|w| &w.base);
+        let again = match &seen.planned {
+            Some(Planned::Commit(again)) => Some(&again.after),
+            Some(Planned::Nothing(_)) | None => None,
+        };
+        seen.conflict && moved && (again.is_none() || again != work.map(|w| &w.after))
     }
 
     /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be

@@ -1,8 +1,9 @@
 //! Clones that outlive a turn: one for each branch of a repository and credential, used by one turn at a time.
 //!
 //! Owns the sessions between their uses and bounds what they take of the disk. It makes no choices, and what it keeps is never
-//! trusted to be new: whoever uses a session looks at the remote first ([`Session::refresh`]). One that failed is not kept, so
-//! that no failure outlives its turn. Called by [`super::super::writeback`]; a process has one value of this.
+//! trusted to be new: whoever uses a session looks at the remote first ([`Session::refresh`]). One that could not be used is not
+//! kept, so that no failure of the disk outlives its turn; a server that refuses, or a plan that does not fit, is not its fault,
+//! and a clone costs the server most when it is busy. Called by [`super::super::writeback`]; a process has one value of this.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as Turns;
 
-use super::super::transport::{Failure, Limits};
+use super::super::transport::{Failure, Limits, install};
+use super::super::tree::CommitId;
 use super::super::{blocking, lock};
-use super::{Remote, RepositoryError, Session};
+use super::{Link, Remote, RepositoryError, Session};
 
 /// How long an unused clone is kept: reviews are looked at every few minutes at most.
 const IDLE: Duration = Duration::from_mins(15);
@@ -25,6 +27,18 @@ const MOST_GROWN: u32 = 100;
 type Key = (Remote, String);
 /// A session between its uses; there is none before the first and after a failed one.
 type Slot = Arc<Turns<Option<Session>>>;
+
+/// How work on a clone fails.
+pub trait Ending: From<RepositoryError> {
+    /// Whether the clone itself may be the reason: the next work begins with a new one.
+    fn is_of_the_clone(&self) -> bool;
+}
+
+impl Ending for RepositoryError {
+    fn is_of_the_clone(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
 
 /// The clones of a process; a copy of this value shares them.
 #[derive(Clone, Default)]
@@ -43,7 +57,7 @@ impl Clones {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<RepositoryError> + Send + 'static,
+        E: Ending + Send + 'static,
     {
         let (slot, limits) = (self.slot(remote, branch), self.limits);
         // Those before may be waiting for a slow server, each as long as one operation may take.
@@ -53,9 +67,24 @@ impl Clones {
         blocking(move || {
             let kept = turn.take();
             let mut session = kept.map_or_else(|| Session::empty(&remote, &branch, limits), Ok)?;
-            let done = work(&mut session)?;
-            *turn = Some(session).filter(|session| session.grown < MOST_GROWN);
-            Ok(done)
+            let done = work(&mut session);
+            let sound = !done.as_ref().is_err_and(Ending::is_of_the_clone);
+            *turn = Some(session).filter(|session| sound && session.grown < MOST_GROWN);
+            done
+        })
+        .await
+    }
+
+    /// The commits of branches at the remote now, `None` where there is no such branch. It needs no clone, and waits for none.
+    pub async fn heads<const N: usize>(
+        &self,
+        remote: &Remote,
+        branches: [String; N],
+    ) -> Result<[Option<CommitId>; N], RepositoryError> {
+        let (remote, limits) = (remote.clone(), self.limits);
+        blocking(move || {
+            install();
+            Link::new(&remote, limits)?.heads(branches.each_ref().map(String::as_str))
         })
         .await
     }

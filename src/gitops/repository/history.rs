@@ -14,6 +14,11 @@ impl Session {
         if self.refresh()? == commit {
             return Ok(true);
         }
+        // One that was made here on this very head is not below it.
+        let made = self.repository.find_commit(commit.oid());
+        if made.is_ok_and(|made| made.parent_id(0).is_ok_and(|base| base == self.head.oid())) {
+            return Ok(false);
+        }
         self.fetch(Depth::History)?;
         let mut walk = self.repository.revwalk()?;
         walk.push(self.head.oid())?;

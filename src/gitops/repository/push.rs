@@ -1,11 +1,14 @@
 //! Pushing and deleting branches under a lease.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::sync::Arc;
 
-use git2::{Oid, PushOptions, RemoteCallbacks};
+use git2::{Oid, PushOptions, RemoteCallbacks, Repository, RepositoryOpenFlags};
+use tempfile::TempDir;
 
 use super::super::tree::CommitId;
-use super::{PushError, Session, branch_ref};
+use super::{Link, PushError, RepositoryError, Session, branch_ref};
 
 /// Most bytes of a hook's words that are looked through for the credential before they are cut to what is shown: one that
 /// the limit cuts in two is not recognised, and has to be far behind what is shown even if all before it is taken out.
@@ -34,28 +37,43 @@ fn commit_or_none(oid: Oid) -> Option<CommitId> {
 }
 
 impl Session {
+    /// [`Sender::push`], from here.
+    pub fn push(&self, commit: &CommitId, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        self.sender()?.push(commit, branch, lease)
+    }
+
+    /// [`Sender::delete_branch`], from here.
+    pub fn delete_branch(&self, branch: &str, lease: &Lease) -> Result<(), PushError> {
+        self.sender()?.delete_branch(branch, lease)
+    }
+}
+
+/// Pushes what is in a clone. It only reads there, so that nobody who uses the clone waits for a server's hooks.
+pub struct Sender {
+    repository: Repository,
+    link: Link,
+    /// Kept while there is something to send.
+    _folder: Arc<TempDir>,
+}
+
+impl Sender {
+    pub(super) fn new(folder: Arc<TempDir>, link: Link) -> Result<Self, RepositoryError> {
+        // Not `open_bare`, which does not read where a shallow history ends.
+        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
+        let repository = Repository::open_ext(folder.path(), flags, std::iter::empty::<&OsStr>());
+        let repository = repository.map_err(|error| RepositoryError::from(&error))?;
+        Ok(Self { repository, link, _folder: folder })
+    }
+
     /// Puts `branch` at `commit` if the lease holds. Repeating a push that succeeded is a success, whatever the lease.
     pub fn push(&self, commit: &CommitId, branch: &str, lease: &Lease) -> Result<(), PushError> {
-        self.update(Some(commit), branch, lease)
+        // `+`: the lease, not ancestry, says what may be replaced; a shallow history knows no ancestry.
+        self.send(&format!("+{commit}:{}", branch_ref(branch)?), Some(commit), branch, lease)
     }
 
     /// Deletes `branch` if the lease holds. A branch that is gone already is a success.
     pub fn delete_branch(&self, branch: &str, lease: &Lease) -> Result<(), PushError> {
-        self.update(None, branch, lease)
-    }
-
-    fn update(&self, wanted: Option<&CommitId>, branch: &str, lease: &Lease) -> Result<(), PushError> {
-        let name = branch_ref(branch)?;
-        let found = self.ls_remote(branch)?;
-        if found.as_ref() == wanted {
-            return Ok(());
-        }
-        if found.as_ref().map_or(Oid::ZERO_SHA1, CommitId::oid) != lease.oid() {
-            return Err(PushError::LeaseLost { found });
-        }
-        // `+`: the lease, not ancestry, says what may be replaced; a shallow history knows no ancestry.
-        let refspec = wanted.map_or_else(|| format!(":{name}"), |commit| format!("+{commit}:{name}"));
-        self.send(&refspec, wanted, branch, lease)
+        self.send(&format!(":{}", branch_ref(branch)?), None, branch, lease)
     }
 
     /// The server's word about a ref and its hooks' words, as they may be shown.
@@ -63,11 +81,11 @@ impl Session {
         PushError::of_status(&self.link.harmless(status), &self.link.harmless(&String::from_utf8_lossy(said)))
     }
 
-    /// Pushes one refspec; the lease is checked once more against what the server says in this very exchange.
+    /// Pushes one refspec; the lease is checked against what the server says in this very exchange, and by the server once more.
     fn send(&self, refspec: &str, wanted: Option<&CommitId>, branch: &str, lease: &Lease) -> Result<(), PushError> {
         self.link.begin();
         let verdict: RefCell<Option<PushError>> = RefCell::new(None);
-        let confirmed = RefCell::new(false);
+        let (confirmed, there) = (Cell::new(false), Cell::new(false));
         let target = wanted.map_or(Oid::ZERO_SHA1, CommitId::oid);
         let said = RefCell::new(Vec::new());
         let mut callbacks = RemoteCallbacks::new();
@@ -80,7 +98,11 @@ impl Session {
         });
         callbacks.push_negotiation(|updates| {
             for update in updates {
-                if update.src() != lease.oid() && update.src() != target {
+                if update.src() == target {
+                    there.set(true);
+                    return Err(git2::Error::from_str("nothing is left to do"));
+                }
+                if update.src() != lease.oid() {
                     verdict.replace(Some(PushError::LeaseLost { found: commit_or_none(update.src()) }));
                     return Err(git2::Error::from_str("the lease is lost"));
                 }
@@ -89,7 +111,7 @@ impl Session {
         });
         // A refused ref is no error to libgit2: only this callback tells.
         callbacks.push_update_reference(|_, status| {
-            confirmed.replace(true);
+            confirmed.set(true);
             if let Some(status) = status {
                 verdict.replace(Some(self.refusal(status, &said.borrow())));
             }
@@ -102,15 +124,18 @@ impl Session {
             .remote_anonymous(&self.link.address())
             .and_then(|mut remote| remote.push(&[refspec], Some(&mut options)));
         drop(options);
+        if there.get() {
+            return Ok(());
+        }
         if let Some(verdict) = verdict.take() {
             return Err(verdict);
         }
         match pushed {
-            Ok(()) if confirmed.take() => Ok(()),
+            Ok(()) if confirmed.get() => Ok(()),
             // The server said nothing about the ref: only a look can tell.
-            Ok(()) => match self.ls_remote(branch)? {
-                found if found.as_ref() == wanted => Ok(()),
-                found => Err(PushError::LeaseLost { found }),
+            Ok(()) => match self.link.heads([branch])? {
+                [found] if found.as_ref() == wanted => Ok(()),
+                [found] => Err(PushError::LeaseLost { found }),
             },
             Err(error) if error.code() == git2::ErrorCode::NotFastForward => Err(PushError::NotFastForward),
             Err(error) => Err(self.link.explain(&error).into()),

@@ -13,11 +13,12 @@ use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{
     Analysis, AutoMerge, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided, Outcome,
-    Phase, Plan, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Synced, Unavailable, Verb, Version, Wake,
-    WhileWaiting, Wish, Workload, Workloads,
+    Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Synced, Unavailable, Verb,
+    Version, Wake, WhileWaiting, Wish, Workload, Workloads,
 };
 use reiter8::gitops::forge::Extras;
 use reiter8::gitops::plan::Spec;
+use reiter8::gitops::repository::Clones;
 use reiter8::gitops::transport::Token;
 use reiter8::gitops::{Credential, WriteBack, WriteTarget};
 use reiter8::turn::{Ledger, World, turn};
@@ -36,6 +37,7 @@ pub struct Life {
     plan: Mutex<Plan>,
     target: WriteTarget,
     token: String,
+    clones: Option<Clones>,
     progress: Mutex<Progress>,
     weight: Mutex<u8>,
     now: Mutex<Timestamp>,
@@ -48,6 +50,16 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Life {
     /// The verdict on the experiment that `spec` is about has fallen; what it needs of the repository is rehearsed now.
     pub async fn decided(
+        place: (&str, &str),
+        spec: Spec,
+        outcome: Outcome,
+        handover: Handover,
+    ) -> Result<Self, Unavailable> {
+        Self::about(place, spec, outcome, handover)?.rehearsed().await
+    }
+
+    /// The same before its rehearsal.
+    pub fn about(
         (url, token): (&str, &str),
         spec: Spec,
         outcome: Outcome,
@@ -73,15 +85,14 @@ impl Life {
             plan: Mutex::new(plan(&spec, handover)),
             target: WriteTarget { repository, spec, extras: Extras::default() },
             token: token.to_owned(),
+            clones: None,
             progress: Mutex::default(),
             weight: Mutex::new(WEIGHT),
             now: Mutex::new(at),
         };
-        let preflight = Some(life.write_back()?.preflight().await?);
         let progress = Progress {
             phase,
             since: Some(at),
-            preflight,
             weight: WEIGHT,
             carried: Some(WEIGHT),
             applied: Some(at),
@@ -94,20 +105,41 @@ impl Life {
         Ok(life)
     }
 
+    /// On clones that it shares with others, as the experiments of one controller do.
+    pub fn sharing(self, clones: &Clones) -> Self {
+        Self { clones: Some(clones.clone()), ..self }
+    }
+
+    /// What it needs of the repository is rehearsed now.
+    pub async fn rehearsed(self) -> Result<Self, Unavailable> {
+        let preflight = self.write_back()?.preflight().await?;
+        Ok(self.began_with(preflight))
+    }
+
+    /// This is what it saw of the repository when it began.
+    pub fn began_with(self, preflight: Preflight) -> Self {
+        held(&self.progress).preflight = Some(preflight);
+        self
+    }
+
     /// Goes on at another address of the same repository.
     pub fn moved(mut self, url: &str) -> Self {
         url.clone_into(&mut self.target.repository.url);
         self
     }
 
-    /// As the controller does, every turn begins with nothing of the repository.
+    /// Every turn begins with nothing of the repository but the clones that are shared.
     fn write_back(&self) -> Result<WriteBack, Unavailable> {
-        WriteBack::new(
+        let write_back = WriteBack::new(
             self.target.clone(),
             Some(Credential::Token(Token::new(&self.token))),
             &["127.0.0.1".to_owned()],
             &Arc::default(),
-        )
+        )?;
+        Ok(match &self.clones {
+            Some(clones) => write_back.sharing(clones),
+            None => write_back,
+        })
     }
 
     /// What is remembered.
@@ -153,20 +185,21 @@ impl Life {
     /// would log.
     pub async fn turn(&self) -> Result<bool, Unavailable> {
         let now = *held(&self.now);
-        let (remembered, plan) = (self.progress(), held(&self.plan).clone());
-        let turned = match self.write_back() {
-            Ok(write_back) => {
-                let world = Around { life: self, write_back };
-                turn(&world, self, &plan, &remembered, now).await.map(|step| step.wake)
-            }
-            Err(u) => Err(u),
-        };
+        let turned = self.turn_at(now).await;
         *held(&self.now) = match &turned {
             Ok(Wake::At(at)) => *at.max(&now),
             Ok(Wake::OnChange) => now + GLANCE,
             Err(_) => now + BACKOFF,
         };
         turned.map(|wake| !matches!(wake, Wake::At(at) if at <= now))
+    }
+
+    /// One turn at a time that is told; when the next one is wanted.
+    pub async fn turn_at(&self, now: Timestamp) -> Result<Wake, Unavailable> {
+        *held(&self.now) = now;
+        let (remembered, plan) = (self.progress(), held(&self.plan).clone());
+        let world = Around { life: self, write_back: self.write_back()? };
+        Ok(turn(&world, self, &plan, &remembered, now).await?.wake)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -52,6 +52,10 @@ struct Record {
     requests: Vec<String>,
     /// Bytes of bodies, to the forge and back.
     bytes: (u64, u64),
+    /// Fetches that began with nothing.
+    clones: usize,
+    /// How long the forge took for each request that it answered.
+    took: Vec<(String, Duration)>,
     faults: BTreeMap<Nth, Fault>,
     struck: Vec<(Fault, String)>,
     late: Vec<JoinHandle<()>>,
@@ -68,9 +72,9 @@ struct Shared {
     forge: String,
     client: reqwest::Client,
     record: Mutex<Record>,
-    /// One request reaches the forge at a time: of two openings at the same instant Gitea makes two requests, for it looks
-    /// for another one before it makes its own.
-    turn: tokio::sync::Mutex<()>,
+    /// With faults one request reaches the forge at a time: of two openings at the same instant Gitea makes two requests,
+    /// for it looks for another one before it makes its own.
+    turn: Option<tokio::sync::Mutex<()>>,
 }
 
 impl Drop for Proxy {
@@ -82,12 +86,25 @@ impl Drop for Proxy {
 impl Proxy {
     /// In front of the forge at an address; these requests go wrong.
     pub async fn start(forge: &str, faults: BTreeMap<Nth, Fault>) -> io::Result<Self> {
+        Self::between(forge, faults, Some(tokio::sync::Mutex::default())).await
+    }
+
+    /// In front of the forge at an address; it counts only, and nothing waits for another.
+    pub async fn counting(forge: &str) -> io::Result<Self> {
+        Self::between(forge, BTreeMap::new(), None).await
+    }
+
+    async fn between(
+        forge: &str,
+        faults: BTreeMap<Nth, Fault>,
+        turn: Option<tokio::sync::Mutex<()>>,
+    ) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(io::Error::other)?;
         let record = Mutex::new(Record { faults, ..Record::default() });
-        let shared = Arc::new(Shared { forge: forge.to_owned(), client, record, turn: tokio::sync::Mutex::default() });
+        let shared = Arc::new(Shared { forge: forge.to_owned(), client, record, turn });
         let serving = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -121,6 +138,16 @@ impl Proxy {
         self.shared.record().bytes
     }
 
+    /// Fetches so far that began with nothing.
+    pub fn clones(&self) -> usize {
+        self.shared.record().clones
+    }
+
+    /// How long the forge took so far for each request, by method and path.
+    pub fn took(&self) -> Vec<(String, Duration)> {
+        self.shared.record().took.clone()
+    }
+
     /// Waits for what is still under way to the forge; what went wrong, and at which request.
     pub async fn settled(&self) -> Vec<(Fault, String)> {
         let late = std::mem::take(&mut self.shared.record().late);
@@ -139,10 +166,13 @@ impl Shared {
     }
 
     /// Writes a request down; what is to become of it.
-    fn note(&self, parts: &Parts, sent: usize) -> Option<Fault> {
+    fn note(&self, parts: &Parts, sent: &[u8]) -> Option<Fault> {
         let mut record = self.record();
         let line = format!("{} {}", parts.method, parts.uri.path());
-        record.bytes.0 += sent as u64;
+        record.bytes.0 += sent.len() as u64;
+        // One that has something says where its history ends.
+        let says = |word: &[u8]| sent.windows(word.len()).any(|part| part == word);
+        record.clones += usize::from(line.ends_with("/git-upload-pack") && says(b"deepen ") && !says(b"0035shallow "));
         let write = writes(&line);
         let before = record.requests.iter().filter(|call| writes(call) == write).count();
         record.requests.push(line.clone());
@@ -152,7 +182,11 @@ impl Shared {
     }
 
     async fn forward(&self, parts: &Parts, body: Bytes) -> io::Result<(StatusCode, HeaderMap, Bytes)> {
-        let _turn = self.turn.lock().await;
+        let _turn = match &self.turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        let began = Instant::now();
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
         let mut headers = parts.headers.clone();
         for own in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING] {
@@ -165,7 +199,10 @@ impl Shared {
             headers.remove(own);
         }
         let bytes = answer.bytes().await.map_err(io::Error::other)?;
-        self.record().bytes.1 += bytes.len() as u64;
+        let mut record = self.record();
+        record.bytes.1 += bytes.len() as u64;
+        record.took.push((format!("{} {}", parts.method, parts.uri.path()), began.elapsed()));
+        drop(record);
         Ok((status, headers, bytes))
     }
 }
@@ -174,7 +211,7 @@ impl Shared {
 async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let fault = shared.note(&parts, body.len());
+    let fault = shared.note(&parts, &body);
     let cut = || io::Error::other("cut");
     match fault {
         Some(Fault::Cut) => return Err(cut()),

@@ -256,6 +256,16 @@ impl Gitea {
         super::parts::run(&mut command)
     }
 
+    /// Merges a request, unless Gitea says that it cannot be merged, or not yet; whether it did.
+    pub async fn try_merge(&self, number: u64) -> anyhow::Result<bool> {
+        let merged = self.here(Method::POST, &format!("/pulls/{number}/merge"), Some(json!({"Do": "merge"}))).await;
+        match merged {
+            Ok(_) => Ok(true),
+            Err(error) if ["405", "409"].iter().any(|code| error.to_string().contains(code)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Merges a request as soon as Gitea has found it mergeable.
     pub async fn merge(&self, number: u64) -> anyhow::Result<()> {
         let path = format!("/pulls/{number}/merge");
