@@ -352,7 +352,8 @@ fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() 
     assert_eq!(deleted(&merged).len(), 1);
     assert_eq!(merged.effects.last(), Some(&Effect::Forget), "nothing is waited for");
     // An answer that got lost is asked for once more, for seconds.
-    let away = Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let away =
+        Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
     let first = step(&plan, &completed, &away, start());
     assert!(!first.effects.contains(&Effect::Forget));
     let given_up = step(&plan, &first.progress, &away, start() + SignedDuration::from_secs(5));
