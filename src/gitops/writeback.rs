@@ -161,7 +161,7 @@ impl WriteBack {
                 // After the request: a branch that is gone then was there as long as the request was open.
                 let planned = if conflict { self.plan(request).await.ok() } else { None };
                 let twins = if question.twins { self.twins(request, number).await? } else { Vec::new() };
-                Ok(StageSeen { planned, pull, conflict, twins, ..self.refs(request).await? })
+                Ok(StageSeen { planned, pull, twins, conflict, ..self.refs(request).await? })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;

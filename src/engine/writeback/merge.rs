@@ -47,16 +47,12 @@ impl Turn<'_> {
         }
     }
 
-    fn contents(&mut self) -> Option<(BTreeMap<String, Option<String>>, BTreeSet<String>)> {
-        let seen = self.stage_seen()?;
-        Some((seen.contents?, seen.kept))
-    }
-
     /// The promotion is merged: what was merged is compared with what was proposed.
     pub(super) fn merged(&mut self, since: Timestamp) {
-        let Some((contents, kept)) = self.contents() else { return };
+        let Some(seen) = self.stage_seen() else { return };
+        let Some(contents) = &seen.contents else { return };
         let until = since + REPLICATION;
-        match self.content(&contents, &kept) {
+        match self.content(contents, &seen.kept) {
             Content::AsProposed => self.change(StageState::RollingOut, |_| {}),
             Content::AsBefore if self.now < until => {
                 self.wait("MergeNotVisible", "the merge to be visible on the base branch", Some(until));
@@ -69,9 +65,10 @@ impl Turn<'_> {
 
     /// The rollout is complete: what was rolled out still has to be what the base branch holds.
     pub(super) fn confirm(&mut self) {
-        let Some((contents, kept)) = self.contents() else { return };
+        let Some(seen) = self.stage_seen() else { return };
+        let Some(contents) = &seen.contents else { return };
         let known = self.progress.stages.last().is_some_and(|s| s.differently);
-        match self.content(&contents, &kept) {
+        match self.content(contents, &seen.kept) {
             Content::AsBefore => self.taken_back(),
             Content::Other(path) if !known => self.differently(&path),
             Content::AsProposed | Content::Other(_) => self.change(StageState::HandingOver, |_| {}),

@@ -43,11 +43,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ForgeError> 
 
 /// The fields that replace a request's text.
 pub(super) fn text(title: Option<&str>, body: &str) -> serde_json::Value {
-    let mut text = json!({"body": body});
-    if let Some(title) = title {
-        text["title"] = title.into();
+    match title {
+        Some(title) => json!({"title": title, "body": body}),
+        None => json!({"body": body}),
     }
-    text
 }
 
 pub(super) fn unavailable(message: &str) -> ForgeError {
