@@ -146,7 +146,7 @@ impl Turn<'_> {
     pub(super) fn check(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
         match &seen.pull {
-            Some(pull) if pull.state == PullState::Open && seen.conflict => {
+            Some(pull) if pull.state == PullState::Open && self.in_conflict(&seen) => {
                 self.change(StageState::Withdrawing, |_| {});
             }
             Some(pull) if pull.state == PullState::Open => self.change(StageState::Waiting, |_| {}),
