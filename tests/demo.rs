@@ -100,10 +100,10 @@ fn wrong_arguments_are_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("good.git")).unwrap();
     for (args, needle, code) in [
-        (vec!["--candidate-errors", "lots"], "lots", 1),
+        (vec!["--candidate-errors", "lots"], "lots", 2),
         (vec!["--keep", folder.path().to_str().unwrap()], "is there already", 1),
         (vec!["--output", "xml"], "xml", 2),
-        (vec!["--candidate-errors", "5%,1%,0.1%"], "one share or two", 1),
+        (vec!["--candidate-errors", "5%,1%,0.1%"], "one share or two", 2),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_reiter8")).arg("demo").args(&args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

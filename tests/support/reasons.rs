@@ -16,7 +16,7 @@ const MODULES: [&str; 4] = ["engine", "live", "gitops", "controller"];
 const OTHERS: [&[&str]; 8] = [
     // Kinds of resources, and what is written in manifests.
     &["Deployment", "DestinationRule", "DestinationRules", "Experiment", "Kustomization", "Metric", "Repository"],
-    &["Secret", "ServiceEntries", "ServiceEntry", "VirtualService", "NULL", "Null", "True", "False", "String"],
+    &["ServiceEntries", "ServiceEntry", "VirtualService", "NULL", "Null", "True", "False", "String"],
     // Units of memory.
     &["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"],
     // Names of values on the command line, and of a type in a debug output.
