@@ -289,7 +289,7 @@ fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
     // In one process: what is in memory alone is kept.
     let passed = step(&plan, &waiting, &seen(told("WaitingForReview", start()), 50), now);
     let mark = format!("WaitingForReview,1,{}", start().as_second());
-    assert_eq!(texts(&passed), [mark.clone()]);
+    assert_eq!(texts(&passed), std::slice::from_ref(&mark));
     let later = now + SignedDuration::from_mins(10);
     let same = step(&plan, &passed.progress, &seen(told(&mark, now), 50), later);
     assert!(texts(&same).is_empty(), "one text for each window");

@@ -335,8 +335,8 @@ impl WriteBack {
         self.git(move |session| {
             // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
             let here = session.reach(&base)?;
-            let change = here.then(|| change(session, &base, &spec, &asked).unwrap_or_default()).unwrap_or_default();
-            Ok(report(&asked, &change, &base))
+            let change = if here { change(session, &base, &spec, &asked).ok() } else { None };
+            Ok(report(&asked, &change.unwrap_or_default(), &base))
         })
         .await
     }

@@ -65,10 +65,10 @@ fn log_factor(sizes: Comparison, p_b: f64, (e_c, e_b): (f64, f64)) -> f64 {
 /// The baseline's share `q` at the point of the limit that is nearest: the positive root of
 /// `n_b (q - p_b)(r·q + d) = n_c·r·q (1 - q)`, which minimises `n_c·KL(1 ‖ r·q + d) + n_b·KL(p_b ‖ q)`.
 fn nearest(Comparison { ratio: r, slack: d, candidate: n_c, baseline: n_b }: Comparison, p_b: f64) -> f64 {
-    let a = r * (n_b + n_c);
-    let b = n_b * (d - r * p_b) - n_c * r;
-    let c = -n_b * p_b * d;
-    let root = (b * b - 4.0 * a * c).sqrt();
+    let square = r * (n_b + n_c);
+    let linear = n_b * (d - r * p_b) - n_c * r;
+    let constant = -n_b * p_b * d;
+    let root = (linear * linear - 4.0 * square * constant).sqrt();
     // The form that does not subtract what is nearly equal.
-    if b < 0.0 { (root - b) / (2.0 * a) } else { -2.0 * c / (b + root) }
+    if linear < 0.0 { (root - linear) / (2.0 * square) } else { -2.0 * constant / (linear + root) }
 }

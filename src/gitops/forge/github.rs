@@ -149,15 +149,14 @@ impl GitHub {
     }
 
     pub(super) async fn open(&self, new: &NewPull) -> Result<Pull, ForgeError> {
-        let mut body = json!({"head": new.head, "base": new.base, "title": new.title, "body": new.body});
-        if new.draft {
-            body["draft"] = true.into();
-        }
-        let mut reply = self.line.call(Ask::Post(body.clone()), &["pulls"], &[]).await?;
+        let ask = |draft: bool| {
+            let (head, base, title, body) = (&new.head, &new.base, &new.title, &new.body);
+            Ask::Post(json!({"head": head, "base": base, "title": title, "body": body, "draft": draft}))
+        };
+        let mut reply = self.line.call(ask(new.draft), &["pulls"], &[]).await?;
         // Some plans have no drafts.
         if new.draft && reply.status == StatusCode::UNPROCESSABLE_ENTITY && reply.complaint().says("draft") {
-            body["draft"] = false.into();
-            reply = self.line.call(Ask::Post(body), &["pulls"], &[]).await?;
+            reply = self.line.call(ask(false), &["pulls"], &[]).await?;
         }
         if reply.status == StatusCode::UNPROCESSABLE_ENTITY {
             let complaint = reply.complaint();
