@@ -245,7 +245,12 @@ impl WriteBack {
         commit: &engine::CommitId,
     ) -> Result<(), Unavailable> {
         let remade = self.remade(request, base, commit)?;
-        let (sender, made) = self.git(move |session| Ok((session.sender()?, remade.on(session)?))).await?;
+        let made_here = move |session: &mut Session| {
+            let made = remade.on(session)?;
+            // Afterwards: a sender knows where the history ended when it was opened, and making the commit may fetch.
+            Ok((session.sender()?, made))
+        };
+        let (sender, made) = self.git(made_here).await?;
         let branch = request.branch.clone();
         // Others use the clone meanwhile: a server's hooks take their time.
         let pushed: Seen<()> = blocking(move || Ok(sender.push(&made, &branch, &Lease::Absent)?)).await;
