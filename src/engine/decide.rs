@@ -80,8 +80,8 @@ impl Turn<'_> {
         let asked = self.progress.evidence.iter().filter(|e| e.criterion.rule.has_to_pass());
         let beta = self.plan.analysis.false_promotion;
         // Most looks end here, without a sum over the alternatives.
-        let possible = asked.clone().all(|e| e.log_pass_at_most() >= -beta.ln());
-        self.ripe() && possible && judge::combine_pass(asked.map(Evidence::log_pass), beta)
+        let possible = || asked.clone().all(|e| e.log_pass_at_most() >= -beta.ln());
+        self.ripe() && possible() && judge::combine_pass(asked.clone().map(Evidence::log_pass), beta)
     }
 
     /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.

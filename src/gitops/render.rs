@@ -199,7 +199,7 @@ fn criteria(report: &Report) -> String {
     let mut text =
         "| metric | limit | requests | bad | value | evidence | verdict |\n|---|---|---|---|---|---|---|\n".to_owned();
     for criterion in report.criteria.iter().take(MAX_ROWS) {
-        let show = |value: f64| if criterion.rule.is_share() { percent(value) } else { criterion.rule.shown(value) };
+        let show = |value| shown(criterion.rule, value);
         let value = match (criterion.estimate, criterion.interval) {
             (Some(estimate), Some((low, high))) => format!("{} ({} to {})", show(estimate), show(low), show(high)),
             (Some(estimate), None) => show(estimate),
@@ -211,13 +211,23 @@ fn criteria(report: &Report) -> String {
             cell(&criterion.metric),
             criterion.rule.text(),
             criterion.requests,
-            if criterion.rule.is_share() { criterion.bad.to_string() } else { "-".to_owned() },
+            counted(criterion.rule, criterion.bad),
             criterion.evidence,
             criterion.needed,
             cell(&criterion.verdict)
         );
     }
     text
+}
+
+/// A criterion's value: a share as people write it, everything else in the rule's own words.
+fn shown(rule: Rule, value: f64) -> String {
+    if rule.is_share() { percent(value) } else { rule.shown(value) }
+}
+
+/// Bad requests, of a rule that knows any.
+fn counted(rule: Rule, bad: impl std::fmt::Display) -> String {
+    if rule.is_share() { format!("{bad:.0}") } else { "-".to_owned() }
 }
 
 /// What is new since the decision; nothing for a request that waits for its review as every other does.
@@ -248,15 +258,14 @@ fn news(report: &Report) -> String {
 fn seen(rows: &[Row]) -> String {
     let mut text = "| metric | limit | requests | bad | value |\n|---|---|---|---|---|\n".to_owned();
     for row in rows.iter().take(MAX_ROWS) {
-        let show = |value: f64| if row.rule.is_share() { percent(value) } else { row.rule.shown(value) };
         let _ = writeln!(
             text,
             "| {} | {} | {:.0} | {} | {} |",
             cell(&row.metric),
             row.rule.text(),
             row.requests,
-            if row.rule.is_share() { format!("{:.0}", row.bad) } else { "-".to_owned() },
-            row.estimate.map_or_else(|| "no data".to_owned(), show)
+            counted(row.rule, row.bad),
+            row.estimate.map_or_else(|| "no data".to_owned(), |value| shown(row.rule, value))
         );
     }
     text

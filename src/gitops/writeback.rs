@@ -294,7 +294,7 @@ impl WriteBack {
             return Ok(());
         }
         let report = self.report(request, base).await?;
-        let body = render::marked(&render::body(&report), &request.report.news.mark(), request.decided_at);
+        let body = dated(&report, request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
         let new = NewPull { head, base, title: render::title(&report), body, draft: self.extras.draft };
         let pull = self.seen(self.forge().await?.open(&new).await).await?;
@@ -316,7 +316,7 @@ impl WriteBack {
         at: Timestamp,
     ) -> Result<(), Unavailable> {
         let report = self.report(request, base).await?;
-        let body = render::marked(&render::body(&report), &request.report.news.mark(), at);
+        let body = dated(&report, at);
         let forge = self.forge().await?;
         // What was seen at the beginning of the turn may be seconds old.
         let found = self.seen(forge.get(number).await).await?;
@@ -562,6 +562,11 @@ fn commit_of(
     let message = render::commit_message(&report(request, change, base));
     let text = CommitText { message: &message, author, time_seconds: request.decided_at.as_second() };
     Ok(session.commit(base, change, text)?)
+}
+
+/// A request's text as of a time, with the mark that it is known by.
+fn dated(report: &Report, at: Timestamp) -> String {
+    render::marked(&render::body(report), &report.news.mark(), at)
 }
 
 /// What is told about a request.

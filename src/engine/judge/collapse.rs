@@ -8,14 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::harm::{Harm, start_tail, start_weight};
+use super::harm::{CAP, Harm, start_tail, start_weight};
 use super::logspace::{Exact, add, times_ln};
 use super::relative::Comparison;
 
 /// Part of the bet that stays out of an interval: a good answer of the candidate costs a factor of ten, not everything.
 const KEPT: f64 = 0.1;
-/// Most that one interval may add, in nats: no single burst may decide alone.
-const CAP: f64 = 2.0;
 
 /// The start-time mixture of its likelihood ratios, as a natural logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

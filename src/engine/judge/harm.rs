@@ -11,8 +11,8 @@ use super::logspace::{self, Exact, no_more_than_a_number};
 const BETS: [(f64, f64); 6] = [(0.02, 0.12), (0.06, 0.12), (0.15, 0.14), (0.35, 0.17), (0.65, 0.20), (0.95, 0.25)];
 /// Alternatives to the limit, as multiples of it, and their weights: from just above it to everything fails.
 const HARMS: [(f64, f64); 6] = [(1.3, 0.2), (1.7, 0.2), (2.5, 0.2), (5.0, 0.2), (15.0, 0.1), (60.0, 0.1)];
-/// Most that one interval may add to the count part, in nats: no single burst may decide alone.
-const CAP: f64 = 2.0;
+/// Most that one interval may add to what counts requests, in nats: no single burst may decide alone.
+pub(super) const CAP: f64 = 2.0;
 /// Weight of "harmful from the first interval on" in the start-time mixture; the rest waits for harm that comes later.
 const FROM_THE_START: f64 = 0.8;
 /// Bad requests, and intervals that have some, without which no Fail is believed: one accident is not a pattern.
