@@ -27,8 +27,8 @@ pub use gitops::{
 };
 pub use legacy::{Duration, PreferredDirection, Reward, WeightObjRef};
 pub use status::{
-    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus,
-    VersionWeight, WaitingFor,
+    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, RaceStatus, RaceVersion,
+    Stage, StageStatus, VersionWeight, WaitingFor,
 };
 pub use strategy::{DeploymentPattern, Ramp, RampStep, Strategy, TestingPattern, Weights};
 pub use versions::{Destination, Mode, Traffic, Variable, Version, VersionInfo, Workload};
@@ -69,8 +69,8 @@ pub const ITER8_MAX_CANDIDATE_WEIGHT: i32 = 100;
         .message("wrong number of candidates: write exactly one under `spec.versionInfo.candidates` for Canary and A/B, none for Conformance"),
     validation = Rule::new("self.strategy.testingPattern != 'A/B/N' || (has(self.versionInfo.candidates) && self.versionInfo.candidates.size() > 0)")
         .message("no candidates: write at least one under `spec.versionInfo.candidates`"),
-    validation = Rule::new("(has(self.criteria.rewards) ? self.criteria.rewards.size() : 0) == (self.strategy.testingPattern == 'A/B' ? 1 : 0) || self.strategy.testingPattern == 'A/B/N'")
-        .message("wrong number of rewards: remove `spec.criteria.rewards`, or write `testingPattern: A/B` and exactly one reward such as `{metric: NAME, preferredDirection: High}`"),
+    validation = Rule::new("(has(self.criteria.rewards) ? self.criteria.rewards.size() : 0) == (self.strategy.testingPattern in ['A/B', 'A/B/N'] ? 1 : 0)")
+        .message("wrong number of rewards: remove `spec.criteria.rewards`, or write `testingPattern: A/B` (or `A/B/N`) and exactly one reward such as `{metric: NAME, preferredDirection: High}`"),
     validation = Rule::new("!has(self.versionInfo.candidates) || !self.versionInfo.candidates.exists(c, c.name == self.versionInfo.baseline.name)")
         .message("a candidate has the name of the baseline: give every version its own `name`"),
     validation = Rule::new("self.strategy.testingPattern == 'Conformance' || has(self.traffic) || has(self.versionInfo.baseline.weightObjRef) || (has(self.versionInfo.candidates) && self.versionInfo.candidates.exists(c, has(c.weightObjRef)))")

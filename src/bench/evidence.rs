@@ -12,7 +12,7 @@ pub(super) fn criteria(objective: Objective) -> Vec<Criterion> {
         Objective::Quantile => ("istio/latency-p95", limited(SLOW)),
         Objective::Relative => ("istio/error-rate", vec![Rule::RelativeShare { factor: RATIO, slack: SLACK }]),
     };
-    rules.into_iter().map(|rule| Criterion { metric: metric.into(), source: 0, rule }).collect()
+    rules.into_iter().map(|rule| Criterion { metric: metric.into(), source: 0, candidate: 0, rule }).collect()
 }
 
 fn limited(limit: f64) -> Vec<Rule> {

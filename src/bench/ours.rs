@@ -15,8 +15,8 @@ use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
     self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair,
-    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, StageSeen,
-    StageWork, Synced, Version, Wake, Workload, Workloads,
+    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, Split,
+    StageSeen, StageWork, Synced, Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.
@@ -44,13 +44,14 @@ pub(super) fn plan(scenario: &Scenario) -> Option<Plan> {
         deleting: None,
         refused: None,
         baseline: version("baseline"),
-        candidate: version("candidate"),
+        candidates: vec![version("candidate")],
         ramp: Ramp::Gated { budget: BUDGET },
         cap: CAP,
         capacity: None,
         iterations: None,
         wishes: vec![],
         criteria,
+        race: None,
         analysis,
         gitops: None,
     })
@@ -138,8 +139,8 @@ impl<'a> Driver<'a> {
         let workload = || Workload { exists: true, desired: 10, ready: 10, ..Workload::default() };
         let seen = Observation {
             lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(0))),
-            workloads: Some(Ok(Workloads { baseline: workload(), candidate: workload() })),
+            routes: Some(Ok(Routes::split(Split::HOME))),
+            workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
             ..Observation::default()
         };
         Self { plan, progress: Progress::default(), seen, wake: Some(at(0.0)), weight: 0 }
@@ -174,9 +175,9 @@ impl<'a> Driver<'a> {
         self.observe(traffic, now);
         let step = engine::step(self.plan, &self.progress, &self.seen, now);
         for effect in &step.effects {
-            if let Effect::Route(weight) = effect {
-                self.weight = *weight;
-                self.seen.routes = Some(Ok(Routes::split(*weight)));
+            if let Effect::Route(split) = effect {
+                self.weight = split.of(0);
+                self.seen.routes = Some(Ok(Routes::split(*split)));
             }
         }
         self.progress = step.progress;

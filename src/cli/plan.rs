@@ -232,11 +232,12 @@ async fn observed(url: &str, planned: &Planned) -> anyhow::Result<(f64, Vec<Opti
     let now = Timestamp::now() - planned.plan.analysis.lag;
     let window = Window { from: now - SignedDuration::from_hours(1), to: now };
     let versions = Versions::of(&planned.binding);
+    let Some(Versions { baseline, .. }) = versions.first() else { return Ok((0.0, vec![])) };
     let step = planned.plan.analysis.interval.as_secs_f64();
     let (mut rps, mut shares) = (0.0_f64, vec![]);
     for query in &planned.binding.metrics {
         let history = prometheus
-            .history(query, &versions.baseline, window, step)
+            .history(query, baseline, window, step)
             .await
             .map_err(|u| anyhow::anyhow!("{}: {}", u.reason, u.message))?;
         let all = history

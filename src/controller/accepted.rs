@@ -16,7 +16,7 @@ use super::resolve::{Referred, Resolved, any_repository, resolve};
 use crate::api::{Experiment, ExperimentSpec, Metric, MetricSpec, Repository};
 use crate::engine::{Phase, Plan, Progress, Seen, Unavailable};
 use crate::gitops::WriteTarget;
-use crate::live::{Binding, WeightsAt};
+use crate::live::{Binding, VersionBinding, WeightsAt};
 
 /// What was found possible.
 #[derive(Serialize, Deserialize)]
@@ -108,19 +108,22 @@ fn stays(before: &Binding, now: &Binding) -> Result<(), Refusal> {
             WeightsAt::VirtualService { name, .. } => format!("VirtualService `{name}`"),
             WeightsAt::Fields { baseline, .. } => format!("{} `{}`", baseline.kind.kind, baseline.name),
         };
-        let problem = format!("the weights of {place} are in use, and so are both destinations; {remedy}");
+        let problem = format!("the weights of {place} are in use, and so are its destinations; {remedy}");
         return Err(Refusal::Invalid { field: "spec.traffic".into(), problem });
     }
-    for (field, before, now) in [
-        ("spec.versionInfo.baseline.workload", &before.baseline, &now.baseline),
-        ("spec.versionInfo.candidates[0].workload", &before.candidate, &now.candidate),
-    ] {
-        if before.workload != now.workload {
-            let problem = format!("`{}` has traffic and became `{}`; {remedy}", before.workload, now.workload);
-            return Err(Refusal::Invalid { field: field.into(), problem });
-        }
+    if before.candidates.len() != now.candidates.len() {
+        let problem = format!("{} candidates have traffic and became {}; {remedy}", before.candidates.len(), now.candidates.len());
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates".into(), problem });
     }
-    Ok(())
+    let changed = |before: &VersionBinding, now: &VersionBinding, field: String| {
+        let problem = format!("`{}` has traffic and became `{}`; {remedy}", before.workload, now.workload);
+        if before.workload == now.workload { Ok(()) } else { Err(Refusal::Invalid { field: field.into(), problem }) }
+    };
+    changed(&before.baseline, &now.baseline, "spec.versionInfo.baseline.workload".into())?;
+    let mut candidates = before.candidates.iter().zip(&now.candidates).enumerate();
+    candidates.try_for_each(|(index, (before, now))| {
+        changed(before, now, format!("spec.versionInfo.candidates[{index}].workload"))
+    })
 }
 
 /// The experiment as it was written. A repository that is gone, or that does not allow it any more, is not written to;

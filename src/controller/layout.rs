@@ -11,6 +11,9 @@ use crate::gitops::tree::RepoPath;
 /// The field of all edits.
 const EDITS: &str = "spec.gitops.edits";
 
+/// The field of the candidates' files.
+const FROM_EACH: &str = "spec.gitops.promote.fromEach";
+
 /// The two versions' workloads and the candidate's file, by which edits leave things out.
 pub(super) struct Sides<'s> {
     pub(super) baseline: &'s Workload,
@@ -36,6 +39,24 @@ pub(super) fn layout(gitops: &spec::GitOps, sides: &Sides<'_>) -> Result<Layout,
         cleanup: verbs(&edits.cleanup)?,
         discard: verbs(&edits.discard)?,
     }))
+}
+
+/// The file of each candidate's manifest. Several candidates need files in which each one's own manifest is found.
+pub(super) fn manifests(gitops: &spec::GitOps, info: &spec::VersionInfo) -> Result<Vec<String>, Refusal> {
+    let (each, several) = (&gitops.promote.from_each, info.candidates.len() > 1);
+    if let Some(name) = each.keys().find(|name| !info.candidates.iter().any(|c| c.name == **name)) {
+        let names: Vec<String> = info.candidates.iter().map(|c| format!("`{}`", c.name)).collect();
+        let problem = format!("no candidate is named `{name}`; there are {}", names.join(", "));
+        return Err(Refusal::Invalid { field: FROM_EACH.into(), problem });
+    }
+    if several && (gitops.edits.is_some() || gitops.layout() == spec::Layout::HelmValues) {
+        let field = if gitops.edits.is_some() { EDITS } else { "spec.gitops.layout" };
+        let instead = "an outcome of several candidates is written to manifests of their own: write `layout: Flat` or \
+                       `layout: Kustomize`, or one candidate";
+        return Err(Refusal::NotSupported { field: field.into(), instead: instead.into() });
+    }
+    let file = |candidate: &spec::Version| each.get(&candidate.name).unwrap_or(&gitops.promote.from).clone();
+    Ok(info.candidates.iter().map(file).collect())
 }
 
 /// What a promotion copies.

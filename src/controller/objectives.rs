@@ -10,7 +10,7 @@ use super::resolve::Referred;
 use crate::api::experiment::{Criteria, Objective, PreferredDirection, Relative, Reward, TestingPattern};
 use crate::api::{Method, MetricKind, MetricSpec, NamedValue, Quantity, Unit};
 use crate::engine::judge::Bracket;
-use crate::engine::{Criterion, Rule};
+use crate::engine::{Criterion, Race, Rule};
 use crate::live::{Expression, MetricQuery, OpaqueQuery, ShareQuery, builtin};
 
 /// The fields that messages name.
@@ -46,39 +46,73 @@ enum Measure {
     Opaque(Unit),
 }
 
-/// The criteria of an experiment, and the metrics that they read.
+/// What an experiment is judged by.
+pub(super) struct Judged {
+    /// The criteria of every candidate.
+    pub(super) criteria: Vec<Criterion>,
+    /// What several candidates compete for.
+    pub(super) race: Option<Race>,
+    /// The metrics that are read for each candidate.
+    pub(super) metrics: Vec<MetricQuery>,
+}
+
+/// The criteria of an experiment with so many candidates, and the metrics that they read.
 pub(super) fn criteria(
     criteria: &Criteria,
     pattern: TestingPattern,
+    candidates: usize,
     referred: &Referred,
-) -> Result<(Vec<Criterion>, Vec<MetricQuery>), Refusal> {
+) -> Result<Judged, Refusal> {
     let mut both = (vec![], vec![]);
     for (index, objective) in criteria.objectives.iter().enumerate() {
         let (query, rules) = judged(objective, referred).map_err(|refusal| refusal.of_item(index))?;
         add(&mut both, &objective.metric, query, rules);
     }
-    if pattern == TestingPattern::Ab {
+    let mut race = None;
+    if matches!(pattern, TestingPattern::Ab | TestingPattern::Abn) {
         let [reward] = criteria.rewards.as_slice() else {
             let problem = format!(
-                "an A/B experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
+                "an A/B or A/B/N experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
                 criteria.rewards.len()
             );
             return Err(Refusal::Invalid { field: REWARDS.into(), problem });
         };
-        let (query, rule) = race(reward, referred).map_err(|refusal| refusal.of_item(0))?;
-        add(&mut both, &reward.metric, query, vec![rule]);
+        let (query, rule) = better(reward, referred).map_err(|refusal| refusal.of_item(0))?;
+        if candidates > 1 {
+            race = Some((Arc::<str>::from(reward.metric.as_str()), both.1.len(), higher_is_better(reward)));
+            both.1.push(query);
+        } else {
+            add(&mut both, &reward.metric, query, vec![rule]);
+        }
     } else if !criteria.rewards.is_empty() {
-        let problem = "only A/B experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
+        let problem = "only A/B and A/B/N experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
         return Err(Refusal::Invalid { field: REWARDS.into(), problem });
     }
-    let opaque = both.0.iter().filter(|c| is_threshold(c)).count();
-    if opaque > 0 && opaque < both.0.len() {
+    let (one, metrics) = both;
+    mixed(&one, race.is_some())?;
+    // All metrics of the first candidate are read before those of the next one.
+    let source = |candidate: usize, metric: usize| candidate * metrics.len() + metric;
+    let of = |candidate: usize| {
+        one.iter().map(move |c| Criterion { candidate, source: source(candidate, c.source), ..c.clone() })
+    };
+    let race = race.map(|(metric, at, higher_is_better)| Race {
+        metric,
+        sources: (0..candidates).map(|candidate| source(candidate, at)).collect(),
+        higher_is_better,
+    });
+    Ok(Judged { criteria: (0..candidates).flat_map(of).collect(), race, metrics })
+}
+
+/// Refuses Iter8's thresholds beside what the judge can reason about.
+fn mixed(criteria: &[Criterion], race: bool) -> Result<(), Refusal> {
+    let opaque = criteria.iter().filter(|c| is_threshold(c)).count();
+    if opaque > 0 && (race || opaque < criteria.len()) {
         let instead = "judge either opaque metrics alone, or none; give the others `share`, `histogram`, `mean` or \
                        `gauge`, which the judge can reason about"
             .into();
         return Err(Refusal::NotSupported { field: "spec.criteria.objectives".into(), instead });
     }
-    Ok(both)
+    Ok(())
 }
 
 /// What is read for an objective, and the criteria that it is.
@@ -111,7 +145,7 @@ pub(super) fn field(criteria: &Criteria, query: usize) -> String {
 
 fn add(both: &mut (Vec<Criterion>, Vec<MetricQuery>), metric: &str, query: MetricQuery, rules: Vec<Rule>) {
     let (source, metric) = (both.1.len(), Arc::<str>::from(metric));
-    both.0.extend(rules.into_iter().map(|rule| Criterion { metric: metric.clone(), source, rule }));
+    both.0.extend(rules.into_iter().map(|rule| Criterion { metric: metric.clone(), source, candidate: 0, rule }));
     both.1.push(query);
 }
 
@@ -288,8 +322,12 @@ fn crossed(objective: &Objective) -> Refusal {
     Refusal::Invalid { field: LOWER.into(), problem }
 }
 
-/// The reward that the candidate has to do better on.
-fn race(reward: &Reward, referred: &Referred) -> Result<(MetricQuery, Rule), Refusal> {
+fn higher_is_better(reward: &Reward) -> bool {
+    reward.preferred_direction == PreferredDirection::High
+}
+
+/// The reward that a candidate has to do better on.
+fn better(reward: &Reward, referred: &Referred) -> Result<(MetricQuery, Rule), Refusal> {
     let instead = || Refusal::NotSupported {
         field: REWARD.into(),
         instead: format!(
@@ -302,8 +340,8 @@ fn race(reward: &Reward, referred: &Referred) -> Result<(MetricQuery, Rule), Ref
     }
     let source = source(&reward.metric, None, REWARD, referred)?;
     let Measure::Mean { gauge, .. } = source.measure else { return Err(instead()) };
-    let higher_is_better = reward.preferred_direction == PreferredDirection::High;
-    Ok((source.query, Rule::Mean { factor: 1.0, slack: 0.0, higher_is_better, gauge }))
+    let rule = Rule::Mean { factor: 1.0, slack: 0.0, higher_is_better: higher_is_better(reward), gauge };
+    Ok((source.query, rule))
 }
 
 fn following(relative: &Relative, unit: Unit) -> Result<(f64, f64), Refusal> {

@@ -78,9 +78,12 @@ pub(super) fn percent(value: i32, field: &'static str) -> Result<u8, Refusal> {
     })
 }
 
-/// The most that the candidate gets.
+/// The most that each candidate gets. Several, with the baseline, have equal parts at most: what one has more the others
+/// have less, and the slowest comparison decides how long a race takes.
 pub(super) fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
-    let cap = spec.max_candidate_weight();
+    let written = spec.max_candidate_weight();
+    let versions = i32::try_from(spec.version_info.candidates.len()).unwrap_or(i32::MAX).saturating_add(1);
+    let cap = if versions > 2 { written.min(100 / versions) } else { written };
     let relative = spec.criteria.objectives.iter().any(|o| o.relative.is_some());
     if relative && cap > MOST_FOR_COMPARISON {
         return Err(Refusal::Invalid {

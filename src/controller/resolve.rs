@@ -9,13 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::analysis::{analysis, signed};
-use super::layout::{Sides, fields, layout};
+use super::layout::{Sides, fields, layout, manifests};
+use super::objectives::Judged;
 use super::ramp::{cap, percent, ramp};
 use super::refusal::Refusal;
 use super::wishes::wishes;
 use crate::api::experiment::{self as spec, AutoMerge, Handover, WeightsWhileWaiting};
 use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
-use crate::engine::{self, Gitops, Identity, Plan, Version, WhileWaiting};
+use crate::engine::{self, Gitops, Identity, MOST_CANDIDATES, Plan, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
@@ -65,13 +66,11 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     let spec = &experiment.spec;
     super::support::check(experiment)?;
     let namespace = experiment.namespace().unwrap_or_default();
-    let candidate = spec.version_info.candidates.first().ok_or_else(|| Refusal::Invalid {
-        field: "spec.versionInfo.candidates".into(),
-        problem: "one candidate is needed; write its name, workload and destination".into(),
-    })?;
-    let baseline = &spec.version_info.baseline;
+    let info = &spec.version_info;
     let mut analysis = analysis(&spec.analysis)?;
-    let (criteria, metrics) = super::objectives::criteria(&spec.criteria, spec.strategy.testing_pattern, referred)?;
+    let pattern = spec.strategy.testing_pattern;
+    let Judged { criteria, race, metrics } =
+        super::objectives::criteria(&spec.criteria, pattern, info.candidates.len(), referred)?;
     let iterations = super::iterations::iterations(spec, &criteria, &mut analysis)?;
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let cap = cap(spec)?;
@@ -84,8 +83,8 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         },
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         refused: None,
-        baseline: version(baseline, &namespace, "spec.versionInfo.baseline.workload")?,
-        candidate: version(candidate, &namespace, "spec.versionInfo.candidates[0].workload")?,
+        baseline: version(&info.baseline, &namespace, "spec.versionInfo.baseline.workload")?,
+        candidates: candidates(info, &namespace)?,
         ramp: ramp(&spec.strategy, cap, &analysis)?,
         cap,
         capacity: spec
@@ -96,26 +95,20 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
             .transpose()?,
         wishes: wishes(experiment),
         criteria,
+        race,
         iterations,
         analysis,
         gitops: spec.gitops.as_ref().zip(write.as_ref()).map(|(g, w)| gitops(g, w)).transpose()?,
     };
-    if plan.baseline.workload == plan.candidate.workload {
-        let problem = format!(
-            "both versions are the workload `{}`, so that nothing could be compared; name the candidate's own",
-            plan.baseline.workload
-        );
-        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].workload".into(), problem });
-    }
     let binding = Binding {
         namespace,
         name: plan.identity.name.clone(),
         uid: plan.identity.uid.clone(),
         created: experiment.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
         target: plan.identity.target.clone(),
-        routes: super::routes::routes(spec, &plan.identity.namespace, baseline, candidate)?,
-        baseline: placeholders(baseline, &plan.baseline),
-        candidate: placeholders(candidate, &plan.candidate),
+        routes: super::routes::routes(spec, &plan.identity.namespace)?,
+        baseline: placeholders(&info.baseline, &plan.baseline),
+        candidates: info.candidates.iter().zip(&plan.candidates).map(|(v, plan)| placeholders(v, plan)).collect(),
         metrics,
     };
     binding.check().map_err(|(query, e)| Refusal::Invalid {
@@ -124,6 +117,32 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     })?;
     super::routes::check_hosts(&binding)?;
     Ok(Resolved { plan, binding, write })
+}
+
+/// The candidates, each a workload of its own.
+fn candidates(info: &spec::VersionInfo, namespace: &str) -> Result<Vec<Version>, Refusal> {
+    const FIELD: &str = "spec.versionInfo.candidates[].workload";
+    if !(1..=MOST_CANDIDATES).contains(&info.candidates.len()) {
+        let problem = format!(
+            "{} candidates; write 1 to {MOST_CANDIDATES}, each with its name, workload and destination",
+            info.candidates.len()
+        );
+        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates".into(), problem });
+    }
+    let mut known = vec![version(&info.baseline, namespace, "spec.versionInfo.baseline.workload")?];
+    for (index, candidate) in info.candidates.iter().enumerate() {
+        let found = version(candidate, namespace, FIELD).map_err(|refusal| refusal.of_item(index))?;
+        if let Some(same) = known.iter().find(|other| other.workload == found.workload) {
+            let problem = format!(
+                "`{}` and `{}` are both the workload `{}`, so that nothing could be compared; name the candidate's own",
+                same.name, found.name, found.workload
+            );
+            return Err(Refusal::Invalid { field: FIELD.into(), problem }.of_item(index));
+        }
+        known.push(found);
+    }
+    known.remove(0);
+    Ok(known)
 }
 
 /// What a version's placeholders stand for.
@@ -214,18 +233,20 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
         return Err(Refusal::NotAllowed { field: "pullRequest.autoMerge".into(), problem });
     }
     let info = &experiment.spec.version_info;
-    let workload = |v: Option<&spec::Version>| Workload {
+    let workload = |v: &spec::Version| Workload {
         kind: "Deployment".into(),
-        name: v.and_then(|v| v.workload.as_ref()).map(|w| w.name.clone()).unwrap_or_default(),
+        name: v.workload.as_ref().map(|w| w.name.clone()).unwrap_or_default(),
     };
-    let (baseline, candidate) = (workload(Some(&info.baseline)), workload(info.candidates.first()));
-    let sides = Sides { baseline: &baseline, candidate: &candidate, from: &gitops.promote.from };
+    let mut manifests = manifests(gitops, info)?.into_iter().zip(info.candidates.iter().map(workload));
+    let (from, candidate) = manifests.next().unwrap_or_else(|| (gitops.promote.from.clone(), workload(&info.baseline)));
+    let baseline = workload(&info.baseline);
+    let sides = Sides { baseline: &baseline, candidate: &candidate, from: &from };
     Ok(WriteTarget {
         repository: repository.spec.clone(),
         spec: Spec {
             path: gitops.path.clone(),
             layout: layout(gitops, &sides)?,
-            from: gitops.promote.from.clone(),
+            from: from.clone(),
             to: gitops.promote.to.clone(),
             fields: fields(gitops.promote.fields(), "spec.gitops.promote.fields[]")?,
             remove: gitops.remove.clone(),
@@ -233,6 +254,7 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
             name: experiment.name_any(),
             baseline,
             candidate,
+            rivals: manifests.collect(),
             subset_labels: SUBSET_LABELS.iter().map(ToString::to_string).collect(),
             expected: BTreeMap::new(),
         },
@@ -247,6 +269,10 @@ fn write(gitops: &spec::GitOps, experiment: &Experiment, referred: &Referred) ->
 /// The clean-up takes away what belongs to the experiment; the baseline's manifest does not.
 fn keeps_the_baseline(gitops: &spec::GitOps) -> Result<(), Refusal> {
     let promote = &gitops.promote;
+    if let Some((name, _)) = promote.from_each.iter().find(|(_, file)| **file == promote.to) {
+        let problem = format!("`{}` is the baseline's manifest (`promote.to`); write the file of `{name}`", promote.to);
+        return Err(Refusal::Invalid { field: "spec.gitops.promote.fromEach".into(), problem });
+    }
     if let Some(index) = gitops.remove.iter().position(|file| *file == promote.to) {
         let problem =
             format!("`{}` is the baseline's manifest (`promote.to`), which stays; remove it from the list", promote.to);

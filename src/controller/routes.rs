@@ -12,29 +12,41 @@ use crate::live::{Binding, Destination, FieldPathError, MetricQuery, RouteBindin
 /// The API group whose objects no experiment may write.
 const OWN_GROUP: &str = "iter8.tools";
 
-/// The weights of an experiment with these two versions.
-pub(super) fn routes(
-    spec: &spec::ExperimentSpec,
-    namespace: &str,
-    baseline: &spec::Version,
-    candidate: &spec::Version,
-) -> Result<RouteBinding, Refusal> {
+/// The weights of an experiment.
+pub(super) fn routes(spec: &spec::ExperimentSpec, namespace: &str) -> Result<RouteBinding, Refusal> {
+    let info = &spec.version_info;
+    let mut versions = std::iter::once(&info.baseline).chain(&info.candidates);
     match &spec.traffic {
-        Some(_) if baseline.weight_obj_ref.is_some() || candidate.weight_obj_ref.is_some() => Err(Refusal::Invalid {
+        Some(_) if versions.any(|version| version.weight_obj_ref.is_some()) => Err(Refusal::Invalid {
             field: "spec.traffic".into(),
             problem: "traffic is named twice; remove every `weightObjRef`, or `spec.traffic`".into(),
         }),
-        Some(traffic) => in_routes(traffic, namespace, baseline, candidate),
-        None => in_fields(namespace, baseline, candidate),
+        Some(traffic) => in_routes(traffic, namespace, info),
+        None => in_fields(namespace, info),
     }
 }
 
-fn in_routes(
-    traffic: &spec::Traffic,
-    namespace: &str,
-    baseline: &spec::Version,
-    candidate: &spec::Version,
-) -> Result<RouteBinding, Refusal> {
+/// What belongs to each version: the baseline's, and the candidates' with the index in the field's name. No two may be the
+/// same.
+fn of_each<T: PartialEq>(
+    info: &spec::VersionInfo,
+    [baseline, candidate]: [&'static str; 2],
+    same: &str,
+    of: impl Fn(&spec::Version, &'static str) -> Result<T, Refusal>,
+) -> Result<(T, Vec<T>), Refusal> {
+    let first = of(&info.baseline, baseline)?;
+    let mut others: Vec<T> = vec![];
+    for (index, version) in info.candidates.iter().enumerate() {
+        let found = of(version, candidate).map_err(|refusal| refusal.of_item(index))?;
+        if found == first || others.contains(&found) {
+            return Err(Refusal::Invalid { field: candidate.into(), problem: same.into() }.of_item(index));
+        }
+        others.push(found);
+    }
+    Ok((first, others))
+}
+
+fn in_routes(traffic: &spec::Traffic, namespace: &str, info: &spec::VersionInfo) -> Result<RouteBinding, Refusal> {
     let destination = |version: &spec::Version, field: &'static str| -> Result<Destination, Refusal> {
         let written = version.destination.as_ref().ok_or_else(|| Refusal::Invalid {
             field: field.into(),
@@ -46,14 +58,9 @@ fn in_routes(
         let host = written.host.as_ref().or(traffic.host.as_ref()).cloned();
         Ok(Destination { host, subset: written.subset.clone() })
     };
-    let (baseline, candidate) = (
-        destination(baseline, "spec.versionInfo.baseline.destination")?,
-        destination(candidate, "spec.versionInfo.candidates[0].destination")?,
-    );
-    if baseline == candidate {
-        let problem = "both versions have the same destination; write two subsets or two hosts".into();
-        return Err(Refusal::Invalid { field: "spec.versionInfo.candidates[0].destination".into(), problem });
-    }
+    let fields = ["spec.versionInfo.baseline.destination", "spec.versionInfo.candidates[].destination"];
+    let same = "two versions have the same destination; write a subset or a host for each";
+    let (baseline, candidates) = of_each(info, fields, same, destination)?;
     let weights = WeightsAt::VirtualService {
         name: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,
         routes: traffic.routes.clone(),
@@ -62,22 +69,17 @@ fn in_routes(
             Mode::Delegate => true,
         },
     };
-    Ok(RouteBinding { weights, baseline, candidate })
+    Ok(RouteBinding { weights, baseline, candidates })
 }
 
-fn in_fields(namespace: &str, baseline: &spec::Version, candidate: &spec::Version) -> Result<RouteBinding, Refusal> {
-    let (at_baseline, at_candidate) =
-        ("spec.versionInfo.baseline.weightObjRef", "spec.versionInfo.candidates[0].weightObjRef");
-    let (first, second) =
-        (weight_field(baseline, namespace, at_baseline)?, weight_field(candidate, namespace, at_candidate)?);
-    if first == second {
-        let problem = "both versions have the same field; write one for each".into();
-        return Err(Refusal::Invalid { field: at_candidate.into(), problem });
-    }
+fn in_fields(namespace: &str, info: &spec::VersionInfo) -> Result<RouteBinding, Refusal> {
+    let fields = ["spec.versionInfo.baseline.weightObjRef", "spec.versionInfo.candidates[].weightObjRef"];
+    let field = |version: &spec::Version, field: &'static str| weight_field(version, namespace, field);
+    let (baseline, candidates) = of_each(info, fields, "two versions have the same field; write one for each", field)?;
     Ok(RouteBinding {
-        weights: WeightsAt::Fields { baseline: first, candidate: second },
-        baseline: named(baseline),
-        candidate: named(candidate),
+        weights: WeightsAt::Fields { baseline, candidates },
+        baseline: named(&info.baseline),
+        candidates: info.candidates.iter().map(named).collect(),
     })
 }
 
@@ -142,13 +144,16 @@ fn group_version_kind(api_version: &str, kind: &str) -> Result<GroupVersionKind,
 pub(super) fn check_hosts(binding: &Binding) -> Result<(), Refusal> {
     let WeightsAt::Fields { .. } = binding.routes.weights else { return Ok(()) };
     let needed = binding.metrics.iter().flat_map(MetricQuery::texts).any(|selector| selector.contains("$host"));
-    let sides = [
-        (&binding.routes.baseline, "spec.versionInfo.baseline.variables"),
-        (&binding.routes.candidate, "spec.versionInfo.candidates[0].variables"),
-    ];
-    match sides.into_iter().find(|(destination, _)| needed && destination.host.is_none()) {
+    let RouteBinding { baseline, candidates, .. } = &binding.routes;
+    let nameless = |destination: &Destination| needed && destination.host.is_none();
+    let field = match candidates.iter().position(nameless) {
+        _ if nameless(baseline) => Some("spec.versionInfo.baseline.variables".to_owned()),
+        Some(index) => Some(format!("spec.versionInfo.candidates[{index}].variables")),
+        None => None,
+    };
+    match field {
         None => Ok(()),
-        Some((_, field)) => Err(Refusal::Invalid {
+        Some(field) => Err(Refusal::Invalid {
             field: field.into(),
             problem: "a metric asks for the service's host, which `weightObjRef` does not tell; write \
                       `- {name: host, value: SERVICE.NAMESPACE.svc.cluster.local}`"

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::{self, Claim, Truth};
 use crate::api::experiment::{
-    CriterionStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, Stage, StageStatus, VersionWeight,
-    WaitingFor,
+    CriterionStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, RaceStatus, RaceVersion, Stage,
+    StageStatus, VersionWeight, WaitingFor,
 };
 use crate::api::{Experiment, ExperimentStatus};
 use crate::engine::{self, Outcome, Phase, Plan, Progress, Row, StageProgress, StageState};
@@ -75,6 +75,7 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
             .iter()
             .map(criterion)
             .collect(),
+        race: race(plan, progress),
         gitops: plan.gitops.as_ref().map(|g| gitops(g, plan, progress)),
         next: next(plan, progress),
         // Whole nanoseconds: who waits for a request compares its time.
@@ -109,7 +110,7 @@ pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timest
 
 /// What the guard promises while a decided candidate serves.
 fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
-    let serves = progress.phase == Phase::Promoting && plan.gitops.is_some() && progress.carried.is_some_and(|w| w > 0);
+    let serves = progress.phase == Phase::Promoting && plan.gitops.is_some() && progress.carried.is_some_and(|w| !w.is_home());
     serves.then(|| {
         let minutes = plan.analysis.deadline.as_mins();
         format!("armed: of the windows of {minutes} min, at most 1 % take back a candidate that keeps its limits")
@@ -119,18 +120,16 @@ fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
 /// The weights that the routes were last seen to have as wanted. Before the first write all traffic is the baseline's;
 /// what others write in between is being put right, and said by the Event and the reason.
 fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
-    let candidate = i32::from(progress.carried.unwrap_or(0));
-    vec![
-        VersionWeight { name: plan.baseline.name.clone(), value: 100 - candidate },
-        VersionWeight { name: plan.candidate.name.clone(), value: candidate },
-    ]
+    let carried = progress.carried.unwrap_or_default();
+    let values = std::iter::once(carried.baseline()).chain(carried.weights(plan.candidates.len()));
+    let versions = std::iter::once(&plan.baseline).chain(&plan.candidates);
+    versions.zip(values).map(|(version, value)| VersionWeight { name: version.name.clone(), value: value.into() }).collect()
 }
 
 fn recommended(plan: &Plan, progress: &Progress) -> String {
-    match progress.decision.as_ref().map(|d| d.outcome) {
-        Some(Outcome::Promote) => plan.candidate.name.clone(),
-        Some(Outcome::Discard) | None => plan.baseline.name.clone(),
-    }
+    let promoted = progress.decision.as_ref().filter(|d| d.outcome == Outcome::Promote);
+    let winner = promoted.and_then(|d| plan.candidates.get(d.candidate));
+    winner.unwrap_or(&plan.baseline).name.clone()
 }
 
 fn criterion(row: &Row) -> CriterionStatus {
@@ -139,6 +138,7 @@ fn criterion(row: &Row) -> CriterionStatus {
     let whole = |x: f64| Some(x.round() as i64);
     CriterionStatus {
         metric: row.metric.clone(),
+        candidate: row.candidate.clone(),
         limit: row.rule.text(),
         requests: whole(row.requests),
         bad: whole(row.bad).filter(|_| row.rule.is_share()),
@@ -154,6 +154,22 @@ fn criterion(row: &Row) -> CriterionStatus {
             row.fail, row.needed_fail, row.pass, row.needed_pass
         )),
     }
+}
+
+/// Where each version of a race stands.
+fn race(plan: &Plan, progress: &Progress) -> Option<RaceStatus> {
+    let race = plan.race.as_ref()?;
+    let rows = progress.decision.as_ref().map_or_else(|| engine::race_rows(plan, progress), |d| d.race.clone());
+    let version = |row: engine::ArmRow| {
+        // Whole and far below 2^53.
+        #[allow(clippy::cast_possible_truncation)]
+        let values = row.values.round() as i64;
+        let state = if row.racing { "Racing" } else { "Out" };
+        let why = row.left.unwrap_or_else(|| format!("evidence against it {:.1} of {:.0}", row.against, row.needed));
+        RaceVersion { name: row.name, mean: row.mean, values, state: state.into(), why }
+    };
+    let versions: Vec<RaceVersion> = rows.into_iter().map(version).collect();
+    (!versions.is_empty()).then(|| RaceStatus { metric: race.metric.to_string(), versions })
 }
 
 fn gitops(gitops: &engine::Gitops, plan: &Plan, progress: &Progress) -> GitOpsStatus {

@@ -23,9 +23,9 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
     let blue_green = strategy.deployment_pattern == Some(DeploymentPattern::BlueGreen);
     let table = [
         (
-            !matches!(strategy.testing_pattern, TestingPattern::Canary | TestingPattern::Ab),
+            strategy.testing_pattern == TestingPattern::Conformance,
             "spec.strategy.testingPattern",
-            "write `Canary`, or `A/B` with one reward",
+            "write `Canary`, or `A/B` or `A/B/N` with one reward",
         ),
         (
             blue_green,
@@ -36,6 +36,11 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             increment,
             "spec.strategy.weights.maxCandidateWeightIncrement",
             "remove it; the evidence bounds each increase, or write `spec.strategy.ramp.steps`",
+        ),
+        (
+            spec.version_info.candidates.len() > 1 && strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit),
+            "spec.strategy.deploymentPattern",
+            "write `Progressive`: several candidates always get the same weight; `spec.strategy.ramp.steps` sets it",
         ),
         (foreign_count, "spec.criteria.requestCount", "write `istio/request-count` or remove it"),
         (

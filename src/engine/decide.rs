@@ -22,17 +22,15 @@ const SUSPECT: f64 = 3.0;
 impl Turn<'_> {
     /// Draws the verdict if the evidence or the clock allows one.
     pub(super) fn verdict(&mut self) {
-        if let Some(sentence) = self.harm().or_else(|| self.beyond_at_once()) {
-            return self.decide(Outcome::Discard, Reason::Harmful, sentence);
+        if self.reject() {
+            return;
         }
         // A held experiment is still protected; everything else waits for the person.
         if let Some(hold) = self.progress.hold.clone() {
             return self.held_up(&hold);
         }
-        if self.proven() {
-            let sentence =
-                format!("{} keeps every limit at {} % of the traffic", self.plan.candidate.name, self.progress.weight);
-            return self.decide(Outcome::Promote, Reason::Proven, sentence);
+        if self.let_go() || self.promote_the_best() {
+            return;
         }
         if let Some((outcome, reason, sentence)) = self.last_iteration() {
             return self.decide(outcome, reason, sentence);
@@ -40,11 +38,27 @@ impl Turn<'_> {
         self.time_is_up();
     }
 
+    /// Takes out the candidates that broke a limit; whether that ended the experiment.
+    fn reject(&mut self) -> bool {
+        for at in 0..self.plan.candidates.len() {
+            let sentence = if self.runs(at) { self.harm(at).or_else(|| self.beyond_at_once(at)) } else { None };
+            if let Some(sentence) = sentence {
+                self.dismiss(at, Reason::Harmful, sentence);
+            }
+        }
+        !self.is_running()
+    }
+
+    /// A candidate's evidence.
+    fn evidence(&self, candidate: usize) -> &[Evidence] {
+        report::evidence_of(&self.progress.evidence, candidate)
+    }
+
     /// A threshold that discards at its first value beyond a limit, in one sentence.
-    fn beyond_at_once(&self) -> Option<String> {
+    fn beyond_at_once(&self, candidate: usize) -> Option<String> {
         let strict = |e: &&Evidence| matches!(e.criterion.rule, Rule::Threshold { at_once: true, .. }) && e.beyond();
-        let broken: Vec<&Evidence> = self.progress.evidence.iter().filter(strict).collect();
-        let told = report::beyond(&broken, &self.plan.candidate.name);
+        let broken: Vec<&Evidence> = self.evidence(candidate).iter().filter(strict).collect();
+        let told = report::beyond(&broken, &self.version(candidate).name);
         (!broken.is_empty()).then(|| format!("{told}; its objective rolls back at once, by a threshold alone"))
     }
 
@@ -55,8 +69,8 @@ impl Turn<'_> {
         if iterations.done < all || !iterations.last {
             return None;
         }
-        let name = &self.plan.candidate.name;
-        let broken: Vec<&Evidence> = self.progress.evidence.iter().filter(|e| e.beyond()).collect();
+        let name = &self.version(0).name;
+        let broken: Vec<&Evidence> = self.evidence(0).iter().filter(|e| e.beyond()).collect();
         if !broken.is_empty() {
             let sentence = format!("{} in the last of {} iterations", report::beyond(&broken, name), iterations.done);
             return Some((Outcome::Discard, Reason::Harmful, sentence));
@@ -66,54 +80,61 @@ impl Turn<'_> {
              a wrong decision",
             iterations.done
         );
-        (iterations.settled && self.ripe()).then_some((Outcome::Promote, Reason::Unproven, sentence))
+        (iterations.settled && self.ripe(0)).then_some((Outcome::Promote, Reason::Unproven, sentence))
     }
 
     /// The criterion that broke its limit, in one sentence.
-    fn harm(&self) -> Option<String> {
+    fn harm(&self, candidate: usize) -> Option<String> {
         let needed = -self.plan.analysis.false_rollback.ln();
-        let blamed = report::blamed(&self.progress.evidence, needed)?;
-        Some(report::harm(blamed, &self.plan.candidate.name))
+        let blamed = report::blamed(self.evidence(candidate), needed)?;
+        Some(report::harm(blamed, &self.version(candidate).name))
     }
 
-    fn proven(&self) -> bool {
-        let asked = self.progress.evidence.iter().filter(|e| e.criterion.rule.has_to_pass());
+    /// Whether a candidate was shown to keep every limit.
+    pub(super) fn passes(&self, candidate: usize) -> bool {
+        let asked = self.evidence(candidate).iter().filter(|e| e.criterion.rule.has_to_pass());
         let beta = self.plan.analysis.false_promotion;
         // Most looks end here, without a sum over the alternatives.
         let possible = || asked.clone().all(|e| e.log_pass_at_most() >= -beta.ln());
-        self.ripe() && possible() && judge::combine_pass(asked.clone().map(Evidence::log_pass), beta)
+        self.ripe(candidate) && possible() && judge::combine_pass(asked.clone().map(Evidence::log_pass), beta)
     }
 
     /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.
-    fn ripe(&self) -> bool {
+    fn ripe(&self, candidate: usize) -> bool {
         let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
-        self.progress.phase == Phase::Deciding && !self.progress.lost && self.progress.retreated.is_none() && soaked
+        self.progress.phase == Phase::Deciding && !self.is_lost(candidate) && self.progress.retreated.is_none() && soaked
     }
 
     pub(super) fn time_is_up(&mut self) {
         let a = &self.plan.analysis;
         let Some(began) = self.progress.began().filter(|_| self.progress.hold.is_none()) else { return };
         let (deadline, hard) = (began + a.deadline, began + a.hard_deadline);
-        if self.now >= hard || self.now >= deadline && a.on_undecided == OnUndecided::Discard {
+        if self.now >= deadline
+            && self.is_running()
+            && let Some((at, sentence)) = self.better_than_baseline()
+        {
+            self.decide_on(at, Outcome::Promote, Reason::Proven, sentence);
+        } else if self.now >= hard || self.now >= deadline && a.on_undecided == OnUndecided::Discard {
             let sentence =
                 format!("no verdict within {} s of the first traffic", self.now.duration_since(began).as_secs());
             self.decide(Outcome::Discard, Reason::Undecided, sentence);
-        } else if self.now >= deadline && a.on_undecided == OnUndecided::PromoteUnproven && self.unsuspicious() {
-            let sentence = format!(
-                "{} was promoted at the deadline without proof, as its experiment asks",
-                self.plan.candidate.name
-            );
-            self.decide(Outcome::Promote, Reason::Unproven, sentence);
+        } else if self.now >= deadline
+            && a.on_undecided == OnUndecided::PromoteUnproven
+            && let Some(at) = self.leader().filter(|at| self.unsuspicious(*at))
+        {
+            let name = &self.version(at).name;
+            let sentence = format!("{name} was promoted at the deadline without proof, as its experiment asks");
+            self.decide_on(at, Outcome::Promote, Reason::Unproven, sentence);
         } else {
             self.at(if self.now < deadline { deadline } else { hard });
         }
     }
 
     /// Every criterion has data at the final weight and none speaks against the candidate.
-    fn unsuspicious(&self) -> bool {
+    fn unsuspicious(&self, candidate: usize) -> bool {
         self.progress.phase == Phase::Deciding
-            && !self.progress.lost
-            && self.progress.evidence.iter().all(|e| {
+            && !self.is_lost(candidate)
+            && self.evidence(candidate).iter().all(|e| {
                 let asked = e.criterion.rule.has_to_pass();
                 let gauge = matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. });
                 let least = if gauge { LEAST_GAUGED } else { LEAST_UNPROVEN };
@@ -121,15 +142,22 @@ impl Turn<'_> {
             })
     }
 
-    /// Freezes a verdict and enters the phase that carries it out.
+    /// [`Self::decide_on`] all candidates alike, or the one that was decided on before.
     pub(super) fn decide(&mut self, outcome: Outcome, reason: Reason, sentence: String) {
+        self.decide_on(self.chosen(), outcome, reason, sentence);
+    }
+
+    /// Freezes a verdict and enters the phase that carries it out.
+    pub(super) fn decide_on(&mut self, candidate: usize, outcome: Outcome, reason: Reason, sentence: String) {
         let rows: Vec<Row> = report::rows(self.plan, &self.progress);
+        let race = report::race_rows(self.plan, &self.progress);
         let (at, weight) = (self.now, self.progress.weight);
         let (baseline_images, candidate_images) = match &self.seen.workloads {
-            Some(Ok(w)) => (images(&w.baseline), images(&w.candidate)),
+            Some(Ok(w)) => (images(&w.baseline), w.candidates.get(candidate).map(images).unwrap_or_default()),
             Some(Err(_)) | None => (vec![], vec![]),
         };
-        let decision = Decision { outcome, reason, sentence, at, weight, rows, baseline_images, candidate_images };
+        let decision =
+            Decision { outcome, reason, sentence, at, candidate, weight, rows, race, baseline_images, candidate_images };
         self.progress.decision = Some(decision);
         self.progress.hold = None;
         match outcome {
@@ -144,10 +172,10 @@ impl Turn<'_> {
         let verdict = self.progress.decision.take();
         if let Some(verdict) = verdict {
             // The versions and their numbers stay those of the verdict: later ones were not judged.
-            let (rows, weight) = (verdict.rows.clone(), verdict.weight);
-            self.decide(Outcome::Discard, reason, sentence);
+            let (rows, race, weight) = (verdict.rows.clone(), verdict.race.clone(), verdict.weight);
+            self.decide_on(verdict.candidate, Outcome::Discard, reason, sentence);
             if let Some(decision) = &mut self.progress.decision {
-                (decision.rows, decision.weight) = (rows, weight);
+                (decision.rows, decision.race, decision.weight) = (rows, race, weight);
             }
             self.progress.overturned = Some(Box::new(verdict));
         } else {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::observation::{CommitId, Request};
 use super::progress::Progress;
+use super::split::Split;
 
 /// A desired state of something outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +14,8 @@ pub enum Effect {
     Claim,
     /// It holds the target no longer.
     Release,
-    /// The candidate's weight in every route, percent; the baseline has the rest.
-    Route(u8),
+    /// The candidates' weights in every route; the baseline has the rest.
+    Route(Split),
     /// The request's branch is at this commit, made on this base. Only an absent branch is created.
     Push {
         /// The request the branch is for.

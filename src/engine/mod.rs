@@ -9,6 +9,7 @@
 
 mod decide;
 mod effects;
+mod entrants;
 mod evidence;
 pub mod judge;
 pub mod mutants;
@@ -16,10 +17,12 @@ mod observation;
 mod phases;
 mod plan;
 mod progress;
+mod race;
 mod refused;
 mod report;
 mod requests;
 mod shift;
+mod split;
 mod traffic;
 mod watch;
 mod writeback;
@@ -33,14 +36,16 @@ pub use observation::{
     Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable, Window, Workload, Workloads,
 };
 pub use plan::{
-    Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Ramp, Rule, Rung, Verb, Version,
-    WhileWaiting, Wish,
+    Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Race, Ramp, Rule, Rung, Verb,
+    Version, WhileWaiting, Wish,
 };
 pub use progress::{
-    Decision, HeldBy, Hold, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,
+    Decision, Entrant, HeldBy, Hold, Left, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,
     StageWork, Start, Waiting, Watch,
 };
-pub use report::{Report, Row, Running, Verdict, rows};
+pub use race::Contest;
+pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
+pub use split::{MOST_CANDIDATES, Split};
 pub use writeback::{Guarded, News, request};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.

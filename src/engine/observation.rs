@@ -12,6 +12,7 @@ use super::judge::{Counted, Sample, Tally};
 use super::plan::Handover;
 use super::progress::{Stage, StageWork};
 use super::report::Report;
+use super::split::Split;
 
 /// A fact, or why it could not be had.
 pub type Seen<T> = Result<T, Unavailable>;
@@ -65,9 +66,9 @@ pub struct Questions {
     pub stage: Option<StageQuestion>,
     /// Whether what this commit says about the baseline is live and rolled out.
     pub rollout: Option<CommitId>,
-    /// Whether what this commit says about both workloads is live.
+    /// Whether what this commit says about all workloads is live.
     pub sync: Option<CommitId>,
-    /// Whether the two destinations lead to the two workloads.
+    /// Whether the destinations lead to their workloads.
     pub subsets: bool,
 }
 
@@ -99,6 +100,8 @@ pub struct Request {
     pub decided_at: Timestamp,
     /// Blob ids of the files as they were when the experiment started, by path: nothing else is removed or promoted.
     pub blobs: BTreeMap<String, String>,
+    /// Which candidate is promoted, by its position in the plan.
+    pub candidate: usize,
     /// What is told to reviewers.
     pub report: Report,
 }
@@ -125,11 +128,11 @@ pub struct Observation {
     pub lock: Option<Seen<Lock>>,
     /// The routes' weights.
     pub routes: Option<Seen<Routes>>,
-    /// Both workloads.
+    /// The workloads of all versions.
     pub workloads: Option<Seen<Workloads>>,
     /// Requests in the interval that was asked for.
     pub reading: Option<Reading>,
-    /// Per metric: the baseline's history, oldest first; empty if there is none.
+    /// As in a [`Reading`]: the baseline's history, oldest first; empty if there is none.
     pub history: Option<Vec<Seen<Vec<Tally>>>>,
     /// Result of the rehearsal of both outcomes.
     pub preflight: Option<Seen<Preflight>>,
@@ -159,26 +162,26 @@ pub enum Lock {
 pub struct Routes {
     /// Weight of the baseline's destination.
     pub baseline: u8,
-    /// Weight of the candidate's destination.
-    pub candidate: u8,
+    /// Weights of the candidates' destinations.
+    pub candidates: Split,
     /// The field manager that wrote the weights after us, if another one did.
     pub writer: Option<String>,
 }
 
 impl Routes {
-    /// A split of both versions: the candidate's percentage, the rest is the baseline's.
-    pub fn split(candidate: u8) -> Self {
-        Self { baseline: 100_u8.saturating_sub(candidate), candidate, writer: None }
+    /// A split in which the baseline has what the candidates leave.
+    pub fn split(candidates: Split) -> Self {
+        Self { baseline: candidates.baseline(), candidates, writer: None }
     }
 }
 
-/// Both workloads.
+/// The workloads of all versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workloads {
     /// The baseline's.
     pub baseline: Workload,
-    /// The candidate's.
-    pub candidate: Workload,
+    /// The candidates', in the plan's order.
+    pub candidates: Vec<Workload>,
 }
 
 /// One workload's readiness, from its own status.
@@ -203,7 +206,8 @@ pub struct Workload {
 pub struct Reading {
     /// The interval.
     pub window: Window,
-    /// Per metric that the criteria are about (their `source`). `Ok(None)`: the interval is void, its counts cannot be
+    /// Per metric and candidate that the criteria are about (their `source`): all metrics of the first candidate, then all
+    /// of the next one. `Ok(None)`: the interval is void, its counts cannot be
     /// known.
     pub pairs: Vec<Seen<Option<Pair>>>,
 }

@@ -10,12 +10,14 @@ use super::effects::{Effect, Notice, Step, Wake};
 use super::evidence::Evidence;
 use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
 use super::plan::{Criterion, Plan, Ramp, Version};
-use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
+use super::progress::{Entrant, HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
+use super::race::Contest;
 use super::requests::because;
 use super::shift;
+use super::split::Split;
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
-const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a deletion waits for traffic to come home; the GitOps tool's whole sync waits with it.
 const LEAVE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 /// How long of it is spent on a forge that does not say whether a request that has ended left a branch: an answer may get
@@ -29,7 +31,7 @@ const QUEUE: SignedDuration = SignedDuration::from_mins(10);
 /// How long an experiment waits for its turn, or for a person who paused it or is asked to approve a step.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How often a candidate may lose its last ready replica.
-const MOST_LOSSES: u32 = 3;
+pub(super) const MOST_LOSSES: u32 = 3;
 
 /// One step in the making.
 pub(super) struct Turn<'a> {
@@ -79,7 +81,7 @@ impl<'a> Turn<'a> {
     /// The resource is being deleted: traffic comes home, then it is let go.
     pub(super) fn leave(&mut self) {
         let home = match &self.seen.routes {
-            Some(Ok(routes)) => routes.candidate == 0,
+            Some(Ok(routes)) => routes.candidates.is_home(),
             // The routes were removed together with the experiment: nothing is left to bring home.
             Some(Err(u)) => routes_are_gone(u.reason),
             None => true,
@@ -114,7 +116,7 @@ impl<'a> Turn<'a> {
         let what = "all traffic to return to the baseline and its promote request to be closed";
         self.wait("Deleting", what, Some(since + LEAVE_DEADLINE));
         if moved && !home {
-            self.effects.push(Effect::Route(0));
+            self.effects.push(Effect::Route(Split::HOME));
         }
         if let Some(number) = open {
             self.effects.push(Effect::Close { number, why: "its experiment was deleted".into() });
@@ -195,9 +197,8 @@ impl<'a> Turn<'a> {
             None => {}
         }
         let Ok(()) = self.clear(self.seen.routes.as_ref()) else { return };
-        for (version, workload) in
-            [(&self.plan.baseline, &workloads.baseline), (&self.plan.candidate, &workloads.candidate)]
-        {
+        let candidates = self.plan.candidates.iter().zip(&workloads.candidates);
+        for (version, workload) in std::iter::once((&self.plan.baseline, &workloads.baseline)).chain(candidates) {
             if workload.ready == 0 || !workload.exists {
                 return self.not_ready(version, workload);
             }
@@ -238,7 +239,7 @@ impl<'a> Turn<'a> {
     fn not_ready(&mut self, version: &Version, workload: &Workload) {
         let name = &version.workload;
         let until = self.progress.since.map(|s| s + READY_DEADLINE);
-        let given_up = workload.failed.as_ref().filter(|_| *version == self.plan.candidate);
+        let given_up = workload.failed.as_ref().filter(|_| *version != self.plan.baseline);
         if let Some(failed) = given_up {
             let sentence = format!("{name} did not become ready: {failed}");
             return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
@@ -264,8 +265,10 @@ impl<'a> Turn<'a> {
         self.progress.start = Some(Start {
             baseline_desired: workloads.baseline.desired,
             baseline_ready: workloads.baseline.ready,
-            content: workloads.candidate.content.clone(),
         });
+        let entrant = |w: &Workload| Entrant { content: w.content.clone(), ..Entrant::default() };
+        self.progress.entrants = workloads.candidates.iter().map(entrant).collect();
+        self.progress.race = Contest::start(self.plan);
         self.progress.rate = shift::rate(history, a.interval);
         let Some(weight) = self.first_weight() else { return };
         self.progress.weight = weight;
@@ -283,11 +286,9 @@ impl<'a> Turn<'a> {
         }
         self.keep_terms();
         let Some(workloads) = self.workloads() else { return self.time_is_up() };
-        if self.changed(workloads) {
-            return self.decide(Outcome::Discard, Reason::CandidateChanged, self.changed_sentence());
-        }
-        if self.lost(workloads) {
-            return self.decide(Outcome::Discard, Reason::CandidateNotReady, self.lost_sentence());
+        self.look_over(workloads);
+        if !self.is_running() {
+            return;
         }
         self.fit(workloads);
         if self.progress.overridden.is_some() {
@@ -304,43 +305,10 @@ impl<'a> Turn<'a> {
             return false;
         }
         let Some(Ok(workloads)) = &self.seen.workloads else { return false };
-        if self.changed(workloads) {
-            self.overturn(Reason::CandidateChanged, self.changed_sentence());
-        } else if self.lost(workloads) {
-            self.overturn(Reason::CandidateNotReady, self.lost_sentence());
+        if let Some((reason, sentence)) = self.unfit(self.chosen(), workloads) {
+            self.overturn(reason, sentence);
         }
         self.progress.phase != Phase::Promoting
-    }
-
-    /// Whether the candidate runs something else than at the start.
-    fn changed(&self, workloads: &Workloads) -> bool {
-        let before = self.progress.start.as_ref().map_or("", |s| s.content.as_str());
-        workloads.candidate.exists && !before.is_empty() && workloads.candidate.content != before
-    }
-
-    fn changed_sentence(&self) -> String {
-        format!(
-            "{} was changed while it was tried; a new experiment tries what it is now",
-            self.plan.candidate.workload
-        )
-    }
-
-    fn lost_sentence(&self) -> String {
-        format!("the candidate lost its last ready replica {} times", self.progress.losses)
-    }
-
-    /// Counts losses of the candidate's last ready replica; whether there were too many.
-    fn lost(&mut self, workloads: &Workloads) -> bool {
-        let lost = workloads.candidate.ready == 0;
-        if lost && !self.progress.lost {
-            self.progress.losses += 1;
-            self.warn(
-                "CandidateNotReady",
-                "the candidate lost its last ready replica; all traffic returns to the baseline",
-            );
-        }
-        self.progress.lost = lost;
-        lost && self.progress.losses >= MOST_LOSSES
     }
 
     /// A person holds the ramp: until when, and what ends it.
@@ -360,7 +328,7 @@ impl<'a> Turn<'a> {
         self.at(until);
     }
 
-    /// Both workloads, or a note of why they are unknown.
+    /// All workloads, or a note of why they are unknown.
     fn workloads(&mut self) -> Option<&'a Workloads> {
         match &self.seen.workloads {
             Some(Ok(workloads)) => Some(workloads),

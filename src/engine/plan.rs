@@ -22,21 +22,24 @@ pub struct Plan {
     /// Set while the resource cannot be carried out as it is written now: why. Everything else in the plan is then what
     /// it said before.
     pub refused: Option<Unavailable>,
-    /// Name of the version that serves users today.
+    /// The version that serves users today.
     pub baseline: Version,
-    /// Name of the version on trial.
-    pub candidate: Version,
-    /// How the candidate's weight grows.
+    /// The versions on trial: one, or several that are in a race; never empty.
+    pub candidates: Vec<Version>,
+    /// How the weight of each candidate grows; all have the same.
     pub ramp: Ramp,
-    /// The most the candidate may carry, percent.
+    /// The most that one candidate may carry, percent.
     pub cap: u8,
-    /// What one ready replica of the candidate carries, percent; without it, what one of the baseline's carries at the
+    /// What one ready replica of a candidate carries, percent; without it, what one of the baseline's carries at the
     /// start.
     pub capacity: Option<u8>,
     /// What people ask for, by annotation.
     pub wishes: Vec<Wish>,
-    /// The tests the candidate has to stand; never empty.
+    /// The tests that the candidates have to stand, those of one candidate side by side, in the candidates' order; never
+    /// empty unless there is a race.
     pub criteria: Vec<Criterion>,
+    /// What several candidates compete for; none with a single one.
+    pub race: Option<Race>,
     /// Iter8's iterations, of which the last one decides; given if, and only if, every criterion is a
     /// [`Rule::Threshold`].
     pub iterations: Option<u32>,
@@ -149,8 +152,28 @@ pub struct Criterion {
     /// Which of the metrics that the world reads it is about: the position in [`super::Reading::pairs`]. Criteria of
     /// one objective read the same one.
     pub source: usize,
+    /// Which candidate is tested: its position in [`Plan::candidates`].
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub candidate: usize,
     /// What is tested.
     pub rule: Rule,
+}
+
+// Serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub(super) fn is_first(candidate: &usize) -> bool {
+    *candidate == 0
+}
+
+/// The reward for which several candidates and the baseline compete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Race {
+    /// The metric, as the user wrote it.
+    pub metric: Arc<str>,
+    /// Where each candidate's values are: positions in [`super::Reading::pairs`], in the candidates' order.
+    pub sources: Vec<usize>,
+    /// Whether a larger mean is better.
+    pub higher_is_better: bool,
 }
 
 /// What is tested. A number is in the metric's unit; a share in (0, 1) is of requests.

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::evidence::Evidence;
 use super::observation::{CommitId, Preflight};
 use super::plan::Verb;
-use super::report::Row;
+use super::race::Contest;
+use super::report::{ArmRow, Row};
+use super::split::Split;
 
 /// The engine's memory of one experiment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,12 +30,12 @@ pub struct Progress {
     /// Result of the rehearsal of both outcomes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Preflight>,
-    /// The weight the candidate is to have while the experiment runs, percent.
+    /// The weight that each candidate is to have while the experiment runs, percent.
     pub weight: u8,
-    /// The weight that the routes were last seen to carry as wanted, percent; none before the first one.
+    /// The weights that the routes were last seen to carry as wanted; none before the first ones.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub carried: Option<u8>,
-    /// Since when the routes were seen with that weight; none while they are found otherwise.
+    pub carried: Option<Split>,
+    /// Since when the routes were seen with those weights; none while they are found otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Timestamp>,
     /// Weights that others wrote and that were put right.
@@ -74,10 +76,9 @@ pub struct Progress {
     /// When the candidate first carried traffic; deadlines count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_traffic: Option<Timestamp>,
-    /// How often the candidate lost its last ready replica while it carried traffic.
-    pub losses: u32,
-    /// Whether the last step found the candidate without a ready replica.
-    pub lost: bool,
+    /// What is known of each candidate, in the plan's order; of those that are missing at the end, nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entrants: Vec<Entrant>,
     /// End of the last evidence interval: the next one starts here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looked: Option<Timestamp>,
@@ -94,6 +95,9 @@ pub struct Progress {
     pub rate: f64,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
+    /// What the race of several candidates has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub race: Option<Box<Contest>>,
     /// Iterations of an experiment whose criteria are thresholds.
     #[serde(skip_serializing_if = "Iterations::is_none")]
     pub iterations: Iterations,
@@ -182,9 +186,9 @@ pub struct Repairs {
     /// No repair before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// The weight that was written last, until it is seen: a writer who is always faster shows by that alone.
+    /// The weights that were written last, until they are seen: a writer who is always faster shows by that alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub asked: Option<u8>,
+    pub asked: Option<Split>,
 }
 
 impl Repairs {
@@ -244,8 +248,35 @@ pub struct Start {
     pub baseline_desired: u32,
     /// Replicas of the baseline that were ready.
     pub baseline_ready: u32,
-    /// Digest of what the candidate runs.
+}
+
+/// What is known of one candidate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Entrant {
+    /// Digest of what it ran at the start.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub content: String,
+    /// How often it lost its last ready replica while it carried traffic.
+    #[serde(skip_serializing_if = "is_never")]
+    pub losses: u32,
+    /// Since when it has no ready replica, by the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Timestamp>,
+    /// Why it left while others went on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+}
+
+/// The end of one candidate among several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Why.
+    pub reason: Reason,
+    /// The same in one sentence.
+    pub sentence: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A fresh Fail test over a decided candidate that still serves.
@@ -370,6 +401,8 @@ pub enum Reason {
     PromotionReverted,
     /// The baseline's rollout with the promoted content failed.
     BaselineRolloutFailed,
+    /// Another version has the better reward.
+    Outperformed,
 }
 
 impl Reason {
@@ -392,6 +425,7 @@ impl Reason {
             Self::BranchDeleted => "BranchDeleted",
             Self::PromotionReverted => "PromotionReverted",
             Self::BaselineRolloutFailed => "BaselineRolloutFailed",
+            Self::Outperformed => "Outperformed",
         }
     }
 }
@@ -408,10 +442,16 @@ pub struct Decision {
     pub sentence: String,
     /// When.
     pub at: Timestamp,
+    /// The candidate that is promoted, or was the last one to leave: its position in the plan.
+    #[serde(default, skip_serializing_if = "super::plan::is_first")]
+    pub candidate: usize,
     /// The candidate's weight at that moment, percent.
     pub weight: u8,
     /// Each criterion as it stood.
     pub rows: Vec<Row>,
+    /// Each version of a race as it stood.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub race: Vec<ArmRow>,
     /// What the baseline ran, container images.
     pub baseline_images: Vec<String>,
     /// What the candidate ran, container images.

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
-use super::judge::{self, environment};
+use super::judge::{self, Arm, environment};
 use super::plan::{Plan, Rule, Version};
 use super::progress::{Decision, Outcome, Progress, Reason};
+use super::race::Contest;
 use super::writeback::News;
 
 /// One criterion as it stands.
@@ -16,6 +17,9 @@ use super::writeback::News;
 pub struct Row {
     /// The metric, as the user wrote it.
     pub metric: String,
+    /// The candidate that is tested, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
     /// What is tested.
     pub rule: Rule,
     /// The limit by what is known of the baseline, in the metric's unit.
@@ -63,6 +67,27 @@ impl Verdict {
     }
 }
 
+/// One version of a race as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmRow {
+    /// The version's name.
+    pub name: String,
+    /// Values that were compared.
+    pub values: f64,
+    /// Their mean, if there are any.
+    pub mean: Option<f64>,
+    /// Evidence that another version is better, an e-value; `needed` takes it out.
+    pub against: f64,
+    /// 1 / the smaller error budget.
+    pub needed: f64,
+    /// Whether it may still be the best, and has not left for another reason.
+    pub racing: bool,
+    /// Why it left, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
+}
+
 /// A version and what it ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
@@ -87,8 +112,10 @@ pub struct Report {
     pub target: String,
     /// The version that serves users today.
     pub baseline: Running,
-    /// The version on trial.
+    /// The version on trial; of several, the one that is promoted or was the last to leave.
     pub candidate: Running,
+    /// The reward that several candidates competed for, with all versions as they stood.
+    pub race: Option<(String, Vec<ArmRow>)>,
     /// What is done.
     pub outcome: Outcome,
     /// Why.
@@ -117,7 +144,11 @@ impl Report {
             uid: plan.identity.uid.clone(),
             target: plan.identity.target.clone(),
             baseline: running(&plan.baseline, &decision.baseline_images),
-            candidate: running(&plan.candidate, &decision.candidate_images),
+            candidate: running(
+                plan.candidates.get(decision.candidate).unwrap_or(&plan.baseline),
+                &decision.candidate_images,
+            ),
+            race: plan.race.as_ref().map(|race| (race.metric.to_string(), decision.race.clone())),
             outcome: decision.outcome,
             reason: decision.reason,
             sentence: decision.sentence.clone(),
@@ -141,9 +172,10 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
 
 /// The same of any evidence on the plan's criteria.
 pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
-    let needed_pass = 1.0 / plan.analysis.false_promotion;
-    let weights: f64 = evidence.iter().map(|e| e.criterion.rule.weight()).sum();
+    let (needed_pass, several) = (1.0 / plan.analysis.false_promotion, plan.candidates.len() > 1);
     let row = |e: &Evidence| {
+        let weights: f64 =
+            evidence_of(evidence, e.criterion.candidate).iter().map(|e| e.criterion.rule.weight()).sum();
         // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
         let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
         let (fail, pass) = (e.log_fail(), e.log_pass());
@@ -157,6 +189,7 @@ pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
         let (low, high) = shown_interval(e, verdict, plan.analysis.false_rollback);
         Row {
             metric: e.criterion.metric.to_string(),
+            candidate: plan.candidates.get(e.criterion.candidate).filter(|_| several).map(|v| v.name.clone()),
             rule: e.criterion.rule,
             limit: e.limit(),
             requests: e.samples(),
@@ -173,6 +206,33 @@ pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
     // A companion that was never asked has nothing to tell.
     let told = |e: &&Evidence| e.criterion.rule.has_to_pass() || e.samples() > 0.0;
     evidence.iter().filter(told).map(row).collect()
+}
+
+/// The part of the evidence that is about one candidate: the plan has its criteria side by side.
+pub(super) fn evidence_of(evidence: &[Evidence], candidate: usize) -> &[Evidence] {
+    let from = evidence.partition_point(|e| e.criterion.candidate < candidate);
+    let to = evidence.partition_point(|e| e.criterion.candidate <= candidate);
+    evidence.get(from..to).unwrap_or_default()
+}
+
+/// Each version of a race as it stands, the baseline first; empty without a race.
+pub fn race_rows(plan: &Plan, progress: &Progress) -> Vec<ArmRow> {
+    let Some(Contest { test, seen }) = progress.race.as_deref() else { return vec![] };
+    let row = |(arm, version): (usize, &Version)| {
+        let total = test.totals(seen, arm);
+        let entrant = arm.checked_sub(1).and_then(|at| progress.entrants.get(at));
+        let left = entrant.and_then(|e| e.left.as_ref()).map(|left| left.sentence.clone());
+        ArmRow {
+            name: version.name.clone(),
+            values: total.count,
+            mean: (total.count > 0.0).then(|| total.mean()),
+            against: shown(test.log_against(seen, arm)),
+            needed: 1.0 / test.alpha,
+            racing: left.is_none() && test.arms(seen).get(arm) == Some(&Arm::Racing),
+            left,
+        }
+    };
+    std::iter::once(&plan.baseline).chain(&plan.candidates).enumerate().map(row).collect()
 }
 
 /// The interval for people. What a verdict has shown of a share belongs to it: a Pass is the proof that the share is below
@@ -251,7 +311,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A number with no more digits than it needs.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     format!("{}", (value * 1e4).round() / 1e4)
 }
 

@@ -89,10 +89,10 @@ impl Turn<'_> {
             Phase::Shifting | Phase::Deciding if self.progress.refused.is_some() => {
                 self.warn("CannotPromote", "the experiment is refused as it is written; ask again when it is mended");
             }
-            Phase::Shifting | Phase::Deciding if !self.progress.lost => {
+            Phase::Shifting | Phase::Deciding if let Some(leader) = self.leader() => {
                 let sentence = because("a person asked for the promotion before there was a verdict", why);
                 (self.progress.hold, self.progress.overridden) = (None, None);
-                self.decide(Outcome::Promote, Reason::Requested, sentence);
+                self.decide_on(leader, Outcome::Promote, Reason::Requested, sentence);
             }
             Phase::Shifting | Phase::Deciding => {
                 self.warn("CannotPromote", "the candidate has no ready replica; ask again when it is ready");

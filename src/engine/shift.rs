@@ -10,7 +10,8 @@ use super::judge::{Tally, ramp};
 use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
 use super::plan::{Plan, Ramp, Rule, Rung};
-use super::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell};
+use super::progress::{Entrant, HeldBy, Hold, Iterations, Phase, Progress, Spell};
+use super::race::Contest;
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -54,17 +55,23 @@ pub(super) fn rate(history: &[Seen<Vec<Tally>>], interval: SignedDuration) -> f6
         .fold(0.0, f64::max)
 }
 
+/// Whether the candidate that a criterion is about is still in the running.
+fn has_not_left(entrants: &[Entrant], e: &Evidence) -> bool {
+    entrants.get(e.criterion.candidate).is_none_or(|entrant| entrant.left.is_none())
+}
+
 impl Turn<'_> {
-    /// The candidate's first weight; none if there is no split to take over.
+    /// The candidates' first weight; none if there is no split to take over.
     pub(super) fn first_weight(&mut self) -> Option<u8> {
         let cap = self.cap();
         Some(match &self.plan.ramp {
             Ramp::Gated { budget } => {
-                ramp::start(self.progress.rate, *budget, self.plan.analysis.reaction(), self.plan.cap).min(cap)
+                let each = budget / self.plan.candidates.len() as f64;
+                ramp::start(self.progress.rate, each, self.plan.analysis.reaction(), self.plan.cap).min(cap)
             }
             Ramp::Steps(rungs) => rungs.first().map_or(cap, |r| r.weight.min(cap)),
             Ramp::Fixed => {
-                let found = self.seen.routes.as_ref().and_then(|r| r.as_ref().ok()).map_or(0, |r| r.candidate);
+                let found = self.seen.routes.as_ref().and_then(|r| r.as_ref().ok()).map_or(0, |r| r.candidates.of(0));
                 if found == 0 || found > 100 {
                     let what =
                         "a split to keep: the routes give the candidate no traffic, and FixedSplit changes no weight";
@@ -114,10 +121,14 @@ impl Turn<'_> {
         }
         let counts = self.counts_for_pass(reading.window);
         let mut masked = false;
-        for evidence in &mut self.progress.evidence {
+        let (all, entrants) = (&mut self.progress.evidence, &self.progress.entrants);
+        for evidence in all.iter_mut().filter(|e| has_not_left(entrants, e)) {
             if let Some(pair) = pair_of(reading, evidence.criterion.source) {
                 masked |= evidence.update(&pair, counts);
             }
+        }
+        if counts {
+            self.take_rewards(reading);
         }
         self.iterate(counts);
         self.note_environment(masked, reading.window);
@@ -148,17 +159,23 @@ impl Turn<'_> {
         (iterations.last, iterations.settled) = (last, last && counts);
     }
 
-    /// Requests of both versions in an interval, and whether there were none to the candidate. A gauge counts no requests:
+    /// Requests of all versions in an interval, and whether there were none to the candidates. A gauge counts no requests:
     /// alone it tells of no rate, and of no silence while it has a value.
     fn volume(&self, reading: &Reading) -> (f64, bool) {
         let mut volume = (0.0_f64, true);
-        for e in &self.progress.evidence {
-            let Some(pair) = pair_of(reading, e.criterion.source) else { continue };
-            let (baseline, candidate) = pair.volume();
-            if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. }) {
-                volume.0 = volume.0.max(baseline + candidate);
+        for of_one in self.progress.evidence.chunk_by(|a, b| a.criterion.candidate == b.criterion.candidate) {
+            let mut most = 0.0_f64;
+            for e in of_one {
+                let Some(pair) = pair_of(reading, e.criterion.source) else { continue };
+                let (baseline, candidate) = pair.volume();
+                if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. }) {
+                    // The baseline's are the same beside every candidate's.
+                    let first = e.criterion.candidate == 0;
+                    most = most.max(candidate + if first { baseline } else { 0.0 });
+                }
+                volume.1 &= candidate <= 0.0;
             }
-            volume.1 &= candidate <= 0.0;
+            volume.0 += most;
         }
         volume
     }
@@ -168,11 +185,16 @@ impl Turn<'_> {
         let (criteria, budgets) = (&self.plan.criteria, self.plan.analysis.budgets());
         let before = &self.progress.evidence;
         let same = criteria.len() == before.len() && criteria.iter().zip(before).all(|(c, e)| *c == e.criterion);
+        let same = same && self.progress.race.as_ref().is_none_or(|race| race.is_of(self.plan));
         if same && self.progress.budgets.is_none_or(|b| b.map(f64::to_bits) == budgets.map(f64::to_bits)) {
             return;
         }
         let horizon = self.plan.analysis.horizon();
         self.progress.evidence = criteria.iter().map(|c| Evidence::edited(c, before, horizon)).collect();
+        self.progress.race = Contest::start(self.plan);
+        for left in (0..self.plan.candidates.len()).filter(|at| !self.runs(*at)).collect::<Vec<_>>() {
+            self.progress.race.iter_mut().for_each(|race| race.drop_out(left));
+        }
         self.progress.iterations = Iterations::default();
         self.progress.budgets = Some(budgets);
         self.progress.restarts = self.progress.restarts.saturating_add(1);
@@ -224,7 +246,9 @@ impl Turn<'_> {
         if self.progress.phase != Phase::Shifting || self.settled_since().is_none() {
             return;
         }
-        let gates = || self.progress.evidence.iter().filter_map(|e| e.gate(GAMMA));
+        let entrants = &self.progress.entrants;
+        let running = || self.progress.evidence.iter().filter(|e| has_not_left(entrants, e));
+        let gates = || running().filter_map(|e| e.gate(GAMMA));
         if gates().any(|g| g == Gate::Calm(false)) {
             return;
         }
@@ -234,7 +258,9 @@ impl Turn<'_> {
         });
         let (weight, cap) = (self.progress.weight, self.cap());
         let next = if shares.clone().next().is_some() {
-            ramp::next(weight, self.progress.rate, budget, self.plan.analysis.reaction(), cap, shares)
+            // Together they may cost no more than one alone.
+            let each = budget / self.running_ones().count().max(1) as f64;
+            ramp::next(weight, self.progress.rate, each, self.plan.analysis.reaction(), cap, shares)
         } else {
             ramp::blind(weight, cap)
         };
@@ -294,8 +320,9 @@ impl Turn<'_> {
         if self.progress.retreated.is_some() {
             let what = "the baseline to keep its limits for a minute: traffic is away from the candidate";
             self.wait("EnvironmentRetreat", what, began.map(|t| t + hard));
-        } else if self.progress.lost {
-            self.wait("CandidateNotReady", &format!("a ready replica of {}", self.plan.candidate.workload), deadline);
+        } else if self.all_lost() {
+            let lost: Vec<&str> = self.running_ones().map(|at| self.version(at).workload.as_str()).collect();
+            self.wait("CandidateNotReady", &format!("a ready replica of {}", lost.join(" or ")), deadline);
         } else if self.progress.blind >= BLIND {
             let why = self.seen.reading.as_ref().and_then(|r| r.pairs.iter().find_map(|p| p.as_ref().err()));
             let before = self.progress.waiting.clone().filter(|w| w.reason == "MetricsUnavailable");

@@ -8,10 +8,11 @@ use jiff::SignedDuration;
 
 use super::effects::Effect;
 use super::mutants::{Mutant, on};
-use super::observation::{Routes, Workloads};
+use super::observation::{Routes, Workload, Workloads};
 use super::phases::{Turn, still_writable};
 use super::plan::WhileWaiting;
 use super::progress::{Phase, Repairs};
+use super::split::Split;
 
 /// Field managers that bring Git's manifests to the cluster. Their 100 % baseline is Git's, not a person's decision.
 const GITOPS_TOOLS: [&str; 5] =
@@ -26,25 +27,26 @@ const BACK_OFF: SignedDuration = SignedDuration::from_mins(1);
 const BREATH: SignedDuration = SignedDuration::from_secs(1);
 
 impl Turn<'_> {
-    /// The weight the candidate is to have now; `None` while the routes are none of our business.
-    pub(super) fn weight(&self) -> Option<u8> {
+    /// The weights the candidates are to have now; `None` while the routes are none of our business.
+    pub(super) fn weight(&self) -> Option<Split> {
         let p = &self.progress;
         let refused = p.refused.as_ref().is_some_and(|r| r.home);
-        let absent = refused || p.lost || p.overridden.is_some() || p.retreated.is_some();
+        let absent = refused || p.overridden.is_some() || p.retreated.is_some();
+        let chosen = |weight: u8| Split::only(self.chosen(), weight.min(self.carries_of(self.chosen())));
         match p.phase {
             // Before and after, the routes may be another experiment's.
             Phase::Queued | Phase::Preparing | Phase::Completed => None,
             _ if !p.held => None,
-            Phase::Shifting | Phase::Deciding | Phase::Promoting if absent => Some(0),
-            Phase::Shifting | Phase::Deciding => Some(p.weight),
-            Phase::Promoting if self.handing_over() => Some(0),
-            Phase::Promoting => Some(self.while_waiting().min(self.carries())),
-            Phase::Discarding if self.keeps_serving() => Some(self.while_waiting().min(self.carries())),
-            Phase::Discarding => Some(0),
+            Phase::Shifting | Phase::Deciding | Phase::Promoting if absent => Some(Split::HOME),
+            Phase::Shifting | Phase::Deciding => Some(self.shares()),
+            Phase::Promoting if self.handing_over() || self.is_lost(self.chosen()) => Some(Split::HOME),
+            Phase::Promoting => Some(chosen(self.while_waiting())),
+            Phase::Discarding if self.keeps_serving() => Some(chosen(self.while_waiting())),
+            Phase::Discarding => Some(Split::HOME),
         }
     }
 
-    /// The candidate's weight between the verdict for it and the hand-over.
+    /// The chosen candidate's weight between the verdict for it and the hand-over.
     fn while_waiting(&self) -> u8 {
         match self.plan.gitops.as_ref().map(|g| g.waiting).unwrap_or_default() {
             WhileWaiting::Hold => self.progress.weight,
@@ -53,10 +55,17 @@ impl Turn<'_> {
         }
     }
 
-    /// The most that the candidate's ready replicas carry, percent; 100 if it is unknown, nothing without one.
+    /// The most that the ready replicas of each candidate carry that has any, percent: all have the same weight. 100 if it
+    /// is unknown, nothing if none has one.
     pub(super) fn carries(&self) -> u8 {
+        let ready = self.running_ones().filter(|at| !self.is_lost(*at));
+        ready.map(|at| self.carries_of(at)).min().unwrap_or(0)
+    }
+
+    /// The most that the ready replicas of a candidate carry, percent; 100 if it is unknown, nothing without one.
+    pub(super) fn carries_of(&self, candidate: usize) -> u8 {
         let (Some(Ok(workloads)), Some(start)) = (&self.seen.workloads, &self.progress.start) else { return 100 };
-        let ready = u64::from(workloads.candidate.ready);
+        let ready = workloads.candidates.get(candidate).map_or(0, |w| u64::from(w.ready));
         if ready == 0 {
             return 0;
         }
@@ -67,15 +76,15 @@ impl Turn<'_> {
         u8::try_from(percent.clamp(1, 100)).unwrap_or(100)
     }
 
-    /// The most that the candidate may get now, percent.
+    /// The most that a candidate may get now, percent.
     pub(super) fn cap(&self) -> u8 {
         self.plan.cap.min(self.carries())
     }
 
-    /// Lowers a weight that the candidate's ready replicas no longer carry; the ramp goes on from there.
+    /// Lowers a weight that the candidates' ready replicas no longer carry; the ramp goes on from there.
     pub(super) fn fit(&mut self, workloads: &Workloads) {
         let carries = self.carries();
-        if workloads.candidate.ready == 0 || self.progress.weight <= carries {
+        if self.all_lost() || self.progress.weight <= carries {
             return;
         }
         self.progress.weight = carries;
@@ -86,10 +95,12 @@ impl Turn<'_> {
         self.warn("CapacityLimited", &message);
     }
 
-    /// The candidate's ready replicas against those that the baseline started with.
+    /// The candidates' ready replicas, where they are fewest, against those that the baseline started with.
     pub(super) fn replicas(&self, workloads: &Workloads) -> String {
         let of = self.progress.start.as_ref().map_or(0, |s| s.baseline_ready);
-        format!("{} of {of} replicas", workloads.candidate.ready)
+        let ready = |at| workloads.candidates.get(at).map_or(0, |w: &Workload| w.ready);
+        let fewest = self.running_ones().filter(|at| !self.is_lost(*at)).map(ready).min().unwrap_or(0);
+        format!("{fewest} of {of} replicas")
     }
 
     /// Whether the baseline has fewer replicas than it started with while it shares the traffic.
@@ -98,7 +109,7 @@ impl Turn<'_> {
         self.progress.weight > 0 && workloads.baseline.desired < start.baseline_desired
     }
 
-    /// Brings the routes to the weight that is wanted, whoever changed them, and notes since when they have it.
+    /// Brings the routes to the weights that are wanted, whoever changed them, and notes since when they have them.
     pub(super) fn keep_weight(&mut self) {
         let (Some(wanted), Some(seen)) = (self.weight(), &self.seen.routes) else { return };
         match seen {
@@ -110,8 +121,8 @@ impl Turn<'_> {
             Err(u) => {
                 self.missing(u);
                 // Routes that are left are brought home although others are missing; the same answer is no news.
-                if wanted == 0 && still_writable(u.reason) {
-                    self.effects.push(Effect::Route(0));
+                if wanted.is_home() && still_writable(u.reason) {
+                    self.effects.push(Effect::Route(Split::HOME));
                     self.patient = true;
                 }
             }
@@ -120,55 +131,58 @@ impl Turn<'_> {
 
     /// Since when the routes have carried the ramp's weight.
     pub(super) fn settled_since(&self) -> Option<jiff::Timestamp> {
-        self.progress.applied.filter(|_| self.progress.carried == Some(self.progress.weight))
+        let shares = self.shares();
+        self.progress.applied.filter(|_| self.progress.carried == Some(shares) && !shares.is_home())
     }
 
-    /// Whether the routes were just seen with this weight.
-    fn has(&self, weight: u8) -> bool {
-        matches!(&self.seen.routes, Some(Ok(r)) if r.candidate == weight && r.baseline == 100 - weight)
+    /// Whether the routes were just seen with these weights.
+    fn has(&self, wanted: Split) -> bool {
+        matches!(&self.seen.routes, Some(Ok(r)) if r.candidates == wanted && r.baseline == wanted.baseline())
     }
 
-    /// Whether the weight that is wanted last was just seen; then it is noted, because nobody looks again.
+    /// Whether the weights that are wanted last were just seen; then it is noted, because nobody looks again.
     pub(super) fn traffic_is_final(&mut self) -> bool {
         match self.weight() {
             None => true,
-            Some(weight) if self.has(weight) => {
-                self.applied(weight);
+            Some(wanted) if self.has(wanted) => {
+                self.applied(wanted);
                 true
             }
             Some(_) => false,
         }
     }
 
-    /// The routes have the wanted weight.
-    fn applied(&mut self, weight: u8) {
+    /// The routes have the wanted weights.
+    fn applied(&mut self, wanted: Split) {
         let p = &mut self.progress;
         p.repairs.asked = None;
-        if p.carried != Some(weight) || p.applied.is_none() {
-            (p.carried, p.applied) = (Some(weight), Some(self.now));
+        if p.carried != Some(wanted) || p.applied.is_none() {
+            (p.carried, p.applied) = (Some(wanted), Some(self.now));
         }
-        if matches!(p.phase, Phase::Shifting | Phase::Deciding) && weight > 0 {
+        if matches!(p.phase, Phase::Shifting | Phase::Deciding) && !wanted.is_home() {
             p.first_traffic.get_or_insert(self.now);
             p.looked.get_or_insert(self.now);
         }
     }
 
     /// Somebody changed weights that were as wanted.
-    fn edited(&mut self, wanted: u8, routes: &Routes) {
+    fn edited(&mut self, wanted: Split, routes: &Routes) {
         self.progress.applied = None;
         let writer = routes.writer.as_deref();
         let person = writer.filter(|w| !GITOPS_TOOLS.contains(w));
-        if let Some(person) = person.filter(|_| wanted > 0 && routes.candidate == 0 && routes.baseline == 100) {
+        if let Some(person) = person.filter(|_| !wanted.is_home() && routes.candidates.is_home() && routes.baseline == 100) {
             return self.obey(person);
         }
         if on(Mutant::ForeignWeightAdopted) {
-            self.progress.weight = routes.candidate;
+            self.progress.weight = routes.candidates.of(0);
         }
         let contested = self.contested(routes);
         self.progress.repairs.count = self.progress.repairs.count.saturating_add(1);
         if !contested {
             let who = writer.unwrap_or("an unknown field manager");
-            let what = format!("{who} set the weights to {}/{}; they are put right", routes.baseline, routes.candidate);
+            let found = std::iter::once(routes.baseline).chain(routes.candidates.weights(self.plan.candidates.len()));
+            let found = found.map(|weight| weight.to_string()).collect::<Vec<_>>().join("/");
+            let what = format!("{who} set the weights to {found}; they are put right");
             self.warn("WeightsRepaired", &what);
         }
         self.put_right(wanted);
@@ -176,13 +190,13 @@ impl Turn<'_> {
 
     /// The weights are not as wanted, and were not yet. One write that was lost, by a crash say, is nothing; many are
     /// somebody who writes faster than we look.
-    fn insist(&mut self, wanted: u8, routes: &Routes) {
+    fn insist(&mut self, wanted: Split, routes: &Routes) {
         let resting = self.progress.repairs.not_before.is_some_and(|t| self.now < t);
         if self.progress.repairs.asked == Some(wanted) && !resting && self.contested(routes) {
             self.progress.repairs.count = self.progress.repairs.count.saturating_add(1);
         }
         // The way home is not delayed, but it is not written in a rush for ever either.
-        if resting && wanted == 0 {
+        if resting && wanted.is_home() {
             self.patient = true;
             self.again(BREATH);
         }
@@ -215,15 +229,15 @@ impl Turn<'_> {
     fn obey(&mut self, person: &str) {
         self.progress.overridden = Some(self.now);
         self.progress.looked = None;
-        (self.progress.carried, self.progress.applied) = (Some(0), Some(self.now));
+        (self.progress.carried, self.progress.applied) = (Some(Split::HOME), Some(self.now));
         let what = format!("{person} sent all traffic to the baseline; evidence stops until `resume`");
         self.warn("TrafficOverridden", &what);
     }
 
-    /// Writes the wanted weight, unless a contest asks for patience. A way home is never delayed.
-    fn put_right(&mut self, wanted: u8) {
+    /// Writes the wanted weights, unless a contest asks for patience. A way home is never delayed.
+    fn put_right(&mut self, wanted: Split) {
         let Repairs { not_before, writer, .. } = &self.progress.repairs;
-        let Some(time) = not_before.filter(|t| self.now < *t && wanted > 0) else {
+        let Some(time) = not_before.filter(|t| self.now < *t && !wanted.is_home()) else {
             self.progress.repairs.asked = Some(wanted);
             return self.effects.push(Effect::Route(wanted));
         };

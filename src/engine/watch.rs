@@ -29,7 +29,7 @@ pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Wi
 impl Turn<'_> {
     /// Keeps the guard armed while the candidate serves, and acts when it trips.
     pub(super) fn guard(&mut self) {
-        let serving = self.weight().is_some_and(|w| w > 0 && self.progress.carried == Some(w));
+        let serving = self.weight().is_some_and(|w| !w.is_home() && self.progress.carried == Some(w));
         let decided = self.progress.phase == Phase::Promoting || self.keeps_serving();
         if !decided || !serving {
             self.progress.watch = None;
@@ -63,13 +63,14 @@ impl Turn<'_> {
         // As for the experiment itself: a horizon of two intervals is the least that the mixture is defined for.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
-        let evidence = self.progress.evidence.iter().map(|e| e.afresh(horizon)).collect();
+        let evidence = report::evidence_of(&self.progress.evidence, self.chosen());
+        let evidence = evidence.iter().map(|e| e.afresh(horizon)).collect();
         Watch { since: now, first: now, passed: 0, last: vec![], looked: now, unanswered: None, evidence }
     }
 
     /// The candidate broke a limit after its verdict.
     fn trip(&mut self, blamed: &Evidence, since: Timestamp) {
-        let sentence = format!("after the verdict, since {since}: {}", report::harm(blamed, &self.plan.candidate.name));
+        let sentence = format!("after the verdict, since {since}: {}", report::harm(blamed, &self.version(self.chosen()).name));
         let reason = if self.promoted() { Reason::GuardTrippedAfterMerge } else { Reason::GuardTripped };
         self.warn(reason.as_str(), &sentence);
         self.overturn(reason, sentence);

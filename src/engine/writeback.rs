@@ -110,6 +110,7 @@ pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Optio
         handover: gitops.handover,
         decided_at: decision.at,
         blobs,
+        candidate: decision.candidate,
         report,
     })
 }
@@ -209,7 +210,7 @@ impl Turn<'_> {
     /// whole again.
     pub(super) fn keeps_serving(&self) -> bool {
         let failed = self.progress.decision.as_ref().is_some_and(|d| d.reason == Reason::BaselineRolloutFailed);
-        let ready = !matches!(&self.seen.workloads, Some(Ok(w)) if w.candidate.ready == 0);
+        let ready = !matches!(&self.seen.workloads, Some(Ok(w)) if w.candidates.get(self.chosen()).is_none_or(|w| w.ready == 0));
         let underway = current(&self.progress).is_some_and(|s| {
             s.stage == Stage::Revert && !matches!(s.state, StageState::HandingOver | StageState::Draining)
         });
@@ -246,7 +247,7 @@ impl Turn<'_> {
         match &self.seen.routes {
             // Another experiment's weights are not ours to wait for.
             _ if !self.progress.held => self.enter(Phase::Completed),
-            Some(Ok(routes)) if routes.candidate == 0 => {
+            Some(Ok(routes)) if routes.candidates.is_home() => {
                 self.traffic_is_final();
                 self.enter(Phase::Completed);
             }

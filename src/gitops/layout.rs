@@ -122,7 +122,9 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
             verbs
         }
         Layout::Flat | Layout::Kustomize => {
-            files.insert(work.path(&spec.from)?);
+            for manifest in spec.manifests() {
+                files.insert(work.path(manifest)?);
+            }
             if experiment.is_none() {
                 work.told.missing.push(name);
             }

@@ -38,6 +38,8 @@ pub struct Spec {
     pub baseline: Workload,
     /// The candidate's workload.
     pub candidate: Workload,
+    /// The manifests, relative to `path`, and the workloads of further candidates, none of which is promoted.
+    pub rivals: Vec<(String, Workload)>,
     /// Labels by which traffic finds the versions; never promoted.
     pub subset_labels: BTreeSet<String>,
     /// Contents that were recorded at the start ([`Change::recorded`]): another content is refused where it matters.
@@ -304,7 +306,7 @@ fn cleanup<'f>(files: &'f dyn Files, spec: &'f Spec) -> Result<Work<'f>, PlanErr
     let mut work = Work::new(files, spec)?;
     let directory: RepoPath = spec.path.parse()?;
     layout::check(files, spec, &directory)?;
-    let listed = std::iter::once(&spec.from).chain(&spec.remove);
+    let listed = spec.manifests().chain(&spec.remove);
     let listed = listed.map(|file| directory.join(file)).collect::<Result<BTreeSet<_>, _>>()?;
     let found = find_experiment(files, &directory, &layout::folders(&work)?, &layout::written(&work)?)?;
     if let Some((path, false)) = found.as_ref().filter(|(path, _)| !listed.contains(path)) {
@@ -447,6 +449,22 @@ pub fn workload_manifest(
 }
 
 impl Spec {
+    /// The same with another one of the candidates, by its position, as the one that is promoted.
+    #[must_use]
+    pub fn promoting(&self, candidate: usize) -> Self {
+        let mut spec = self.clone();
+        if let Some((from, workload)) = candidate.checked_sub(1).and_then(|at| spec.rivals.get_mut(at)) {
+            std::mem::swap(&mut spec.from, from);
+            std::mem::swap(&mut spec.candidate, workload);
+        }
+        spec
+    }
+
+    /// The manifests of all candidates, relative to `path`.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.from).chain(self.rivals.iter().map(|(file, _)| file))
+    }
+
     pub(super) fn differs(&self, path: &RepoPath, found: &BlobId) -> bool {
         self.expected.get(path.as_str()).is_some_and(|expected| expected != found)
     }

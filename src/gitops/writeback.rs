@@ -121,14 +121,21 @@ impl WriteBack {
             session.refresh()?;
             let files = session.files()?;
             let mut blobs = BTreeMap::new();
-            let promote = plan_promote(&files, &spec)?;
-            if let Some(path) = promote.unpromoted.first() {
-                let message = format!("the candidate differs from the baseline at `{path}`, which `promote.fields` leaves behind; promote the template or remove the difference");
-                return Err(Unavailable::new("UnpromotedDifference", message));
+            let mut changes = Vec::new();
+            for candidate in 0..=spec.rivals.len() {
+                let spec = spec.promoting(candidate);
+                let promote = plan_promote(&files, &spec)?;
+                if let Some(path) = promote.unpromoted.first() {
+                    let which = if spec.rivals.is_empty() { "the candidate" } else { spec.candidate.name.as_str() };
+                    let message = format!("{which} differs from the baseline at `{path}`, which `promote.fields` leaves behind; promote the template or remove the difference");
+                    return Err(Unavailable::new("UnpromotedDifference", message));
+                }
+                changes.push(promote);
             }
             // What the cluster is compared with has to be known as well.
-            baseline_template(&files, &spec).and_then(|_| candidate_template(&files, &spec))?;
-            for change in [promote, plan_discard(&files, &spec)?] {
+            templates(&files, &spec)?;
+            changes.push(plan_discard(&files, &spec)?);
+            for change in changes {
                 if let Some(missing) = change.missing.first() {
                     let message = format!("{missing} was not found in `{}` on the base branch; is it merged?", spec.path);
                     return Err(Unavailable::new("WaitingForSync", message));
@@ -215,9 +222,9 @@ impl WriteBack {
         self.at(commit, |files, spec| Ok(baseline_template(files, spec)?)).await
     }
 
-    /// The pod templates that the baseline's and the candidate's manifests have at a commit.
-    pub async fn templates(&self, commit: &engine::CommitId) -> Seen<(serde_json::Value, serde_json::Value)> {
-        self.at(commit, |files, spec| Ok((baseline_template(files, spec)?, candidate_template(files, spec)?))).await
+    /// The pod templates that the baseline's and then each candidate's manifest has at a commit.
+    pub async fn templates(&self, commit: &engine::CommitId) -> Seen<Vec<serde_json::Value>> {
+        self.at(commit, |files, spec| Ok(templates(files, spec)?)).await
     }
 
     /// Reads files of a commit.
@@ -478,6 +485,12 @@ impl WriteBack {
     }
 }
 
+/// The pod templates of all versions, the baseline's first.
+fn templates(files: &dyn Files, spec: &Spec) -> Result<Vec<serde_json::Value>, PlanError> {
+    let candidate = |at: usize| candidate_template(files, &spec.promoting(at));
+    std::iter::once(baseline_template(files, spec)).chain((0..=spec.rivals.len()).map(candidate)).collect()
+}
+
 /// Others changed the base branch since a commit was planned on it.
 fn moved_on(branch: &str) -> Unavailable {
     Unavailable::new("BaseMoved", format!("branch {branch} moved on; the commit is planned anew"))
@@ -485,7 +498,7 @@ fn moved_on(branch: &str) -> Unavailable {
 
 /// What the write-back works on, with the contents that were recorded at the start.
 fn recorded(spec: &Spec, request: &Request) -> Seen<Spec> {
-    let mut spec = spec.clone();
+    let mut spec = spec.promoting(request.candidate);
     for (path, blob) in &request.blobs {
         spec.expected.insert(path.clone(), blob.parse().map_err(Unavailable::from)?);
     }

@@ -24,9 +24,10 @@ pub struct Binding {
     pub routes: RouteBinding,
     /// The version that serves users today.
     pub baseline: VersionBinding,
-    /// The version on trial.
-    pub candidate: VersionBinding,
-    /// What is read in each interval; criteria refer to their metric by its position.
+    /// The versions on trial.
+    pub candidates: Vec<VersionBinding>,
+    /// What is read in each interval for each candidate; criteria refer to their answer by its position: all metrics of the
+    /// first candidate, then all of the next one.
     pub metrics: Vec<MetricQuery>,
 }
 
@@ -48,18 +49,18 @@ pub struct RouteBinding {
     pub weights: WeightsAt,
     /// Where the baseline's requests go.
     pub baseline: Destination,
-    /// Where the candidate's requests go.
-    pub candidate: Destination,
+    /// Where the candidates' requests go, in the plan's order.
+    pub candidates: Vec<Destination>,
 }
 
 /// Where weights are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightsAt {
-    /// In http routes of a VirtualService, at the two destinations.
+    /// In http routes of a VirtualService, at the versions' destinations.
     VirtualService {
         /// Name of the VirtualService.
         name: String,
-        /// Names of its http routes; none means every route that leads to both destinations.
+        /// Names of its http routes; none means every route that leads to all destinations.
         routes: Vec<String>,
         /// Whether it has to be a delegate: without hosts and gateways.
         delegate: bool,
@@ -68,8 +69,8 @@ pub enum WeightsAt {
     Fields {
         /// The baseline's.
         baseline: WeightField,
-        /// The candidate's.
-        candidate: WeightField,
+        /// The candidates', in the plan's order.
+        candidates: Vec<WeightField>,
     },
 }
 
@@ -94,11 +95,12 @@ pub struct Destination {
 }
 
 impl Binding {
-    /// Whether every selector is a plain one whose placeholders both versions have; else the metric's index, and why.
+    /// Whether every selector is a plain one whose placeholders all versions have; else the metric's index, and why.
     pub fn check(&self) -> Result<(), (usize, SelectorError)> {
-        let Versions { baseline, candidate } = Versions::of(self);
+        let all = Versions::of(self);
         self.metrics.iter().enumerate().try_for_each(|(index, query)| {
-            query.check(&baseline).and_then(|()| query.check(&candidate)).map_err(|error| (index, error))
+            let each = |pair: &Versions| query.check(&pair.baseline).and_then(|()| query.check(&pair.candidate));
+            all.iter().try_for_each(each).map_err(|error| (index, error))
         })
     }
 }

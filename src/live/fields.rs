@@ -18,7 +18,7 @@ use super::binding::WeightField;
 use super::call::call;
 use super::owner::{Step, Write, last_write};
 use super::routes::patch;
-use crate::engine::{Routes, Seen, Unavailable};
+use crate::engine::{Routes, Seen, Split, Unavailable};
 
 /// Most steps of a path; a route's weight needs six.
 const MOST_STEPS: usize = 32;
@@ -120,7 +120,7 @@ pub(super) struct FieldTable {
     client: Client,
     namespace: String,
     baseline: WeightField,
-    candidate: WeightField,
+    candidates: Vec<WeightField>,
 }
 
 /// A field as it was found.
@@ -137,41 +137,56 @@ struct Place<'a> {
 type Looked<'a> = Result<Place<'a>, String>;
 
 impl FieldTable {
-    pub(super) fn new(client: Client, namespace: &str, baseline: WeightField, candidate: WeightField) -> Self {
-        Self { client, namespace: namespace.into(), baseline, candidate }
+    pub(super) fn new(
+        client: Client,
+        namespace: &str,
+        baseline: WeightField,
+        candidates: Vec<WeightField>,
+    ) -> Self {
+        Self { client, namespace: namespace.into(), baseline, candidates }
     }
 
-    /// Both weights, and who wrote them if we did not.
+    /// All weights, and who wrote them if we did not.
     ///
-    /// Errors besides those of a call: `RouteNotFound` (neither field is there), `RouteIncomplete` (one is not; the
-    /// other one can still be written), `NotSupported` (a kind without namespaces).
+    /// Errors besides those of a call: `RouteNotFound` (no field is there), `RouteIncomplete` (some are not; the others
+    /// can still be written), `NotSupported` (a kind without namespaces).
     pub(super) async fn read(&self) -> Seen<Routes> {
-        match self.look().await? {
-            (Ok(baseline), Ok(candidate)) => {
-                let writer = [&baseline, &candidate].into_iter().filter_map(Place::foreign).max().map(|w| w.manager);
-                Ok(Routes { baseline: baseline.weight, candidate: candidate.weight, writer })
-            }
-            (Err(one), Err(other)) => Err(Unavailable::new("RouteNotFound", format!("{one}; {other}"))),
-            (Err(missing), Ok(_)) | (Ok(_), Err(missing)) => Err(Unavailable::new("RouteIncomplete", missing)),
+        let looked = self.look().await?;
+        let there = looked.iter().any(Result::is_ok);
+        if looked.iter().any(Result::is_err) {
+            let reason = if there { "RouteIncomplete" } else { "RouteNotFound" };
+            return Err(Unavailable::new(reason, missing(&looked)));
         }
+        let places: Vec<Place<'_>> = looked.into_iter().flatten().collect();
+        let writer = places.iter().filter_map(Place::foreign).max().map(|w| w.manager);
+        let mut weights = places.iter().map(|place| place.weight);
+        Ok(Routes { baseline: weights.next().unwrap_or(0), candidates: weights.collect(), writer })
     }
 
-    /// Gives the candidate its weight and the baseline the rest: at once if both are in one object, else first the one
-    /// that gets more, so that there is no moment at which nobody has a share. A field that is missing hinders nothing.
-    pub(super) async fn write(&self, candidate: u8) -> Result<(), Unavailable> {
-        let rest = 100_u8.saturating_sub(candidate);
-        let (baseline, candidate) = match self.look().await? {
-            (Ok(b), Ok(c)) if b.same_object(&c) => return self.patch(&[(&b, rest), (&c, candidate)]).await,
-            (Err(one), Err(other)) => return Err(Unavailable::new("RouteNotFound", format!("{one}; {other}"))),
-            (baseline, found) => (baseline.ok().map(|b| (b, rest)), found.ok().map(|c| (c, candidate))),
-        };
-        let mut writes: Vec<(Place<'_>, u8)> = baseline.into_iter().chain(candidate).collect();
+    /// Gives the candidates their weights and the baseline the rest: at once if all are in one object, else first those
+    /// that get more, so that there is no moment at which nobody has a share. A field that is missing hinders nothing.
+    pub(super) async fn write(&self, wanted: Split) -> Result<(), Unavailable> {
+        let looked = self.look().await?;
+        if looked.iter().all(Result::is_err) {
+            return Err(Unavailable::new("RouteNotFound", missing(&looked)));
+        }
+        let weights = std::iter::once(wanted.baseline()).chain(wanted.weights(self.candidates.len()));
+        let mut writes: Vec<(Place<'_>, u8)> =
+            looked.into_iter().zip(weights).filter_map(|(place, weight)| Some((place.ok()?, weight))).collect();
         writes.sort_by_key(|(place, weight)| place.weight >= *weight);
         let mut failed = Ok(());
-        for (place, weight) in &writes {
-            let written = self.patch(&[(place, *weight)]).await;
+        while !writes.is_empty() {
+            // What one object holds is written together, at its first place in the order.
+            let first = writes.remove(0);
+            let (mut together, rest): (Vec<_>, Vec<_>) =
+                writes.into_iter().partition(|(place, _)| place.same_object(&first.0));
+            together.insert(0, first);
+            writes = rest;
+            let operations: Vec<(&Place<'_>, u8)> = together.iter().map(|(place, weight)| (place, *weight)).collect();
+            let written = self.patch(&operations).await;
             // Only a rollback goes on, and only if the baseline has a share already: somebody must have one.
-            if written.is_err() && !(*weight == 100 && place.weight > 0) {
+            let home = together.iter().any(|(place, weight)| *weight == 100 && place.weight > 0);
+            if written.is_err() && !home {
                 return written;
             }
             failed = failed.and(written);
@@ -179,10 +194,10 @@ impl FieldTable {
         failed
     }
 
-    /// Finds both fields.
-    async fn look(&self) -> Seen<(Looked<'_>, Looked<'_>)> {
-        let (baseline, candidate) = (self.find(&self.baseline), self.find(&self.candidate));
-        futures::future::try_join(baseline, candidate).await
+    /// Finds all fields: the baseline's, then the candidates'.
+    async fn look(&self) -> Seen<Vec<Looked<'_>>> {
+        let all = std::iter::once(&self.baseline).chain(&self.candidates);
+        futures::future::try_join_all(all.map(|field| self.find(field))).await
     }
 
     async fn find<'a>(&self, field: &'a WeightField) -> Seen<Looked<'a>> {
@@ -241,6 +256,12 @@ impl FieldTable {
     fn full_name(&self, field: &WeightField) -> String {
         format!("{} {}/{}", field.kind.kind, self.namespace, field.name)
     }
+}
+
+/// What is missing, for people.
+fn missing(looked: &[Looked<'_>]) -> String {
+    let missing: Vec<&str> = looked.iter().filter_map(|l| l.as_ref().err()).map(String::as_str).collect();
+    missing.join("; ")
 }
 
 impl Place<'_> {

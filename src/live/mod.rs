@@ -86,7 +86,7 @@ impl Live {
                 client,
                 &binding.namespace,
                 &binding.baseline.workload,
-                &binding.candidate.workload,
+                binding.candidates.iter().map(|candidate| candidate.workload.clone()).collect(),
             ),
             prometheus,
             binding,
@@ -95,38 +95,46 @@ impl Live {
         }
     }
 
-    /// The placeholders' values; a host that the experiment does not name is the route's own.
-    async fn versions(&self) -> Seen<Versions> {
+    /// The placeholders' values for each candidate; a host that the experiment does not name is the route's own.
+    async fn versions(&self) -> Seen<Vec<Versions>> {
         let mut binding = self.binding.clone();
-        let (baseline, candidate) = (&mut binding.routes.baseline.host, &mut binding.routes.candidate.host);
-        if (baseline.is_none() || candidate.is_none())
+        let routes = &mut binding.routes;
+        let mut unnamed = std::iter::once(&mut routes.baseline).chain(&mut routes.candidates).map(|d| &mut d.host);
+        if unnamed.any(|host| host.is_none())
             && let Some(hosts) = self.routes.hosts().await?
         {
-            baseline.get_or_insert(hosts.0);
-            candidate.get_or_insert(hosts.1);
+            let all = std::iter::once(&mut routes.baseline).chain(&mut routes.candidates);
+            all.zip(hosts).for_each(|(destination, host)| _ = destination.host.get_or_insert(host));
         }
         Ok(Versions::of(&binding))
     }
 
-    /// What each metric says of an interval.
+    /// How many answers there are: each metric's for each candidate.
+    fn answers(&self) -> usize {
+        self.binding.metrics.len() * self.binding.candidates.len()
+    }
+
+    /// What each metric says of an interval, candidate by candidate.
     async fn metrics(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Read>>>)> {
         let window = window?;
         let versions = match self.versions().await {
             Ok(versions) => versions,
-            Err(u) => return Some((window, vec![Err(u); self.binding.metrics.len()])),
+            Err(u) => return Some((window, vec![Err(u); self.answers()])),
         };
         let began = self.binding.created;
         // The interval ends as long ago as samples need to arrive: from then on, the newest is no older than that.
         let age = Timestamp::now().duration_since(window.to);
-        let versions = &versions;
-        let queries = self.binding.metrics.iter().map(async |query| {
+        let several = versions.len() > 1;
+        let all = versions.iter().flat_map(|pair| self.binding.metrics.iter().map(move |query| (pair, query)));
+        let queries = all.map(async |(versions, query)| {
             if let MetricQuery::Opaque(opaque) = query {
                 let pair = Opaque::shared().read(opaque, versions, window, began).await?;
                 return Ok(Some(Read::Pair(pair)));
             }
             let read = self.prometheus.read(query, versions, window, began);
             let current = self.prometheus.current(query, versions, window.to, age);
-            futures::future::try_join(read, current).await.map(|(read, ())| read)
+            let (read, ()) = futures::future::try_join(read, current).await?;
+            Ok(read.map(|read| if several { read.of_several() } else { read }))
         });
         Some((window, futures::future::join_all(queries).await))
     }
@@ -135,11 +143,14 @@ impl Live {
         let window = questions.history?;
         let versions = match self.versions().await {
             Ok(versions) => versions,
-            Err(u) => return Some(vec![Err(u); self.binding.metrics.len()]),
+            Err(u) => return Some(vec![Err(u); self.answers()]),
         };
+        let Some(Versions { baseline, .. }) = versions.first() else { return Some(vec![]) };
         let step = questions.history_step;
-        let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, &versions.baseline, window, step));
-        Some(futures::future::join_all(queries).await)
+        let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, baseline, window, step));
+        // The baseline's is the same beside every candidate.
+        let once = futures::future::join_all(queries).await;
+        Some(versions.iter().flat_map(|_| once.iter().cloned()).collect())
     }
 
     async fn stage(&self, question: Option<&StageQuestion>) -> Option<Seen<StageSeen>> {
@@ -169,7 +180,7 @@ impl Live {
             Err(u) => return Some(Err(u)),
         };
         Some(match write_back.templates(commit).await {
-            Ok((baseline, candidate)) => self.deployments.synced(&baseline, &candidate).await,
+            Ok(templates) => self.deployments.synced(&templates).await,
             Err(u) => Err(u),
         })
     }
@@ -181,7 +192,7 @@ impl Live {
         }
         Some(match (self.routes.hosts().await, self.deployments.labels().await) {
             (Ok(None), _) => Ok(()),
-            (Ok(Some(hosts)), Ok(labels)) => self.subsets.check(&self.binding, hosts, labels).await,
+            (Ok(Some(hosts)), Ok(labels)) => self.subsets.check(&self.binding, &hosts, &labels).await,
             (Err(u), _) | (_, Err(u)) => Err(u),
         })
     }
@@ -280,7 +291,7 @@ impl World for Live {
         match effect {
             Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
             Effect::Release => self.lock.release(&self.binding).await,
-            Effect::Route(candidate) => self.routes.write(*candidate).await,
+            Effect::Route(wanted) => self.routes.write(*wanted).await,
             Effect::Push { request, base, commit } => {
                 Box::pin(self.writer()?.push(request, base, commit)).await.map_err(|u| self.told(u))
             }

@@ -76,6 +76,19 @@ impl Counts {
     }
 }
 
+impl Read {
+    /// The same where several candidates share the requests: one that found no endpoint was not meant for a candidate that
+    /// answered others in the interval.
+    pub fn of_several(self) -> Self {
+        match self {
+            Self::Counts(Counts { baseline, candidate, .. }) if candidate.requests > candidate.bad => {
+                Self::Counts(Counts { baseline, candidate, unreached: 0.0 })
+            }
+            other => other,
+        }
+    }
+}
+
 /// What a metric says of one interval, before it is known who was there to answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Read {

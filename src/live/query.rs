@@ -51,7 +51,7 @@ pub enum SelectorError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values(Vec<(String, String)>);
 
-/// The placeholders' values of both versions.
+/// The placeholders' values of the baseline and of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// The baseline's.
@@ -61,12 +61,15 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// The values that follow from an experiment's addresses.
-    pub fn of(binding: &Binding) -> Self {
-        Self {
-            baseline: Values::of(binding, &binding.baseline, &binding.routes.baseline),
-            candidate: Values::of(binding, &binding.candidate, &binding.routes.candidate),
-        }
+    /// The values that follow from an experiment's addresses, for each candidate.
+    pub fn of(binding: &Binding) -> Vec<Self> {
+        let baseline = Values::of(binding, &binding.baseline, &binding.routes.baseline);
+        let candidates = binding.candidates.iter().zip(&binding.routes.candidates);
+        let pair = |(version, destination)| Self {
+            baseline: baseline.clone(),
+            candidate: Values::of(binding, version, destination),
+        };
+        candidates.map(pair).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Weights of a VirtualService's http routes: read fresh, written with one fenced patch.
 //!
 //! Destinations are found by host and subset, never by position. Nothing else of the object is touched: the patch tests
-//! the resourceVersion and each destination it saw, and sets two numbers for each route.
+//! the resourceVersion and each destination it saw, and sets one number for each version in each route.
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::binding::Destination;
 use super::call::call;
 use super::owner::{MANAGER, Step, last_write};
-use crate::engine::{Routes, Seen, Unavailable};
+use crate::engine::{Routes, Seen, Split, Unavailable};
 
 /// The resource of Istio's routes.
 pub(crate) fn resource() -> ApiResource {
@@ -35,37 +35,35 @@ pub(super) struct RouteTable {
 pub(super) struct Wanted {
     /// Name of the VirtualService.
     pub(super) name: String,
-    /// Names of its http routes; none means every route that leads to both destinations.
+    /// Names of its http routes; none means every route that leads to all destinations.
     pub(super) routes: Vec<String>,
     /// Whether it has to be a delegate.
     pub(super) delegate: bool,
     /// Where the baseline's requests go.
     pub(super) baseline: Destination,
-    /// Where the candidate's requests go.
-    pub(super) candidate: Destination,
+    /// Where the candidates' requests go.
+    pub(super) candidates: Vec<Destination>,
 }
 
 /// Most characters of a foreign text in a message.
 const MOST_TEXT: usize = 200;
 
-/// What routes that disagree are reported as: neither any wanted split nor home, so that they are repaired together.
-const DISAGREEING: Routes = Routes { baseline: u8::MAX, candidate: u8::MAX, writer: None };
 
 /// The routes that were found.
 struct Found {
     places: Vec<Place>,
     /// What else was meant, and is not there.
     missing: Option<String>,
-    /// What takes a part of the requests beside the two versions.
+    /// What takes a part of the requests beside the versions.
     others: Option<String>,
 }
 
-/// Where one http route keeps the two weights.
+/// Where one http route keeps the weights.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     route: usize,
     baseline: usize,
-    candidate: usize,
+    candidates: Vec<usize>,
 }
 
 impl RouteTable {
@@ -76,8 +74,8 @@ impl RouteTable {
     /// The weights that all routes carry, and who wrote them if we did not.
     ///
     /// Errors besides those of a call: `RouteNotFound` and `DelegateMissing` (nothing of what was meant is there),
-    /// `RouteIncomplete` (a part of it is; that part can still be written), `RouteHasOthers` (a third destination takes
-    /// requests; the two weights can still be written), `NotADelegate` (likewise).
+    /// `RouteIncomplete` (a part of it is; that part can still be written), `RouteHasOthers` (another destination takes
+    /// requests; the weights can still be written), `NotADelegate` (likewise).
     pub(super) async fn read(&self) -> Seen<Routes> {
         let object = self.get().await?;
         if self.wanted.delegate
@@ -98,14 +96,15 @@ impl RouteTable {
             return Err(Unavailable::new("RouteHasOthers", format!("{}: {others}", self.full_name())));
         }
         let mut splits = places.iter().map(|place| split(&object, place));
-        let first = splits.next().unwrap_or(DISAGREEING);
-        let weights = if splits.all(|s| s == first) { first } else { DISAGREEING };
+        let first = splits.next();
+        let agreed = first.filter(|first| splits.all(|s| s == *first));
+        let weights = agreed.unwrap_or_else(|| disagreeing(self.wanted.candidates.len()));
         let paths: Vec<_> = places.iter().flat_map(Place::paths).collect();
         Ok(Routes { writer: last_write(&object, &paths).map(|w| w.manager), ..weights })
     }
 
-    /// The hosts of the baseline's and the candidate's destinations, as the first route writes them.
-    pub(super) async fn hosts(&self) -> Seen<(String, String)> {
+    /// The hosts of the baseline's and then of each candidate's destination, as the first route writes them.
+    pub(super) async fn hosts(&self) -> Seen<Vec<String>> {
         let object = self.get().await?;
         let Found { places, .. } = self.find(&object)?;
         let host = |route: usize, index: usize| {
@@ -113,15 +112,15 @@ impl RouteTable {
             object.data.pointer(&path).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let place = places.first().ok_or_else(|| self.absent())?;
-        Ok((host(place.route, place.baseline), host(place.route, place.candidate)))
+        Ok(place.all().map(|index| host(place.route, index)).collect())
     }
 
-    /// Gives the candidate its weight and the baseline the rest, in all routes at once. Routes that are missing hinder
+    /// Gives the candidates their weights and the baseline the rest, in all routes at once. Routes that are missing hinder
     /// nothing: a rollback is not to wait for them.
-    pub(super) async fn write(&self, candidate: u8) -> Result<(), Unavailable> {
+    pub(super) async fn write(&self, wanted: Split) -> Result<(), Unavailable> {
         let object = self.get().await?;
         let places = self.find(&object)?.places;
-        let operations = operations(&object, &places, candidate);
+        let operations = operations(&object, &places, wanted);
         let written = patch(&self.api, &self.wanted.name, operations, &self.full_name()).await?;
         if written { Ok(()) } else { Err(self.absent()) }
     }
@@ -183,18 +182,28 @@ fn not_a_delegate(object: &DynamicObject) -> Option<&'static str> {
     }
 }
 
+/// What routes that disagree are reported as: neither any wanted split nor home, so that they are repaired together.
+fn disagreeing(candidates: usize) -> Routes {
+    Routes { baseline: u8::MAX, candidates: vec![u8::MAX; candidates].into(), writer: None }
+}
+
 impl Place {
-    /// The two weights.
-    fn paths(&self) -> [Vec<Step>; 2] {
+    /// The baseline's position, then the candidates'.
+    fn all(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.baseline).chain(self.candidates.iter().copied())
+    }
+
+    /// All weights.
+    fn paths(&self) -> impl Iterator<Item = Vec<Step>> {
         let key = |k: &str| Step::Key(k.into());
-        [self.baseline, self.candidate].map(|index| {
+        self.all().map(move |index| {
             let (route, index) = (Step::Index(self.route), Step::Index(index));
             vec![key("spec"), key("http"), route, key("route"), index, key("weight")]
         })
     }
 }
 
-/// Finds the two destinations in every route that is meant.
+/// Finds the destinations in every route that is meant.
 fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
     let http = object.data.pointer("/spec/http").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let (mut places, mut absent, mut others) = (vec![], None, None);
@@ -204,15 +213,17 @@ fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
             continue;
         }
         let at = |version: &Destination| destinations(entry).iter().position(|d| matches(d, version, namespace));
-        match (at(&wanted.baseline), at(&wanted.candidate)) {
-            (Some(baseline), Some(candidate)) => {
-                others = others.or_else(|| other(name, entry, &[baseline, candidate]));
-                places.push(Place { route, baseline, candidate });
+        let all = || std::iter::once(&wanted.baseline).chain(&wanted.candidates);
+        let found: Vec<usize> = all().map_while(at).collect();
+        match (found.as_slice(), all().nth(found.len())) {
+            ([baseline, candidates @ ..], None) => {
+                others = others.or_else(|| other(name, entry, &found));
+                places.push(Place { route, baseline: *baseline, candidates: candidates.to_vec() });
             }
             // Without names, routes that lead elsewhere are not meant; but the only one is.
             _ if wanted.routes.is_empty() && http.len() > 1 => {}
-            (Some(_), None) => absent = Some(missing(name, &wanted.candidate, entry)),
-            (None, _) => absent = Some(missing(name, &wanted.baseline, entry)),
+            (_, Some(first)) => absent = Some(missing(name, first, entry)),
+            ([], None) => {}
         }
     }
     let names: Vec<&str> = http.iter().filter_map(|e| e.get("name").and_then(Value::as_str)).collect();
@@ -220,12 +231,12 @@ fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
         absent = Some(format!("no http route is named `{unknown}`; there are: {}", names.join(", ")));
     }
     if places.is_empty() && absent.is_none() {
-        absent = Some("no http route leads to both destinations; name the route and its subsets".into());
+        absent = Some("no http route leads to all destinations; name the route and its subsets".into());
     }
     Found { places, missing: absent, others }
 }
 
-/// Who else takes requests of a route, with the remedy: of 100 % only two versions can have a share.
+/// Who else takes requests of a route, with the remedy: of 100 % only the versions can have a share.
 fn other(route: &str, entry: &Value, ours: &[usize]) -> Option<String> {
     let weight = |index: usize| entry.pointer(&format!("/route/{index}/weight")).unwrap_or(&Value::Null);
     let destinations = destinations(entry);
@@ -238,9 +249,9 @@ fn other(route: &str, entry: &Value, ours: &[usize]) -> Option<String> {
         same("host") && same("subset")
     });
     let (weight, what) =
-        (weight(index), if again { "names a version's destination once more" } else { "is a third destination" });
+        (weight(index), if again { "names a version's destination once more" } else { "is no version's destination" });
     Some(format!(
-        "route `{route}` sends {weight} % to {}, which {what}; only baseline and candidate can share the requests: \
+        "route `{route}` sends {weight} % to {}, which {what}; only the experiment's versions can share the requests: \
          remove it or give it weight 0",
         excerpt(&found.to_string())
     ))
@@ -286,7 +297,7 @@ pub(super) fn full(host: &str, namespace: &str) -> String {
     }
 }
 
-/// The two weights of a route. A weight that is not written is 100 for an only destination, else 0.
+/// The weights of a route. A weight that is not written is 100 for an only destination, else 0.
 fn split(object: &DynamicObject, place: &Place) -> Routes {
     let route = format!("/spec/http/{}/route", place.route);
     let only = object.data.pointer(&route).and_then(Value::as_array).is_some_and(|r| r.len() == 1);
@@ -294,15 +305,17 @@ fn split(object: &DynamicObject, place: &Place) -> Routes {
         let written = object.data.pointer(&format!("{route}/{index}/weight")).and_then(Value::as_u64);
         u8::try_from(written.unwrap_or(if only { 100 } else { 0 })).unwrap_or(u8::MAX)
     };
-    Routes { baseline: weight(place.baseline), candidate: weight(place.candidate), writer: None }
+    let candidates = place.candidates.iter().map(|index| weight(*index)).collect();
+    Routes { baseline: weight(place.baseline), candidates, writer: None }
 }
 
 /// The JSON patch: tests of what was seen, then the weights.
-fn operations(object: &DynamicObject, places: &[Place], candidate: u8) -> Value {
+fn operations(object: &DynamicObject, places: &[Place], wanted: Split) -> Value {
     let mut operations =
         vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version()})];
     for place in places {
-        for (index, weight) in [(place.baseline, 100_u8.saturating_sub(candidate)), (place.candidate, candidate)] {
+        let weights = std::iter::once(wanted.baseline()).chain(wanted.weights(place.candidates.len()));
+        for (index, weight) in place.all().zip(weights) {
             let path = format!("/spec/http/{}/route/{index}", place.route);
             let seen = object.data.pointer(&format!("{path}/destination"));
             operations.push(json!({"op": "test", "path": format!("{path}/destination"), "value": seen}));
@@ -332,7 +345,7 @@ mod tests {
             routes: routes.iter().map(ToString::to_string).collect(),
             delegate: false,
             baseline: to("stable"),
-            candidate: to("next"),
+            candidates: vec![to("next")],
         }
     }
 
@@ -345,8 +358,8 @@ mod tests {
     fn destinations_are_found_by_name_wherever_they_stand() {
         let web = object(&json!([{"name": "other"}, {"name": "main", "route": two("next", "stable")}]));
         let found = find(&web, &wanted(&["main"]), "ns").places;
-        assert_eq!(found, [Place { route: 1, baseline: 1, candidate: 0 }]);
-        assert_eq!(split(&web, &found[0]), Routes::split(90));
+        assert_eq!(found, [Place { route: 1, baseline: 1, candidates: vec![0] }]);
+        assert_eq!(split(&web, &found[0]), Routes::split(Split::one(90)));
     }
 
     #[test]
@@ -379,7 +392,7 @@ mod tests {
     fn the_patch_tests_what_it_saw_and_sets_two_numbers() {
         let web = object(&json!([{"name": "main", "timeout": "3s", "route": two("stable", "next")}]));
         let found = find(&web, &wanted(&["main"]), "ns").places;
-        let patch = operations(&web, &found, 25);
+        let patch = operations(&web, &found, Split::one(25));
         assert_eq!(patch[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
         let sets: Vec<_> = patch.as_array().unwrap().iter().filter(|o| o["op"] == "add").collect();
         assert_eq!(sets.len(), 2);
@@ -398,7 +411,7 @@ mod tests {
         assert_eq!(others(json!({"destination": to("old")})), None);
         assert_eq!(others(json!({"destination": to("old"), "weight": 0})), None);
         let third = others(json!({"destination": to("old"), "weight": 7})).unwrap();
-        assert!(third.contains("7 %") && third.contains("\"old\"") && third.contains("third"), "{third}");
+        assert!(third.contains("7 %") && third.contains("\"old\"") && third.contains("no version"), "{third}");
         let again = others(json!({"destination": to("next"), "weight": 10})).unwrap();
         assert!(again.contains("once more") && again.contains("weight 0"), "{again}");
         assert!(others(json!({"destination": "x".repeat(5000), "weight": -1})).unwrap().len() < 500);

@@ -64,28 +64,26 @@ impl Subsets {
         }
     }
 
-    /// Compares both destinations with both workloads. `hosts` and `labels`: the baseline's and the candidate's.
+    /// Compares all destinations with all workloads. `hosts` and `labels`: the baseline's, then the candidates'.
     ///
     /// Errors besides those of a call: `ServiceNotFound`, `SubsetNotFound`, `SubsetMismatch`.
-    pub(super) async fn check(&self, binding: &Binding, hosts: (String, String), labels: (Labels, Labels)) -> Seen<()> {
+    pub(super) async fn check(&self, binding: &Binding, hosts: &[String], labels: &[Labels]) -> Seen<()> {
         let routes = &binding.routes;
-        let subset = routes.baseline.subset.is_some() || routes.candidate.subset.is_some();
+        let destinations = || std::iter::once(&routes.baseline).chain(&routes.candidates);
+        let versions = std::iter::once(&binding.baseline).chain(&binding.candidates);
+        let subset = destinations().any(|d| d.subset.is_some());
         let rules = if subset { list(&self.rules, "DestinationRules").await? } else { vec![] };
-        let sides = [
-            (&hosts.0, &routes.baseline, &binding.baseline, &labels.0),
-            (&hosts.1, &routes.candidate, &binding.candidate, &labels.1),
-        ];
-        let sides = futures::future::try_join_all(sides.map(|(host, destination, version, labels)| {
+        let sides = hosts.iter().zip(destinations()).zip(versions).zip(labels);
+        let sides = futures::future::try_join_all(sides.map(|(((host, destination), version), labels)| {
             let host = full(host, &self.namespace);
             self.side(&rules, host, destination.subset.as_deref(), &version.workload, labels)
         }));
-        match sides.await?.as_slice() {
-            [baseline, candidate] => {
-                baseline.leads(candidate)?;
-                candidate.leads(baseline)
-            }
-            _ => Ok(()),
+        let sides = sides.await?;
+        for (at, side) in sides.iter().enumerate() {
+            let others = sides.iter().enumerate().filter(|(other, _)| *other != at);
+            others.map(|(_, other)| other).try_for_each(|other| side.leads(other))?;
         }
+        Ok(())
     }
 
     async fn side<'a>(

@@ -5,7 +5,7 @@ use kube::Client;
 use super::binding::{RouteBinding, WeightsAt};
 use super::fields::FieldTable;
 use super::routes::{RouteTable, Wanted};
-use crate::engine::{Routes, Seen, Unavailable};
+use crate::engine::{Routes, Seen, Split, Unavailable};
 
 /// The weights of one experiment.
 pub(super) enum Weights {
@@ -17,13 +17,14 @@ pub(super) enum Weights {
 
 impl Weights {
     pub(super) fn new(client: Client, namespace: &str, binding: &RouteBinding) -> Self {
-        let RouteBinding { weights, baseline, candidate } = binding.clone();
+        let RouteBinding { weights, baseline, candidates } = binding.clone();
         match weights {
             WeightsAt::VirtualService { name, routes, delegate } => {
-                Self::Routes(RouteTable::new(client, namespace, Wanted { name, routes, delegate, baseline, candidate }))
+                let wanted = Wanted { name, routes, delegate, baseline, candidates };
+                Self::Routes(RouteTable::new(client, namespace, wanted))
             }
-            WeightsAt::Fields { baseline, candidate } => {
-                Self::Fields(FieldTable::new(client, namespace, baseline, candidate))
+            WeightsAt::Fields { baseline, candidates } => {
+                Self::Fields(FieldTable::new(client, namespace, baseline, candidates))
             }
         }
     }
@@ -36,16 +37,16 @@ impl Weights {
         }
     }
 
-    /// Gives the candidate its weight and the baseline the rest.
-    pub(super) async fn write(&self, candidate: u8) -> Result<(), Unavailable> {
+    /// Gives the candidates their weights and the baseline the rest.
+    pub(super) async fn write(&self, wanted: Split) -> Result<(), Unavailable> {
         match self {
-            Self::Routes(table) => table.write(candidate).await,
-            Self::Fields(table) => table.write(candidate).await,
+            Self::Routes(table) => table.write(wanted).await,
+            Self::Fields(table) => table.write(wanted).await,
         }
     }
 
-    /// The hosts of the baseline and the candidate as the routes write them; fields tell none.
-    pub(super) async fn hosts(&self) -> Seen<Option<(String, String)>> {
+    /// The hosts of the baseline and then of each candidate as the routes write them; fields tell none.
+    pub(super) async fn hosts(&self) -> Seen<Option<Vec<String>>> {
         match self {
             Self::Routes(table) => table.hosts().await.map(Some),
             Self::Fields(_) => Ok(None),

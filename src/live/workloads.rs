@@ -1,4 +1,4 @@
-//! Readiness and content of both Deployments, read fresh.
+//! Readiness and content of the versions' Deployments, read fresh.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
@@ -18,19 +18,27 @@ const MOST_TEXT: usize = 300;
 pub(super) struct Deployments {
     api: Api<Deployment>,
     baseline: String,
-    candidate: String,
+    candidates: Vec<String>,
 }
 
 impl Deployments {
-    pub(super) fn new(client: Client, namespace: &str, baseline: &str, candidate: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), baseline: baseline.into(), candidate: candidate.into() }
+    pub(super) fn new(client: Client, namespace: &str, baseline: &str, candidates: Vec<String>) -> Self {
+        Self { api: Api::namespaced(client, namespace), baseline: baseline.into(), candidates }
     }
 
-    /// Both workloads; one that does not exist is a fact, not an error.
+    /// All workloads; one that does not exist is a fact, not an error.
     pub(super) async fn read(&self) -> Seen<Workloads> {
-        let (baseline, candidate) =
-            futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
-        Ok(Workloads { baseline: workload(baseline.as_ref()), candidate: workload(candidate.as_ref()) })
+        let mut all = self.all().await?.into_iter().map(|live| workload(live.as_ref()));
+        Ok(Workloads { baseline: all.next().unwrap_or_default(), candidates: all.collect() })
+    }
+
+    /// The baseline's name, then the candidates'.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.baseline).chain(&self.candidates)
+    }
+
+    async fn all(&self) -> Seen<Vec<Option<Deployment>>> {
+        futures::future::try_join_all(self.names().map(|name| self.get(name))).await
     }
 
     /// How far the baseline is with this pod template.
@@ -40,20 +48,19 @@ impl Deployments {
             .ok_or_else(|| Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline)))
     }
 
-    /// Whether both run what these pod templates say.
-    pub(super) async fn synced(&self, baseline: &Value, candidate: &Value) -> Seen<Synced> {
-        let live = futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
-        let sides = [(&self.baseline, &live.0, baseline), (&self.candidate, &live.1, candidate)];
-        Ok(super::rollout::synced(sides.map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
+    /// Whether all run what these pod templates say: the baseline's, then the candidates'.
+    pub(super) async fn synced(&self, templates: &[Value]) -> Seen<Synced> {
+        let live = self.all().await?;
+        let sides = self.names().zip(&live).zip(templates);
+        Ok(super::rollout::synced(sides.map(|((name, live), template)| (name.as_str(), live.as_ref(), template))))
     }
 
-    /// The labels of the pods of the baseline and of the candidate.
+    /// The labels of the pods of the baseline and then of each candidate.
     ///
     /// Errors besides those of a call: `WorkloadNotFound`.
-    pub(super) async fn labels(&self) -> Seen<(Labels, Labels)> {
-        let (baseline, candidate) =
-            futures::future::try_join(self.get(&self.baseline), self.get(&self.candidate)).await?;
-        Ok((labels(baseline, &self.baseline)?, labels(candidate, &self.candidate)?))
+    pub(super) async fn labels(&self) -> Seen<Vec<Labels>> {
+        let live = self.all().await?;
+        live.into_iter().zip(self.names()).map(|(live, name)| labels(live, name)).collect()
     }
 
     async fn get(&self, name: &str) -> Seen<Option<Deployment>> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::SimulateError;
 use crate::api::Experiment;
-use crate::engine::{Routes, Workload};
+use crate::engine::{Routes, Split, Workload};
 use crate::live::FINALIZER;
 
 /// How long a Deployment may make no progress before it says so, seconds; as the samples have it.
@@ -19,8 +19,8 @@ const PROGRESS_DEADLINE: i64 = 120;
 #[derive(Clone, Default)]
 pub(super) struct Cluster {
     deployments: BTreeMap<String, Running>,
-    /// Weight of the candidate, percent; the baseline has the rest.
-    pub(super) weight: u8,
+    /// Weights of the candidates; the baseline has the rest.
+    pub(super) weights: Split,
     /// Who wrote it, if not the experiment.
     pub(super) writer: Option<String>,
     /// How long a changed Deployment takes to roll out, seconds.
@@ -168,7 +168,7 @@ impl Cluster {
     }
 
     pub(super) fn routes(&self) -> Routes {
-        Routes { writer: self.writer.clone(), ..Routes::split(self.weight) }
+        Routes { writer: self.writer.clone(), ..Routes::split(self.weights) }
     }
 
     /// The finalizer is taken off: an experiment that is being deleted is gone.

@@ -342,7 +342,7 @@ fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], a
     }
     for effect in &step.effects {
         match effect {
-            Effect::Route(weight) => events.push(event(format!("weights {}/{weight}", 100 - weight))),
+            Effect::Route(split) => events.push(event(format!("weights {}", split.text(plan.candidates.len())))),
             Effect::Push { request, .. } => events.push(event(format!("push {}", request.branch))),
             Effect::Open { request, .. } => events.push(event(format!("open the {} request", request.stage.as_str()))),
             Effect::Commit { request, .. } => {

@@ -15,8 +15,8 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Synced, Unavailable, Workload,
-    Workloads,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Split, Synced, Unavailable,
+    Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
 use crate::gitops::repository::{Clones, Remote};
@@ -124,11 +124,11 @@ impl Simulated {
     pub(super) fn advance(&self, now: Timestamp) -> Result<(), SimulateError> {
         let mut state = held(&self.state);
         let second = now.as_second() - self.start.as_second();
-        let (weight, timeline) = (state.cluster.weight, state.timeline.clone());
-        state.traffic.advance(second, weight, &timeline);
+        let (weights, timeline) = (state.cluster.weights, state.timeline.clone());
+        state.traffic.advance(second, weights.of(0), &timeline);
         state.second = second;
         while let Some((_, (weight, by))) = timeline.edits.get(state.edited).filter(|(at, _)| *at <= second) {
-            (state.cluster.weight, state.cluster.writer) = (*weight, Some(by.clone()));
+            (state.cluster.weights, state.cluster.writer) = (Split::one(*weight), Some(by.clone()));
             state.edited += 1;
         }
         self.people(&mut state, &timeline, second);
@@ -186,11 +186,12 @@ impl Simulated {
     }
 
     async fn sync(&self, plan: &Plan, commit: &CommitId) -> Seen<Synced> {
-        let (baseline, candidate) = self.writer()?.templates(commit).await?;
+        let templates = self.writer()?.templates(commit).await?;
         let state = held(&self.state);
         let live = |name: &str| state.cluster.deployment(name, state.second);
-        let sides = [(&plan.baseline.workload, baseline), (&plan.candidate.workload, candidate)];
-        let sides = sides.map(|(name, template)| (name, live(name), template));
+        let versions = std::iter::once(&plan.baseline).chain(&plan.candidates);
+        let sides = versions.zip(templates).map(|(v, template)| (&v.workload, live(&v.workload), template));
+        let sides: Vec<_> = sides.collect();
         Ok(crate::live::synced(sides.iter().map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
     }
 
@@ -219,7 +220,7 @@ impl Simulated {
 
     /// The candidate's weight in the routes.
     pub(super) fn weight(&self) -> u8 {
-        held(&self.state).cluster.weight
+        held(&self.state).cluster.weights.of(0)
     }
 
     /// Whether the syncing loop has nothing left to do.
@@ -249,12 +250,14 @@ impl World for Simulated {
         let mut seen = {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);
-            let mut candidate = ready(&plan.candidate.workload);
-            if Timeline::within(&state.timeline.not_ready, state.second) {
-                candidate = Workload { ready: 0, ..candidate };
+            let mut candidates: Vec<Workload> = plan.candidates.iter().map(|v| ready(&v.workload)).collect();
+            if let Some(first) = candidates.first_mut() {
+                if Timeline::within(&state.timeline.not_ready, state.second) {
+                    first.ready = 0;
+                }
+                let changes = state.timeline.changes.iter().filter(|at| **at <= state.second).count();
+                first.content = format!("{}+{changes}", first.images.values().cloned().collect::<String>());
             }
-            let changes = state.timeline.changes.iter().filter(|at| **at <= state.second).count();
-            candidate.content = format!("{}+{changes}", candidate.images.values().cloned().collect::<String>());
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
                 (0..sources(plan)).map(|_| Ok(one.clone())).collect()
@@ -262,7 +265,7 @@ impl World for Simulated {
             Observation {
                 lock: Some(Ok(if state.locked { Lock::Mine } else { Lock::Free })),
                 routes: Some(Ok(state.cluster.routes())),
-                workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidate })),
+                workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidates })),
                 reading: questions.window.map(|window| self.reading(&state, window, sources(plan))),
                 history,
                 subsets: questions.subsets.then_some(Ok(())),
@@ -296,9 +299,9 @@ impl World for Simulated {
         match effect {
             Effect::Claim => held(&self.state).locked = true,
             Effect::Release => held(&self.state).locked = false,
-            Effect::Route(candidate) => {
+            Effect::Route(split) => {
                 let mut state = held(&self.state);
-                (state.cluster.weight, state.cluster.writer) = (*candidate, None);
+                (state.cluster.weights, state.cluster.writer) = (*split, None);
             }
             Effect::Push { request, base, commit } => self.reachable()?.push(request, base, commit).await?,
             Effect::Open { request, base } => self.reachable()?.open(request, base).await?,

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use super::Edits;
 use crate::api::{InvalidField, Span};
@@ -148,6 +148,12 @@ pub struct Promote {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a file such as `productpage-candidate.yaml`"))]
     pub from: String,
+    /// With several candidates: the file of each one's manifest, by the candidate's name. Those that are not named are in `from`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 7))]
+    #[x_kube(validation = Rule::new("self.all(name, self[name].size() <= 512 && self[name].matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
+        .message("not paths below `spec.gitops.path`: write `NAME: FILE` with the names of candidates and files such as `productpage-b.yaml`"))]
+    pub from_each: BTreeMap<String, String>,
     /// File of the baseline's manifest, below `path`; of its values with HelmValues; or, for `Images` alone, a kustomization. Required.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = path_rule!("a file such as `productpage.yaml`"))]

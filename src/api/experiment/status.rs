@@ -69,6 +69,9 @@ pub struct ExperimentStatus {
     /// Each test of an objective: its data, its verdict and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub criteria: Vec<CriterionStatus>,
+    /// Where each version of an A/B/N experiment stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub race: Option<RaceStatus>,
     /// The write-back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOpsStatus>,
@@ -152,6 +155,9 @@ pub struct Next {
 pub struct CriterionStatus {
     /// The metric.
     pub metric: String,
+    /// The candidate that is tested, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
     /// The limit, as it reads: `at most 1 %`.
     pub limit: String,
     /// Requests of the candidate that count.
@@ -184,6 +190,33 @@ pub struct CriterionStatus {
     /// Why, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// The reward for which several candidates and the baseline compete.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RaceStatus {
+    /// The metric.
+    pub metric: String,
+    /// All versions, the baseline first.
+    pub versions: Vec<RaceVersion>,
+}
+
+/// One version of a race.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RaceVersion {
+    /// The version.
+    pub name: String,
+    /// Its mean reward, once there are values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// How many values that is the mean of.
+    pub values: i64,
+    /// Racing, or Out.
+    pub state: String,
+    /// Why, in one line.
+    pub why: String,
 }
 
 /// A range of values.

@@ -54,7 +54,7 @@ pub enum TestingPattern {
     /// One candidate and one reward.
     #[serde(rename = "A/B")]
     Ab,
-    /// Any number of candidates and one reward.
+    /// Several candidates and one reward: those that keep their limits race for it, together with the baseline.
     #[serde(rename = "A/B/N")]
     Abn,
     /// The baseline alone.

@@ -13,7 +13,7 @@ use crate::api::schema;
 pub struct VersionInfo {
     /// The version that serves today and that traffic returns to. Required.
     pub baseline: Version,
-    /// The challengers: exactly one for Canary and A/B, none for Conformance.
+    /// The challengers: exactly one for Canary and A/B, one to seven for A/B/N, none for Conformance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub candidates: Vec<Version>,
@@ -29,8 +29,8 @@ pub struct Version {
     /// The workload that runs this version. Required when `spec.gitops` is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
-    /// Where the route sends this version's requests. Required with `spec.traffic`. Both versions' subsets must select the pods of their own
-    /// workload and not those of the other one.
+    /// Where the route sends this version's requests. Required with `spec.traffic`. Each version's subset must select the pods of its own
+    /// workload and not those of another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Destination>,
     /// Values for the placeholders of metrics.

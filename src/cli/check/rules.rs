@@ -11,7 +11,7 @@ use super::hints::application;
 use super::rehearsal::rehearse;
 use super::source::Document;
 use super::{Finding, Severity, cluster};
-use crate::api::experiment::DeploymentPattern;
+use crate::api::experiment::{self as spec, DeploymentPattern};
 use crate::api::{Experiment, Quantity};
 use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
@@ -65,10 +65,11 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
     let write = resolved.write.as_ref().filter(|_| given.rehearse);
     findings.extend(write.and_then(|write| rehearsal(document, &write.spec)));
     let namespace = resolved.plan.identity.namespace.clone();
-    let versions = [
-        ("spec.versionInfo.baseline", resolved.plan.baseline.workload.clone()),
-        ("spec.versionInfo.candidates[0]", resolved.plan.candidate.workload.clone()),
-    ];
+    let candidates = resolved.plan.candidates.iter().enumerate();
+    let versions: Vec<(String, String)> =
+        std::iter::once(("spec.versionInfo.baseline".to_owned(), resolved.plan.baseline.workload.clone()))
+            .chain(candidates.map(|(index, v)| (format!("spec.versionInfo.candidates[{index}]"), v.workload.clone())))
+            .collect();
     for (version, workload) in &versions {
         if given.of("Deployment", &namespace).next().is_some() && !given.has("Deployment", &namespace, workload) {
             let field = format!("{version}.workload.name");
@@ -93,12 +94,12 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
 /// are not there are told by name elsewhere.
 fn rehearsal(document: &Document, spec: &Spec) -> Option<Finding> {
     let folder = application(document.folder.as_ref()?, &spec.path)?;
-    let named = [&spec.from, &spec.to].into_iter().chain(&spec.remove);
+    let named = [&spec.to].into_iter().chain(spec.manifests()).chain(&spec.remove);
     if named.into_iter().any(|file| !folder.join(file).exists()) {
         return None;
     }
     let root = folder.ancestors().nth(spec.path.split('/').count())?;
-    let flaw = rehearse(root, spec).err()?;
+    let flaw = (0..=spec.rivals.len()).find_map(|candidate| rehearse(root, &spec.promoting(candidate)).err())?;
     Some(Finding::new(document, Severity::Error, flaw.field, &flaw.problem))
 }
 
@@ -180,7 +181,7 @@ async fn destinations(
     document: &Document,
     experiment: &Experiment,
     resolved: Resolved,
-    versions: &[(&str, String); 2],
+    versions: &[(String, String)],
 ) -> Vec<Finding> {
     let namespace = resolved.plan.identity.namespace.clone();
     let all = DESTINATION.iter().all(|kind| given.of(kind, &namespace).next().is_some());
@@ -205,29 +206,24 @@ async fn destinations(
 }
 
 /// A finding about routes or destinations.
-fn unfit(document: &Document, experiment: &Experiment, versions: &[(&str, String); 2], found: &Unavailable) -> Finding {
+fn unfit(document: &Document, experiment: &Experiment, versions: &[(String, String)], found: &Unavailable) -> Finding {
     let message = &found.message;
     let info = &experiment.spec.version_info;
-    let of = [Some(&info.baseline), info.candidates.first()];
-    // The version whose subset or workload the message names first.
-    let position = |index: usize| {
-        let subset = of.get(index).copied().flatten().and_then(|v| v.destination.as_ref()?.subset.as_ref());
-        subset.and_then(|s| message.find(&format!("subset `{s}`")))
+    // The version whose subset the message names first.
+    let position = |version: &spec::Version| {
+        let subset = version.destination.as_ref()?.subset.as_ref()?;
+        message.find(&format!("subset `{subset}`"))
     };
-    let named = [position(0), position(1)];
-    let version = match named {
-        [Some(baseline), Some(candidate)] => usize::from(candidate < baseline),
-        [None, Some(_)] => 1,
-        [Some(_) | None, None] => 0,
-    };
-    let destination = versions.get(version).map_or("spec.versionInfo", |(field, _)| field);
+    let all = std::iter::once(&info.baseline).chain(&info.candidates).enumerate();
+    let named = all.filter_map(|(index, version)| Some((position(version)?, index))).min();
+    let destination = versions.get(named.map_or(0, |(_, index)| index)).map_or("spec.versionInfo", |(field, _)| field);
     let field = match found.reason {
         "NotADelegate" | "DelegateMissing" => "spec.traffic.mode".to_owned(),
         "RouteNotFound" | "RouteIncomplete" if message.contains("no http route is named") => {
             "spec.traffic.routes[]".to_owned()
         }
         "RouteHasOthers" => "spec.traffic.routes".to_owned(),
-        _ if named != [None, None] => format!("{destination}.destination"),
+        _ if named.is_some() => format!("{destination}.destination"),
         _ => "spec.traffic".to_owned(),
     };
     // A Service may be in the cluster alone; what is given is as it is.

@@ -160,7 +160,7 @@ impl Turn<'_> {
         let until = since + ROLLOUT_DEADLINE;
         match &self.seen.routes {
             _ if !self.progress.held => self.change(StageState::Draining, |_| {}),
-            Some(Ok(routes)) if routes.candidate == 0 => self.change(StageState::Draining, |_| {}),
+            Some(Ok(routes)) if routes.candidates.is_home() => self.change(StageState::Draining, |_| {}),
             // Routes that stay away that long carry no traffic to the candidate either.
             Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.change(StageState::Draining, |_| {}),
             _ => self.wait("HandingOver", "all traffic to reach the baseline", Some(until)),

@@ -432,26 +432,27 @@ fn shorten(file: &str, list: &str, items: &[String], all: usize, key: Option<&st
     }
 }
 
-/// The entries of `images` that give the candidate's image a name of its own: those of a made-up image that nothing else uses.
+/// The entries of `images` that give a candidate's image a name of its own: those of a made-up image that nothing else uses.
 fn candidate_entries(
     work: &Work<'_>,
     own: &Kustomization,
     removed: &BTreeSet<RepoPath>,
 ) -> Result<Vec<String>, PlanError> {
-    let from = work.path(&work.spec.from)?;
-    if work.find(&from)?.is_none() {
-        return Ok(Vec::new());
-    }
-    let candidate = Side::read(work, &work.spec.from, &work.spec.candidate)?;
+    let spec = work.spec;
     let mut found = Vec::new();
-    for raw in candidate.images.values() {
-        let name = Image::parse(raw).name;
-        let maps = |entry: &&Value| {
-            entry.get("name").and_then(Value::text) == Some(name.as_str()) && entry.get("newName").is_some()
-        };
-        if own.list("images").iter().any(maps) && !found.contains(&name) && !used_elsewhere(work, own, removed, &name)?
-        {
-            found.push(name);
+    for (file, workload) in std::iter::once((&spec.from, &spec.candidate)).chain(spec.rivals.iter().map(|(f, w)| (f, w))) {
+        if work.find(&work.path(file)?)?.is_none() {
+            continue;
+        }
+        for raw in Side::read(work, file, workload)?.images.values() {
+            let name = Image::parse(raw).name;
+            let maps = |entry: &&Value| {
+                entry.get("name").and_then(Value::text) == Some(name.as_str()) && entry.get("newName").is_some()
+            };
+            let mapped = own.list("images").iter().any(maps) && !found.contains(&name);
+            if mapped && !used_elsewhere(work, own, removed, &name)? {
+                found.push(name);
+            }
         }
     }
     Ok(found)

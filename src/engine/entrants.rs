@@ -1,0 +1,138 @@
+//! The candidates: which of them are still in the running, and how one leaves while others go on.
+//!
+//! Called by [`super::phases`] and [`super::decide`]. An experiment with one candidate ends with it. One of several that
+//! breaks a limit, changes, loses its replicas or is outdone gives its share back to the baseline, and the others go on as
+//! they were: their weights do not grow by it, for what a verdict promises is about the weight at which it fell.
+
+use super::observation::{Workload, Workloads};
+use super::phases::{MOST_LOSSES, READY_DEADLINE, Turn};
+use super::plan::Version;
+use super::progress::{Entrant, Left, Outcome, Phase, Reason};
+use super::split::Split;
+
+impl<'a> Turn<'a> {
+    /// A candidate, by its position in the plan.
+    pub(super) fn version(&self, candidate: usize) -> &'a Version {
+        self.plan.candidates.get(candidate).unwrap_or(&self.plan.baseline)
+    }
+
+    /// Whether more than one candidate takes part.
+    pub(super) fn several(&self) -> bool {
+        self.plan.candidates.len() > 1
+    }
+
+    /// Whether a candidate has not left.
+    pub(super) fn runs(&self, candidate: usize) -> bool {
+        self.progress.entrants.get(candidate).is_none_or(|e| e.left.is_none())
+    }
+
+    /// Positions of the candidates that have not left.
+    pub(super) fn running_ones(&self) -> impl Iterator<Item = usize> + use<'_, 'a> {
+        (0..self.plan.candidates.len()).filter(|at| self.runs(*at))
+    }
+
+    /// Whether the last step found a candidate without a ready replica.
+    pub(super) fn is_lost(&self, candidate: usize) -> bool {
+        self.progress.entrants.get(candidate).is_some_and(|e| e.lost.is_some())
+    }
+
+    /// Whether no candidate that has not left has a ready replica.
+    pub(super) fn all_lost(&self) -> bool {
+        self.running_ones().all(|at| self.is_lost(at))
+    }
+
+    /// The ramp's weight for each candidate that has not left and can serve.
+    pub(super) fn shares(&self) -> Split {
+        let weight = |at| if self.runs(at) && !self.is_lost(at) { self.progress.weight } else { 0 };
+        (0..self.plan.candidates.len()).map(weight).collect()
+    }
+
+    /// The candidate that the decision is about; before one, the first.
+    pub(super) fn chosen(&self) -> usize {
+        self.progress.decision.as_ref().map_or(0, |d| d.candidate)
+    }
+
+    fn entrant(&mut self, candidate: usize) -> &mut Entrant {
+        let entrants = &mut self.progress.entrants;
+        if entrants.len() <= candidate {
+            entrants.resize_with(candidate + 1, Entrant::default);
+        }
+        #[allow(clippy::indexing_slicing, reason = "it was made as long as needed above")]
+        &mut entrants[candidate]
+    }
+
+    /// Takes out those that changed or have lost their replicas for good. What one of several says of its end is in its
+    /// entry; the last one ends the experiment.
+    pub(super) fn look_over(&mut self, workloads: &Workloads) {
+        let running: Vec<usize> = self.running_ones().collect();
+        for at in running {
+            if let Some((reason, sentence)) = self.unfit(at, workloads) {
+                self.dismiss(at, reason, sentence);
+            }
+        }
+    }
+
+    /// Why a candidate can be tried no longer, if that is so; counts its losses.
+    pub(super) fn unfit(&mut self, candidate: usize, workloads: &Workloads) -> Option<(Reason, String)> {
+        let workload = workloads.candidates.get(candidate)?;
+        if self.changed(candidate, workload) {
+            let name = &self.version(candidate).workload;
+            let sentence = format!("{name} was changed while it was tried; a new experiment tries what it is now");
+            return Some((Reason::CandidateChanged, sentence));
+        }
+        let why = self.lost_for_good(candidate, workload)?;
+        Some((Reason::CandidateNotReady, why))
+    }
+
+    /// Whether a candidate runs something else than at the start.
+    fn changed(&self, candidate: usize, workload: &Workload) -> bool {
+        let before = self.progress.entrants.get(candidate).map_or("", |e| e.content.as_str());
+        workload.exists && !before.is_empty() && workload.content != before
+    }
+
+    /// Counts losses of a candidate's last ready replica; why there were too many, or one was too long.
+    fn lost_for_good(&mut self, candidate: usize, workload: &Workload) -> Option<String> {
+        let (now, several) = (self.now, self.several());
+        let name = if several { self.version(candidate).name.as_str() } else { "the candidate" };
+        let entrant = self.entrant(candidate);
+        if workload.ready > 0 {
+            entrant.lost = None;
+            return None;
+        }
+        let news = entrant.lost.is_none();
+        let since = *entrant.lost.get_or_insert(now);
+        entrant.losses = entrant.losses.saturating_add(u32::from(news));
+        let losses = entrant.losses;
+        if news {
+            let what = if several { "its" } else { "all" };
+            let what = format!("{name} lost its last ready replica; {what} traffic returns to the baseline");
+            self.warn("CandidateNotReady", &what);
+        }
+        if losses >= MOST_LOSSES {
+            return Some(format!("{name} lost its last ready replica {losses} times"));
+        }
+        // Alone it is waited for until its deadline; here others wait with it.
+        let late = several && now >= since + READY_DEADLINE;
+        late.then(|| format!("{name} had no ready replica for {} minutes", READY_DEADLINE.as_mins()))
+    }
+
+    /// One candidate leaves; the last one ends the experiment.
+    pub(super) fn dismiss(&mut self, candidate: usize, reason: Reason, sentence: String) {
+        if !self.running_ones().any(|other| other != candidate) {
+            return self.decide_on(candidate, Outcome::Discard, reason, sentence);
+        }
+        if reason != Reason::Outperformed
+            && let Some(race) = &mut self.progress.race
+        {
+            race.drop_out(candidate);
+        }
+        let what = format!("{} is out: {sentence}; its traffic returns to the baseline", self.version(candidate).name);
+        self.entrant(candidate).left = Some(Left { reason, sentence, at: self.now });
+        self.warn("CandidateDismissed", &what);
+    }
+
+    /// Whether traffic is still shared.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.progress.phase, Phase::Shifting | Phase::Deciding)
+    }
+}
