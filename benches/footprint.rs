@@ -514,7 +514,7 @@ fn plan() -> reiter8::engine::Plan {
     Plan {
         identity: Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() },
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
-        candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
+        candidates: vec![Version { name: "candidate".into(), workload: "productpage-candidate".into() }],
         gitops: Some(Gitops {
             base_branch: "main".into(),
             stale_after: seconds(14 * 86400),

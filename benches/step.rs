@@ -219,8 +219,8 @@ impl Life {
         let workload = Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
         Observation {
             lock: Some(Ok(self.lock.clone())),
-            routes: Some(Ok(Routes::split(self.weight))),
-            workloads: Some(Ok(Workloads { baseline: workload.clone(), candidate: workload })),
+            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
+            workloads: Some(Ok(Workloads { baseline: workload.clone(), candidates: vec![workload] })),
             reading: questions.window.map(|window| self.reading(window)),
             history: questions.history.map(|_| vec![Ok(quiet()); self.sources()]),
             subsets: questions.subsets.then_some(Ok(())),

@@ -461,8 +461,8 @@ fn well(weight: u8) -> Observation {
     let base = engine::CommitId("0".repeat(40));
     Observation {
         lock: Some(Ok(Lock::Mine)),
-        routes: Some(Ok(Routes::split(weight))),
-        workloads: Some(Ok(Workloads { baseline: ready.clone(), candidate: ready })),
+        routes: Some(Ok(Routes::split(Split::one(weight)))),
+        workloads: Some(Ok(Workloads { baseline: ready.clone(), candidates: vec![ready] })),
         history: Some(vec![Ok(vec![Tally { requests: 500.0, bad: 0.0 }; 100])]),
         preflight: Some(Ok(Preflight { base, blobs: BTreeMap::new() })),
         sync: Some(Ok(Synced::Yes)),

@@ -77,8 +77,8 @@ fn seen(stage: StageSeen, weight: u8) -> Observation {
     let workload = || Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
     Observation {
         lock: Some(Ok(Lock::Mine)),
-        routes: Some(Ok(Routes::split(weight))),
-        workloads: Some(Ok(Workloads { baseline: workload(), candidate: workload() })),
+        routes: Some(Ok(Routes::split(Split::one(weight)))),
+        workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
         stage: Some(Ok(stage)),
         ..Observation::default()
     }

@@ -100,8 +100,8 @@ impl World {
         let quiet = |i: usize| Tally { requests: 1000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
         Observation {
             lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(self.weight))),
-            workloads: Some(Ok(Workloads { baseline: workload(), candidate: workload() })),
+            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
+            workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
             reading,
             history: q.history.map(|_| self.metrics.iter().map(|_| Ok((0..360).map(quiet).collect())).collect()),
             sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),

@@ -47,8 +47,8 @@ impl World {
         });
         Observation {
             lock: Some(Ok(self.lock.clone())),
-            routes: Some(Ok(Routes::split(self.weight))),
-            workloads: Some(Ok(Workloads { baseline: workload(1), candidate: workload(self.ready) })),
+            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
+            workloads: Some(Ok(Workloads { baseline: workload(1), candidates: vec![workload(self.ready)] })),
             reading,
             history: q.history.map(|_| {
                 let quiet = |i: usize| Tally { requests: 500.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
@@ -174,7 +174,7 @@ fn a_deletion_brings_traffic_home_before_it_lets_go() {
     plan.deleting = Some(now);
     let seen = world.see(&ask(&plan, &progress, now));
     let first = step(&plan, &progress, &seen, now);
-    assert_eq!(first.effects, [Effect::Route(0)]);
+    assert_eq!(first.effects, [Effect::Route(Split::HOME)]);
     first.effects.iter().for_each(|e| world.obey(e));
     let seen = world.see(&ask(&plan, &first.progress, now));
     let second = step(&plan, &first.progress, &seen, now);
@@ -228,7 +228,7 @@ fn a_rollback_does_not_wait_for_routes_that_are_missing() {
         }
         let done = step(&plan, &progress, &seen, now);
         if progress.phase == Phase::Discarding {
-            assert_eq!(done.effects, [Effect::Route(0)]);
+            assert_eq!(done.effects, [Effect::Route(Split::HOME)]);
             if done.progress == progress {
                 assert!(matches!(done.wake, Wake::At(time) if time > now), "no turn follows at once: {:?}", done.wake);
                 return;
@@ -307,7 +307,7 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
     let open = stage(&question, &CommitId("b".into()), &CommitId("c".into()));
     seen.stage = Some(Ok(open.clone()));
     let first = step(&plan, &progress, &seen, now);
-    assert_eq!(first.effects, [Effect::Route(0), close(7, "its experiment was deleted")]);
+    assert_eq!(first.effects, [Effect::Route(Split::HOME), close(7, "its experiment was deleted")]);
     first.effects.iter().for_each(|e| world.obey(e));
     let closed = StageSeen { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
     let mut seen = world.see(&questions);
@@ -589,7 +589,7 @@ fn an_effect_that_failed_is_told_once() {
     assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
     let again = failed(&plan, &told, &close(1, ""), &why, now + SignedDuration::from_secs(5));
     assert_eq!(again, told, "no status write for each try");
-    assert_eq!(failed(&plan, &progress, &Effect::Route(0), &why, now), progress);
+    assert_eq!(failed(&plan, &progress, &Effect::Route(Split::HOME), &why, now), progress);
     let leaving = Plan { deleting: Some(now), ..plan };
     assert_eq!(failed(&leaving, &progress, &close(1, ""), &why, now), progress);
 }
@@ -607,7 +607,7 @@ fn a_writer_who_is_always_faster_is_given_way_to() {
     world.weight = 0;
     while now < first + SignedDuration::from_mins(4) {
         let mut seen = world.see(&ask(&plan, &progress, now));
-        seen.routes = Some(Ok(Routes { writer: Some("webhook".into()), ..Routes::split(0) }));
+        seen.routes = Some(Ok(Routes { writer: Some("webhook".into()), ..Routes::split(Split::one(0)) }));
         let done = step(&plan, &progress, &seen, now);
         writes.extend(done.effects.iter().filter(|e| matches!(e, Effect::Route(_))).map(|_| now));
         warned.extend(done.notices.into_iter().filter(|n| n.reason == "WeightsContested").map(|n| n.message));

@@ -100,8 +100,8 @@ impl World {
         let workload = |ready| Workload { exists: true, desired: 1, ready, ..Workload::default() };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),
-            routes: Some(Ok(Routes::split(self.weight))),
-            workloads: Some(Ok(Workloads { baseline: workload(1), candidate: workload(self.ready) })),
+            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
+            workloads: Some(Ok(Workloads { baseline: workload(1), candidates: vec![workload(self.ready)] })),
             reading: q.window.map(|window| self.read(chance, window)),
             history: q.history.map(|_| vec![Ok(vec![Tally { requests: chance.rps * 10.0, bad: 0.0 }; 100])]),
             preflight: q.preflight.then(|| Ok(Preflight { base: commit("base0"), blobs: BTreeMap::new() })),

@@ -46,8 +46,8 @@ fn run(plan: &Plan, values: Values) -> Story {
         let workload = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
         let seen = Observation {
             lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(weight))),
-            workloads: Some(Ok(Workloads { baseline: workload(), candidate: workload() })),
+            routes: Some(Ok(Routes::split(Split::one(weight)))),
+            workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
             reading: q.window.map(|window| {
                 let sample = |value: Option<f64>| value.map_or_else(Sample::default, Sample::gauge);
                 // The baseline's number is beyond every limit: nobody asks for it.

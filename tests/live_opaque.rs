@@ -38,11 +38,11 @@ fn versions() -> Versions {
         routes: RouteBinding {
             weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
             baseline: to("stable"),
-            candidate: to("next"),
+            candidates: vec![to("next")],
         },
         baseline: version("stable", "a"),
         // What would leave a parameter, a path or a JSON string that is not escaped.
-        candidate: version("next", "b&x=\"1\"/../# é"),
+        candidates: vec![version("next", "b&x=\"1\"/../# é")],
         metrics: vec![],
     })
 }

@@ -96,9 +96,9 @@ impl Cluster {
             uid: uid.into(),
             created: Timestamp::from_second(100).unwrap(),
             target: "default/app".into(),
-            routes: RouteBinding { weights, baseline: to("stable"), candidate: to("next") },
+            routes: RouteBinding { weights, baseline: to("stable"), candidates: vec![to("next")] },
             baseline: version("app"),
-            candidate: version("app-next"),
+            candidates: vec![version("app-next")],
             metrics: vec![],
         };
         let prometheus = Prometheus::new("http://127.0.0.1:9").unwrap();
@@ -130,7 +130,7 @@ fn plan() -> Plan {
         deleting: None,
         refused: None,
         baseline: version("app"),
-        candidate: version("app-next"),
+        candidates: vec![version("app-next")],
         ramp: Ramp::Steps(vec![]),
         cap: 50,
         capacity: None,
@@ -204,11 +204,11 @@ async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
     let (routes, live) = (cluster.routes(), cluster.live("me", "u1", vec![]));
     let absent = weights(&live).await.unwrap_err();
     assert_eq!(absent.reason, "RouteNotFound", "{absent}");
-    assert!(live.perform(&Effect::Route(0)).await.is_err());
+    assert!(live.perform(&Effect::Route(Split::HOME)).await.is_err());
     routes.create(&PostParams::default(), &virtual_service()).await.unwrap();
     // One route has its weights, the other one none: neither at home nor anywhere else.
     assert_eq!(weights(&live).await.unwrap(), (255, 255));
-    live.perform(&Effect::Route(25)).await.unwrap();
+    live.perform(&Effect::Route(Split::one(25))).await.unwrap();
     assert_eq!(weights(&live).await.unwrap(), (75, 25));
     let mut expected = virtual_service().data;
     for (path, weight) in [("1/route/0", 25), ("1/route/1", 75), ("2/route/0", 75), ("2/route/1", 25)] {
@@ -218,7 +218,7 @@ async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
     assert_eq!(written.data["spec"], expected["spec"]);
     assert!(written.managed_fields().iter().any(|f| f.manager.as_deref() == Some("reiter8")));
     // Again is harmless, and not even a write.
-    live.perform(&Effect::Route(25)).await.unwrap();
+    live.perform(&Effect::Route(Split::one(25))).await.unwrap();
     assert_eq!(routes.get("app").await.unwrap().resource_version(), written.resource_version());
 }
 
@@ -253,7 +253,7 @@ async fn edit(api: &Api<DynamicObject>, name: &str, manager: &str, operations: V
 async fn whoever_wrote_the_weights_after_us_is_named(cluster: &Cluster) {
     let live = cluster.live("me", "u1", vec![]);
     let writer = async || routes(&live).await.unwrap().writer;
-    live.perform(&Effect::Route(30)).await.unwrap();
+    live.perform(&Effect::Route(Split::one(30))).await.unwrap();
     assert_eq!(writer().await, None);
     let label = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]);
     edit(&cluster.routes(), "app", "kubectl-label", label).await;
@@ -261,13 +261,13 @@ async fn whoever_wrote_the_weights_after_us_is_named(cluster: &Cluster) {
     let weight = |value: u8| json!([{"op": "add", "path": "/spec/http/1/route/0/weight", "value": value}]);
     edit(&cluster.routes(), "app", "kubectl-edit", weight(77)).await;
     assert_eq!(writer().await.as_deref(), Some("kubectl-edit"));
-    live.perform(&Effect::Route(30)).await.unwrap();
+    live.perform(&Effect::Route(Split::one(30))).await.unwrap();
     assert_eq!(writer().await, None);
     // Server-side apply, as GitOps tools do it, of what Git says.
     let params = PatchParams::apply("argocd-controller").force();
     cluster.routes().patch("app", &params, &Patch::Apply(&virtual_service())).await.unwrap();
     assert_eq!(writer().await.as_deref(), Some("argocd-controller"));
-    live.perform(&Effect::Route(30)).await.unwrap();
+    live.perform(&Effect::Route(Split::one(30))).await.unwrap();
     assert_eq!((writer().await, weights(&live).await), (None, Ok((70, 30))));
 }
 
@@ -279,7 +279,7 @@ async fn a_third_destination_is_named(cluster: &Cluster) {
     let others = routes(&live).await.unwrap_err();
     assert!(others.reason == "RouteHasOthers" && others.message.contains("20 %"), "{others}");
     // The way home is open all the same.
-    live.perform(&Effect::Route(0)).await.unwrap();
+    live.perform(&Effect::Route(Split::HOME)).await.unwrap();
     let idle = json!([{"op": "add", "path": "/spec/http/1/route/2/weight", "value": 0}]);
     edit(&cluster.routes(), "app", "kubectl-edit", idle).await;
     assert_eq!(weights(&live).await, Ok((100, 0)));
@@ -293,7 +293,7 @@ async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
     routes.patch("app", &PatchParams::default(), &Patch::Json::<()>(remove)).await.unwrap();
     let missing = weights(&live).await.unwrap_err();
     assert!(missing.reason == "RouteIncomplete" && missing.message.contains("`second`"), "{missing}");
-    live.perform(&Effect::Route(0)).await.unwrap();
+    live.perform(&Effect::Route(Split::HOME)).await.unwrap();
     let left = routes.get("app").await.unwrap().data;
     assert_eq!(left.pointer("/spec/http/1/route/0/weight"), Some(&json!(0)));
     assert_eq!(left.pointer("/spec/http/1/route/1/weight"), Some(&json!(100)));
@@ -309,7 +309,7 @@ async fn a_delegate_is_one(cluster: &Cluster) {
     delegate.metadata.name = Some("app-routes".into());
     delegate.data["spec"].as_object_mut().unwrap().remove("hosts");
     api.create(&PostParams::default(), &delegate).await.unwrap();
-    live("app-routes").perform(&Effect::Route(40)).await.unwrap();
+    live("app-routes").perform(&Effect::Route(Split::one(40))).await.unwrap();
     // No name was asked for: all three routes that lead to both.
     assert_eq!(weights(&live("app-routes")).await, Ok((60, 40)));
     let written = api.get("app-routes").await.unwrap();
@@ -334,8 +334,8 @@ async fn the_sample_of_a_delegate_works(cluster: &Cluster) {
     let asked = Questions { subsets: true, ..Questions::default() };
     let seen = live.observe(&resolved.plan, &asked).await;
     assert_eq!(seen.subsets, Some(Ok(())));
-    let Some(Ok(Routes { baseline: 100, candidate: 0, .. })) = seen.routes else { panic!("{:?}", seen.routes) };
-    live.perform(&Effect::Route(30)).await.unwrap();
+    let Some(Ok(Routes { baseline: 100, candidates: Split::HOME, .. })) = seen.routes else { panic!("{:?}", seen.routes) };
+    live.perform(&Effect::Route(Split::one(30))).await.unwrap();
     assert_eq!(weights(&live).await, Ok((70, 30)));
 }
 
@@ -377,9 +377,9 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     };
     create("one", json!({"to": [{"share": 100, "name": "a"}, {"name": "b"}], "other": true})).await;
     create("two", json!({"share": "0"})).await;
-    assert_eq!(routes(&together).await.unwrap(), Routes { writer: Some("tests".into()), ..Routes::split(0) });
-    together.perform(&Effect::Route(25)).await.unwrap();
-    assert_eq!(routes(&together).await.unwrap(), Routes::split(25));
+    assert_eq!(routes(&together).await.unwrap(), Routes { writer: Some("tests".into()), ..Routes::split(Split::one(0)) });
+    together.perform(&Effect::Route(Split::one(25))).await.unwrap();
+    assert_eq!(routes(&together).await.unwrap(), Routes::split(Split::one(25)));
     let spec = async |name: &str| api.get(name).await.unwrap().data["spec"].clone();
     assert_eq!(
         spec("one").await,
@@ -395,8 +395,8 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
         path: format!(".spec.http[1].route[{index}].weight").parse().unwrap(),
     };
     let istio = live(route(1), route(0));
-    istio.perform(&Effect::Route(45)).await.unwrap();
-    assert_eq!(routes(&istio).await.unwrap(), Routes::split(45));
+    istio.perform(&Effect::Route(Split::one(45))).await.unwrap();
+    assert_eq!(routes(&istio).await.unwrap(), Routes::split(Split::one(45)));
     edit(
         &cluster.routes(),
         "app",
@@ -405,19 +405,19 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     )
     .await;
     assert_eq!(routes(&istio).await.unwrap().writer.as_deref(), Some("kubectl-edit"), "the routes are one list");
-    istio.perform(&Effect::Route(0)).await.unwrap();
+    istio.perform(&Effect::Route(Split::HOME)).await.unwrap();
     // Two objects, one of which keeps its weight as a text.
     let apart = live(one.clone(), field("Split", "two", ".spec.share"));
     for candidate in [100, 60, 0] {
         apart.perform(&Effect::Route(candidate)).await.unwrap();
-        assert_eq!(routes(&apart).await.unwrap(), Routes::split(candidate));
+        assert_eq!(routes(&apart).await.unwrap(), Routes::split(Split::one(candidate)));
     }
     assert_eq!(spec("two").await, json!({"share": "0"}));
     // One is gone: the other one can still be brought home.
-    apart.perform(&Effect::Route(60)).await.unwrap();
+    apart.perform(&Effect::Route(Split::one(60))).await.unwrap();
     let half = live(one, field("Split", "three", ".spec.share"));
     assert_eq!(routes(&half).await.unwrap_err().reason, "RouteIncomplete");
-    half.perform(&Effect::Route(0)).await.unwrap();
+    half.perform(&Effect::Route(Split::HOME)).await.unwrap();
     assert_eq!(spec("one").await["to"][0]["share"], 100);
     let everywhere = field("Split", "one", ".spec.nowhere.share");
     assert_eq!(routes(&live(everywhere.clone(), everywhere)).await.unwrap_err().reason, "RouteNotFound");

@@ -125,8 +125,8 @@ impl World {
         };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),
-            routes: Some(Ok(Routes { writer: self.writer.clone(), ..Routes::split(self.weight) })),
-            workloads: Some(Ok(Workloads { baseline: workload.clone(), candidate: workload })),
+            routes: Some(Ok(Routes { writer: self.writer.clone(), ..Routes::split(Split::one(self.weight)) })),
+            workloads: Some(Ok(Workloads { baseline: workload.clone(), candidates: vec![workload] })),
             stage: questions.stage.as_ref().map(|q| Ok(stage(&q.look))),
             ..Observation::default()
         }

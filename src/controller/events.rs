@@ -105,8 +105,10 @@ mod tests {
             reason,
             sentence: "so it is".into(),
             at: Timestamp::UNIX_EPOCH,
+            candidate: 0,
             weight: 10,
             rows: vec![],
+            race: vec![],
             baseline_images: vec![],
             candidate_images: vec![],
         };

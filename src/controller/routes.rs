@@ -164,7 +164,7 @@ pub(super) fn check_hosts(binding: &Binding) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
     use serde_json::{Value, json};
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn resolve(spec: &spec::ExperimentSpec) -> Result<RouteBinding, Refusal> {
-        routes(spec, "ns", &spec.version_info.baseline, spec.version_info.candidates.first().unwrap())
+        routes(spec, "ns")
     }
 
     fn reference(index: usize) -> Value {
@@ -196,11 +196,11 @@ mod tests {
         let mut baseline = version("a", &reference(0));
         baseline["variables"] = json!([{"name": "host", "value": "app.ns.svc.cluster.local"}]);
         let found = resolve(&experiment(&baseline, &version("b", &reference(1)), &Value::Null)).unwrap();
-        let WeightsAt::Fields { baseline, candidate } = found.weights else { unreachable!() };
+        let WeightsAt::Fields { baseline, candidates } = found.weights else { unreachable!() };
         assert_eq!(baseline.kind, GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
-        assert_eq!(candidate.path.to_string(), ".spec.http[0].route[1].weight");
+        assert_eq!(candidates[0].path.to_string(), ".spec.http[0].route[1].weight");
         assert_eq!(found.baseline.host.as_deref(), Some("app.ns.svc.cluster.local"));
-        assert_eq!(found.candidate.host, None);
+        assert_eq!(found.candidates[0].host, None);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             target: "ns/app".into(),
             routes: resolve(&spec).unwrap(),
             baseline: crate::live::VersionBinding::default(),
-            candidate: crate::live::VersionBinding::default(),
+            candidates: vec![crate::live::VersionBinding::default()],
             metrics: vec![MetricQuery::Share(crate::live::ShareQuery::share("bad", "all"))],
         };
         assert!(check_hosts(&binding).is_ok());
@@ -267,7 +267,7 @@ mod tests {
         let refused = check_hosts(&binding).unwrap_err().to_string();
         assert!(refused.contains("baseline.variables") && refused.contains("name: host"), "{refused}");
         binding.routes.baseline.host = Some("app".into());
-        binding.routes.candidate.host = Some("app".into());
+        binding.routes.candidates[0].host = Some("app".into());
         assert!(check_hosts(&binding).is_ok());
     }
 }

@@ -165,10 +165,10 @@ mod tests {
             routes: RouteBinding {
                 weights: WeightsAt::VirtualService { name: "web".into(), routes: vec![], delegate: false },
                 baseline: nowhere.clone(),
-                candidate: nowhere,
+                candidates: vec![nowhere],
             },
             baseline: VersionBinding::default(),
-            candidate: VersionBinding::default(),
+            candidates: vec![VersionBinding::default()],
             metrics: vec![],
         }
     }

@@ -359,9 +359,9 @@ impl World {
         };
         let workloads = Workloads {
             baseline: workload(true, self.failing && self.rollout > 0),
-            candidate: workload(self.ready, false),
+            candidates: vec![workload(self.ready, false)],
         };
-        let routes = Routes { writer: self.writer.clone(), ..Routes::split(self.weight) };
+        let routes = Routes { writer: self.writer.clone(), ..Routes::split(Split::one(self.weight)) };
         let reading = q.window.map(|window| self.read(window));
         let away = self.git_is_away;
         let stage = q.stage.as_ref().map(|question| self.stage(question));
@@ -879,7 +879,7 @@ fn plan(handover: Handover) -> Plan {
         },
         deleting: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
-        candidate: Version { name: "candidate".into(), workload: "productpage-candidate".into() },
+        candidates: vec![Version { name: "candidate".into(), workload: "productpage-candidate".into() }],
         ramp: Ramp::Steps(steps.to_vec()),
         cap: 40,
         capacity: None,

@@ -134,10 +134,10 @@ pub fn versions(baseline: &str, candidate: &str) -> Versions {
         routes: RouteBinding {
             weights: WeightsAt::VirtualService { name: "app".into(), routes: vec![], delegate: false },
             baseline: to("stable"),
-            candidate: to("next"),
+            candidates: vec![to("next")],
         },
         baseline: version("stable", baseline),
-        candidate: version("candidate", candidate),
+        candidates: vec![version("candidate", candidate)],
         metrics: vec![],
     })
 }

@@ -12,7 +12,7 @@ pub fn plan(criteria: Vec<Criterion>) -> Plan {
         deleting: None,
         refused: None,
         baseline: version("stable", "app"),
-        candidate: version("next", "app-next"),
+        candidates: vec![version("next", "app-next")],
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,

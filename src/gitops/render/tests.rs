@@ -87,6 +87,7 @@ fn texts_of_each_request() {
 fn guarded(metric: &str) -> Guarded {
     let row = Row {
         metric: metric.into(),
+        candidate: None,
         rule: Rule::Share { limit: 0.01 },
         limit: 0.01,
         requests: 4321.0,

@@ -83,6 +83,7 @@ pub(crate) fn spec() -> Spec {
         name: "productpage-x7k2p".into(),
         baseline: Workload { kind: "Deployment".into(), name: "productpage".into() },
         candidate: Workload { kind: "Deployment".into(), name: "productpage-candidate".into() },
+        rivals: vec![],
         subset_labels: BTreeSet::from(["version".into()]),
         expected: BTreeMap::new(),
     }

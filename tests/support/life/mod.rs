@@ -216,7 +216,7 @@ fn plan(spec: &Spec, handover: Handover) -> Plan {
         deleting: None,
         refused: None,
         baseline: version("stable", &spec.baseline.name),
-        candidate: version("candidate", &spec.candidate.name),
+        candidates: vec![version("candidate", &spec.candidate.name)],
         ramp: Ramp::Fixed,
         cap: WEIGHT,
         capacity: None,
@@ -265,8 +265,8 @@ impl World for Around<'_> {
         let ready = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
         let mut seen = Observation {
             lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(*held(&self.life.weight)))),
-            workloads: Some(Ok(Workloads { baseline: ready(), candidate: ready() })),
+            routes: Some(Ok(Routes::split(Split::one(*held(&self.life.weight))))),
+            workloads: Some(Ok(Workloads { baseline: ready(), candidates: vec![ready()] })),
             reading: questions.window.map(|window| Reading { window, pairs: vec![] }),
             sync: questions.sync.is_some().then_some(Ok(Synced::Yes)),
             subsets: questions.subsets.then_some(Ok(())),
