@@ -29,8 +29,8 @@ use kube::{Client, ResourceExt as _};
 use reiter8::api::Experiment;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
-    CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Stage,
-    StageProgress, StageState, StageWork, Verdict,
+    CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Split,
+    Stage, StageProgress, StageState, StageWork, Verdict,
 };
 use serde_json::{Value, json};
 use stack::parts::{self, Kube};
@@ -528,7 +528,7 @@ fn plan() -> reiter8::engine::Plan {
 }
 
 fn criterion(limit: f64) -> Criterion {
-    Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit } }
+    Criterion { metric: "istio/error-rate".into(), source: 0, candidate: 0, rule: Rule::Share { limit } }
 }
 
 /// What an experiment remembers after an hour of two criteria, with its requests.
@@ -544,6 +544,7 @@ fn progress(phase: Phase) -> Progress {
     }
     let row = |limit: f64| Row {
         metric: "istio/error-rate".into(),
+        candidate: None,
         rule: Rule::Share { limit },
         limit,
         requests: 51_700.0,
@@ -583,7 +584,7 @@ fn progress(phase: Phase) -> Progress {
             blobs: blobs.map(|f| (format!("apps/productpage/{f}"), "d".repeat(40))).into(),
         }),
         weight: 50,
-        carried: Some(50),
+        carried: Some(Split::one(50)),
         applied: Some(ago(600)),
         first_traffic: Some(ago(3600)),
         looked: Some(ago(40)),
@@ -595,7 +596,9 @@ fn progress(phase: Phase) -> Progress {
             reason: Reason::Proven,
             sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/error-rate at most 2 %".into(),
             at: ago(30),
+            candidate: 0,
             weight: 50,
+            race: vec![],
             rows: vec![row(0.01), row(0.02)],
             baseline_images: vec!["example.com/app:1".into()],
             candidate_images: vec!["example.com/app:2".into()],

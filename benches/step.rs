@@ -20,7 +20,7 @@ use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::judge::{Dispersion, ShareTest, Tally};
 use reiter8::engine::{
-    Effect, Lock, Observation, Pair, Phase, Plan, Progress, Questions, Reading, Routes, Wake, Window, Workload,
+    Effect, Lock, Observation, Pair, Phase, Plan, Progress, Questions, Reading, Routes, Split, Wake, Window, Workload,
     Workloads, ask, step,
 };
 use serde_json::json;
@@ -198,7 +198,7 @@ impl Life {
             for effect in &done.effects {
                 match effect {
                     Effect::Claim => self.lock = Lock::Mine,
-                    Effect::Route(weight) => self.weight = *weight,
+                    Effect::Route(split) => self.weight = split.of(0),
                     other => panic!("{other:?}"),
                 }
             }

@@ -23,8 +23,8 @@ use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, Resolved, resolve};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
-    self, Effect, Lock, Observation, Phase, Plan, Preflight, Progress, Routes, Synced, Unavailable, Wake, Window,
-    Workload, Workloads,
+    self, Effect, Lock, Observation, Phase, Plan, Preflight, Progress, Routes, Split, Synced, Unavailable, Wake,
+    Window, Workload, Workloads,
 };
 use reiter8::gitops::forge::{Extras, Forge, LocalForge};
 use reiter8::gitops::repository::Remote;
@@ -393,7 +393,7 @@ async fn told(input: Input) -> Unavailable {
         Input::NoPrometheus => {
             let prometheus = Prometheus::new(&format!("http://{}", nobody())).unwrap();
             let binding = resolved().binding;
-            let versions = Versions::of(&binding);
+            let versions = Versions::of(&binding).remove(0);
             let window = Window { from: time(-60), to: time(0) };
             let history = prometheus.history(&binding.metrics[0], &versions.baseline, window, 10.0).await.unwrap_err();
             let counts = prometheus.read(&binding.metrics[0], &versions, window, time(-3600)).await.unwrap_err();
@@ -477,7 +477,7 @@ fn turns(plan: &Plan, mut progress: Progress, seen: &Observation) -> (Progress, 
     for _ in 0..6 {
         let step = engine::step(plan, &progress, seen, time(0));
         weights.extend(step.effects.iter().filter_map(|e| match e {
-            Effect::Route(weight) => Some(*weight),
+            Effect::Route(split) => Some(split.of(0)),
             _ => None,
         }));
         assert!(step.wake != Wake::OnChange, "it would be forgotten");

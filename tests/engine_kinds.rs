@@ -18,6 +18,7 @@ fn plan(rules: &[(usize, Rule)]) -> Plan {
     let criterion = |(source, rule): &(usize, Rule)| Criterion {
         metric: format!("m{source}").into(),
         source: *source,
+        candidate: 0,
         rule: *rule,
     };
     trial::plan(rules.iter().map(criterion).collect())
@@ -133,8 +134,8 @@ fn until(
         *progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
         assert!(progress.same_record(&done.progress), "progress survives its status");
         for effect in &done.effects {
-            if let Effect::Route(weight) = effect {
-                world.weight = *weight;
+            if let Effect::Route(split) = effect {
+                world.weight = split.of(0);
             }
         }
         if holds(progress) {

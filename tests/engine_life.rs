@@ -16,7 +16,7 @@ const T0: &str = "2026-01-01T00:00:00Z";
 
 fn plan() -> Plan {
     let rule = Rule::Share { limit: 0.01 };
-    trial::plan(vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule }])
+    trial::plan(vec![Criterion { metric: "istio/error-rate".into(), source: 0, candidate: 0, rule }])
 }
 
 /// A world of one number: the candidate's error share, at 50 requests per second, without chance.
@@ -64,7 +64,7 @@ impl World {
         match effect {
             Effect::Claim => self.lock = Lock::Mine,
             Effect::Release => self.lock = Lock::Free,
-            Effect::Route(weight) => self.weight = *weight,
+            Effect::Route(split) => self.weight = split.of(0),
             Effect::Push { .. }
             | Effect::Open { .. }
             | Effect::Commit { .. }
@@ -83,7 +83,7 @@ fn run(plan: &Plan, world: &mut World, progress: &mut Progress, now: &mut Timest
     for _ in 0..limit {
         let seen = world.see(&ask(plan, progress, *now));
         let done = step(plan, progress, &seen, *now);
-        assert!(seen.routes.as_ref().unwrap().as_ref().unwrap().candidate <= plan.cap);
+        assert!(seen.routes.as_ref().unwrap().as_ref().unwrap().candidates.of(0) <= plan.cap);
         *progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
         assert!(progress.same_record(&done.progress), "progress survives its status");
         progress.watch = done.progress.watch;
@@ -683,7 +683,7 @@ fn a_fixed_split_is_judged_as_it_is_found() {
         while progress.decision.is_none() {
             let seen = world.see(&ask(&plan, &progress, now));
             let done = step(&plan, &progress, &seen, now);
-            let moved = done.effects.iter().any(|e| matches!(e, Effect::Route(w) if *w != 30 && *w != 0));
+            let moved = done.effects.iter().any(|e| matches!(e, Effect::Route(w) if w.of(0) != 30 && !w.is_home()));
             assert!(!moved, "{:?}", done.effects);
             done.effects.iter().for_each(|e| world.obey(e));
             progress = done.progress;

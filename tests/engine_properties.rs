@@ -52,7 +52,8 @@ fn plan(chance: &Chance) -> Plan {
     let seconds = SignedDuration::from_secs;
     let steps =
         [(5, 60), (20, 60), (40, 0)].map(|(weight, hold)| Rung { weight, hold: seconds(hold), approval: false });
-    let criterion = Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } };
+    let criterion =
+        Criterion { metric: "istio/error-rate".into(), source: 0, candidate: 0, rule: Rule::Share { limit: 0.01 } };
     let usual = trial::plan(vec![criterion]);
     Plan {
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
@@ -161,11 +162,12 @@ impl World {
         match effect {
             Effect::Claim => self.locked = true,
             Effect::Release => self.locked = false,
-            Effect::Route(weight) => {
-                assert!(*weight <= plan.cap, "{weight} is above the cap");
+            Effect::Route(split) => {
+                let weight = split.of(0);
+                assert!(weight <= plan.cap, "{weight} is above the cap");
                 let discarded = progress.decision.as_ref().is_some_and(|d| d.outcome == Outcome::Discard);
-                assert!(!discarded || *weight == 0, "a discarded candidate was given {weight} %");
-                self.weight = *weight;
+                assert!(!discarded || split.is_home(), "a discarded candidate was given {weight} %");
+                self.weight = weight;
             }
             Effect::Push { request, commit, .. } => {
                 let ended = self.pulls.iter().any(|(b, p)| *b == request.branch && p.state != PullState::Open);
@@ -245,7 +247,7 @@ fn turn(
     assert!(read.same_record(&done.progress), "progress survives its status");
     let merged = done.progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
     if world.refused && !merged {
-        let shared = done.effects.iter().any(|e| matches!(e, Effect::Route(weight) if *weight > 0));
+        let shared = done.effects.iter().any(|e| matches!(e, Effect::Route(split) if !split.is_home()));
         assert!(!shared, "a refused experiment was given traffic");
         assert_eq!(done.progress.evidence, progress.evidence, "what is refused is not judged");
     }

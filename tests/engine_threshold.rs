@@ -21,8 +21,12 @@ const LIMITED: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once:
 const STRICT: Rule = Rule::Threshold { lower: None, upper: Some(10.0), at_once: true };
 
 fn plan(rules: &[Rule]) -> Plan {
-    let criterion =
-        |(source, rule): (usize, &Rule)| Criterion { metric: format!("m{source}").into(), source, rule: *rule };
+    let criterion = |(source, rule): (usize, &Rule)| Criterion {
+        metric: format!("m{source}").into(),
+        source,
+        candidate: 0,
+        rule: *rule,
+    };
     let mut plan = trial::plan(rules.iter().enumerate().map(criterion).collect());
     plan.iterations = Some(ALL);
     plan.analysis.interval = SignedDuration::from_secs(20);
@@ -64,8 +68,8 @@ fn run(plan: &Plan, values: Values) -> Story {
         progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
         assert!(progress.same_record(&done.progress), "progress survives its status");
         for effect in &done.effects {
-            if let Effect::Route(candidate) = effect {
-                weight = *candidate;
+            if let Effect::Route(split) = effect {
+                weight = split.of(0);
                 most = most.max(weight);
             }
         }

@@ -16,7 +16,7 @@ use reiter8::simulate::{Request, Scenario, Story, play};
 use scratch::scratch;
 
 /// Every reason: one that is added has to be added here, and then to the table.
-const REASONS: [Reason; 16] = [
+const REASONS: [Reason; 17] = [
     Reason::Proven,
     Reason::Unproven,
     Reason::Requested,
@@ -31,6 +31,7 @@ const REASONS: [Reason; 16] = [
     Reason::BranchDeleted,
     Reason::PromotionReverted,
     Reason::BaselineRolloutFailed,
+    Reason::Outperformed,
     Reason::Stale,
     Reason::Aborted,
 ];
@@ -39,6 +40,7 @@ const REASONS: [Reason; 16] = [
 fn is_listed(reason: Reason) -> bool {
     match reason {
         Reason::Proven
+        | Reason::Outperformed
         | Reason::Unproven
         | Reason::Requested
         | Reason::Harmful

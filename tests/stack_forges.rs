@@ -390,6 +390,7 @@ fn promotion() -> Request {
         target: "bookinfo/productpage".into(),
         baseline: running("stable", "productpage"),
         candidate: running("next", "productpage-candidate"),
+        race: None,
         outcome: Outcome::Promote,
         reason: Reason::Proven,
         sentence: "The candidate is proven.".into(),
@@ -407,6 +408,7 @@ fn promotion() -> Request {
         handover: Handover::TwoPullRequests,
         decided_at,
         blobs: BTreeMap::new(),
+        candidate: 0,
         report,
     }
 }

@@ -14,7 +14,8 @@ use kube::{Api, Client, ResourceExt};
 use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::{
-    Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Unavailable, Version,
+    Analysis, Effect, Identity, Lock, Observation, OnUndecided, Plan, Questions, Ramp, Routes, Split, Unavailable,
+    Version,
 };
 use reiter8::live::{
     Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding, WeightField, WeightsAt,
@@ -134,6 +135,7 @@ fn plan() -> Plan {
         ramp: Ramp::Steps(vec![]),
         cap: 50,
         capacity: None,
+        race: None,
         iterations: None,
         wishes: vec![],
         criteria: vec![],
@@ -161,7 +163,7 @@ async fn routes(live: &Live) -> Result<Routes, Unavailable> {
 }
 
 async fn weights(live: &Live) -> Result<(u8, u8), Unavailable> {
-    seen(live).await.routes.unwrap().map(|Routes { baseline, candidate, .. }| (baseline, candidate))
+    seen(live).await.routes.unwrap().map(|found| (found.baseline, found.candidates.of(0)))
 }
 
 async fn lock(live: &Live) -> Lock {
@@ -224,7 +226,7 @@ async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
 
 async fn who_is_late_sees_a_conflict(cluster: &Cluster) {
     let live = cluster.live("me", "u1", vec![]);
-    let writes: Vec<Effect> = (1..=12).map(Effect::Route).collect();
+    let writes: Vec<Effect> = (1..=12).map(|weight| Effect::Route(Split::one(weight))).collect();
     let results = futures::future::join_all(writes.iter().map(|write| live.perform(write))).await;
     let lost: Vec<&Unavailable> = results.iter().filter_map(|r| r.as_ref().err()).collect();
     assert!(!lost.is_empty() && lost.len() < results.len(), "{} of {} lost", lost.len(), results.len());
@@ -334,7 +336,9 @@ async fn the_sample_of_a_delegate_works(cluster: &Cluster) {
     let asked = Questions { subsets: true, ..Questions::default() };
     let seen = live.observe(&resolved.plan, &asked).await;
     assert_eq!(seen.subsets, Some(Ok(())));
-    let Some(Ok(Routes { baseline: 100, candidates: Split::HOME, .. })) = seen.routes else { panic!("{:?}", seen.routes) };
+    let Some(Ok(Routes { baseline: 100, candidates: Split::HOME, .. })) = seen.routes else {
+        panic!("{:?}", seen.routes)
+    };
     live.perform(&Effect::Route(Split::one(30))).await.unwrap();
     assert_eq!(weights(&live).await, Ok((70, 30)));
 }
@@ -361,7 +365,9 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
         name: name.into(),
         path: path.parse().unwrap(),
     };
-    let live = |baseline, candidate| cluster.live_at("me", "u1", vec![], WeightsAt::Fields { baseline, candidate });
+    let live = |baseline, candidate| {
+        cluster.live_at("me", "u1", vec![], WeightsAt::Fields { baseline, candidates: vec![candidate] })
+    };
     let (one, other) = (field("Split", "one", ".spec.to[0].share"), field("Split", "one", ".spec.to[1].share"));
     let together = live(one.clone(), other);
     let unknown = routes(&together).await.unwrap_err();
@@ -377,7 +383,10 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     };
     create("one", json!({"to": [{"share": 100, "name": "a"}, {"name": "b"}], "other": true})).await;
     create("two", json!({"share": "0"})).await;
-    assert_eq!(routes(&together).await.unwrap(), Routes { writer: Some("tests".into()), ..Routes::split(Split::one(0)) });
+    assert_eq!(
+        routes(&together).await.unwrap(),
+        Routes { writer: Some("tests".into()), ..Routes::split(Split::one(0)) }
+    );
     together.perform(&Effect::Route(Split::one(25))).await.unwrap();
     assert_eq!(routes(&together).await.unwrap(), Routes::split(Split::one(25)));
     let spec = async |name: &str| api.get(name).await.unwrap().data["spec"].clone();
@@ -387,7 +396,7 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     );
     edit(&api, "one", "kubectl-edit", json!([{"op": "add", "path": "/spec/to/1/share", "value": 50}])).await;
     let edited = routes(&together).await.unwrap();
-    assert_eq!((edited.candidate, edited.writer.as_deref()), (50, Some("kubectl-edit")));
+    assert_eq!((edited.candidates.of(0), edited.writer.as_deref()), (50, Some("kubectl-edit")));
     // Iter8's own use of it: two weights of a VirtualService.
     let route = |index: u8| WeightField {
         kind: GroupVersionKind::gvk("networking.istio.io", "v1beta1", "VirtualService"),
@@ -409,7 +418,7 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     // Two objects, one of which keeps its weight as a text.
     let apart = live(one.clone(), field("Split", "two", ".spec.share"));
     for candidate in [100, 60, 0] {
-        apart.perform(&Effect::Route(candidate)).await.unwrap();
+        apart.perform(&Effect::Route(Split::one(candidate))).await.unwrap();
         assert_eq!(routes(&apart).await.unwrap(), Routes::split(Split::one(candidate)));
     }
     assert_eq!(spec("two").await, json!({"share": "0"}));
@@ -457,7 +466,7 @@ async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
     apply(rule(json!({"version": "next"})));
     assert_eq!(check().await, Ok(()));
     let workloads = seen(&live).await.workloads.unwrap().unwrap();
-    assert_ne!(workloads.baseline.content, workloads.candidate.content);
+    assert_ne!(workloads.baseline.content, workloads.candidates[0].content);
 }
 
 fn contender(experiment: &Experiment, completed: bool) -> Contender {

@@ -11,7 +11,7 @@ mod stack;
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use reiter8::engine::{Guarded, Handover, News, Outcome, Row, Rule, Running, Stage, Verdict};
+use reiter8::engine::{ArmRow, Guarded, Handover, News, Outcome, Row, Rule, Running, Stage, Verdict};
 use reiter8::gitops::edit::FieldChange;
 use reiter8::gitops::render::{Criterion, Report, commit_message, marked, title};
 use serde_json::json;
@@ -44,6 +44,7 @@ fn report(text: &str) -> Report {
     let running = || Running { name: foreign(), workload: foreign(), images: vec![foreign(), foreign()] };
     let criterion = || Criterion {
         metric: foreign(),
+        candidate: Some(foreign()),
         rule: Rule::Share { limit: 0.01 },
         requests: 12_345,
         bad: 12,
@@ -53,8 +54,19 @@ fn report(text: &str) -> Report {
         needed: 20.0,
         verdict: foreign(),
     };
+    let out = ArmRow {
+        name: foreign(),
+        values: 4321.0,
+        mean: Some(1.5),
+        against: 2.0,
+        needed: 20.0,
+        racing: false,
+        left: Some(foreign()),
+    };
+    let arm = ArmRow { racing: true, left: None, ..out.clone() };
     let row = Row {
         metric: foreign(),
+        candidate: None,
         rule: Rule::Share { limit: 0.01 },
         limit: 0.01,
         requests: 4321.0,
@@ -79,6 +91,7 @@ fn report(text: &str) -> Report {
         reason: foreign(),
         baseline: running(),
         candidate: running(),
+        race: Some((foreign(), vec![arm, out])),
         criteria: vec![criterion(), criterion(), criterion()],
         weight: 50,
         duration_seconds: 754,

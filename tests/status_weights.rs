@@ -51,12 +51,12 @@ fn running(weight: u8, carried: Option<u8>) -> Progress {
         phase: Phase::Shifting,
         since: ago(60),
         weight,
-        carried,
+        carried: carried.map(Split::one),
         applied: carried.and(ago(60)),
         first_traffic: carried.and(ago(60)),
         looked: carried.and(ago(5)),
         held: true,
-        start: Some(Start { baseline_desired: 1, baseline_ready: 1, content: String::new() }),
+        start: Some(Start { baseline_desired: 1, baseline_ready: 1 }),
         ..Progress::default()
     }
 }
@@ -72,7 +72,9 @@ fn decided(outcome: Outcome, carried: u8, stages: Vec<StageProgress>) -> Progres
         reason,
         sentence: "so it is".into(),
         at: now(),
+        candidate: 0,
         weight: 50,
+        race: vec![],
         rows: vec![],
         baseline_images: vec![],
         candidate_images: vec![],
@@ -134,7 +136,7 @@ impl World {
 
     fn obey(&mut self, effect: &Effect) {
         match effect {
-            Effect::Route(weight) => (self.weight, self.writer) = (*weight, None),
+            Effect::Route(split) => (self.weight, self.writer) = (split.of(0), None),
             Effect::Release => self.locked = false,
             other => panic!("{other:?}"),
         }
@@ -153,7 +155,8 @@ fn settle(experiment: &Experiment, plan: &Plan, progress: &mut Progress, world: 
             commits += 1;
             // What somebody else wrote is being put right by the effects of this very step.
             let as_seen = i32::from(world.weight) == shown[1].value;
-            let repaired = foreign && done.effects.contains(&Effect::Route(u8::try_from(shown[1].value).unwrap()));
+            let repaired =
+                foreign && done.effects.contains(&Effect::Route(Split::one(u8::try_from(shown[1].value).unwrap())));
             assert!(as_seen || repaired, "turn {turn}: shown {shown:?}, carried {}: {:?}", world.weight, done.progress);
         }
         *progress = done.progress;
@@ -175,7 +178,7 @@ fn every_status_shows_what_the_routes_carry() {
     let review = || promote(StageState::Waiting);
     let (hold, candidate, baseline) = (Some("Hold"), Some("Candidate"), Some("Baseline"));
     let retreated = Progress { retreated: ago(1), ..running(30, Some(30)) };
-    let lost = Progress { losses: 1, ..running(30, Some(0)) };
+    let lost = Progress { entrants: vec![Entrant { losses: 1, ..Entrant::default() }], ..running(30, Some(0)) };
     let table = [
         ("the first weight is not written yet", None, running(5, None), World::with(0), 5),
         ("a higher weight is not written yet", None, running(30, Some(10)), World::with(10), 30),

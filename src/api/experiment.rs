@@ -27,8 +27,8 @@ pub use gitops::{
 };
 pub use legacy::{Duration, PreferredDirection, Reward, WeightObjRef};
 pub use status::{
-    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, RaceStatus, RaceVersion,
-    Stage, StageStatus, VersionWeight, WaitingFor,
+    CriterionStatus, ExperimentStatus, GitOpsStatus, Interval, Next, Preflight, PullRequestStatus, RaceStatus,
+    RaceVersion, Stage, StageStatus, VersionWeight, WaitingFor,
 };
 pub use strategy::{DeploymentPattern, Ramp, RampStep, Strategy, TestingPattern, Weights};
 pub use versions::{Destination, Mode, Traffic, Variable, Version, VersionInfo, Workload};

@@ -15,8 +15,8 @@ use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
     self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair,
-    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, Split,
-    StageSeen, StageWork, Synced, Version, Wake, Workload, Workloads,
+    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, Split, StageSeen,
+    StageWork, Synced, Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.

@@ -112,7 +112,11 @@ fn stays(before: &Binding, now: &Binding) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "spec.traffic".into(), problem });
     }
     if before.candidates.len() != now.candidates.len() {
-        let problem = format!("{} candidates have traffic and became {}; {remedy}", before.candidates.len(), now.candidates.len());
+        let problem = format!(
+            "{} candidates have traffic and became {}; {remedy}",
+            before.candidates.len(),
+            now.candidates.len()
+        );
         return Err(Refusal::Invalid { field: "spec.versionInfo.candidates".into(), problem });
     }
     let changed = |before: &VersionBinding, now: &VersionBinding, field: String| {

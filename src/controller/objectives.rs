@@ -85,7 +85,8 @@ pub(super) fn criteria(
             add(&mut both, &reward.metric, query, vec![rule]);
         }
     } else if !criteria.rewards.is_empty() {
-        let problem = "only A/B and A/B/N experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
+        let problem =
+            "only A/B and A/B/N experiments have rewards; write `testingPattern: A/B`, or objectives alone".into();
         return Err(Refusal::Invalid { field: REWARDS.into(), problem });
     }
     let (one, metrics) = both;

@@ -110,7 +110,8 @@ pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timest
 
 /// What the guard promises while a decided candidate serves.
 fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
-    let serves = progress.phase == Phase::Promoting && plan.gitops.is_some() && progress.carried.is_some_and(|w| !w.is_home());
+    let serves =
+        progress.phase == Phase::Promoting && plan.gitops.is_some() && progress.carried.is_some_and(|w| !w.is_home());
     serves.then(|| {
         let minutes = plan.analysis.deadline.as_mins();
         format!("armed: of the windows of {minutes} min, at most 1 % take back a candidate that keeps its limits")
@@ -123,7 +124,10 @@ fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
     let carried = progress.carried.unwrap_or_default();
     let values = std::iter::once(carried.baseline()).chain(carried.weights(plan.candidates.len()));
     let versions = std::iter::once(&plan.baseline).chain(&plan.candidates);
-    versions.zip(values).map(|(version, value)| VersionWeight { name: version.name.clone(), value: value.into() }).collect()
+    versions
+        .zip(values)
+        .map(|(version, value)| VersionWeight { name: version.name.clone(), value: value.into() })
+        .collect()
 }
 
 fn recommended(plan: &Plan, progress: &Progress) -> String {

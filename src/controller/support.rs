@@ -38,7 +38,8 @@ pub(super) fn check(experiment: &Experiment) -> Result<(), Refusal> {
             "remove it; the evidence bounds each increase, or write `spec.strategy.ramp.steps`",
         ),
         (
-            spec.version_info.candidates.len() > 1 && strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit),
+            spec.version_info.candidates.len() > 1
+                && strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit),
             "spec.strategy.deploymentPattern",
             "write `Progressive`: several candidates always get the same weight; `spec.strategy.ramp.steps` sets it",
         ),

@@ -102,7 +102,10 @@ impl Turn<'_> {
     /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.
     fn ripe(&self, candidate: usize) -> bool {
         let soaked = self.settled_since().is_some_and(|t| self.now >= t + self.plan.analysis.soak);
-        self.progress.phase == Phase::Deciding && !self.is_lost(candidate) && self.progress.retreated.is_none() && soaked
+        self.progress.phase == Phase::Deciding
+            && !self.is_lost(candidate)
+            && self.progress.retreated.is_none()
+            && soaked
     }
 
     pub(super) fn time_is_up(&mut self) {
@@ -156,8 +159,18 @@ impl Turn<'_> {
             Some(Ok(w)) => (images(&w.baseline), w.candidates.get(candidate).map(images).unwrap_or_default()),
             Some(Err(_)) | None => (vec![], vec![]),
         };
-        let decision =
-            Decision { outcome, reason, sentence, at, candidate, weight, rows, race, baseline_images, candidate_images };
+        let decision = Decision {
+            outcome,
+            reason,
+            sentence,
+            at,
+            candidate,
+            weight,
+            rows,
+            race,
+            baseline_images,
+            candidate_images,
+        };
         self.progress.decision = Some(decision);
         self.progress.hold = None;
         match outcome {

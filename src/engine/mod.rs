@@ -40,10 +40,11 @@ pub use plan::{
     Version, WhileWaiting, Wish,
 };
 pub use progress::{
-    Decision, Entrant, HeldBy, Hold, Left, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress, StageState,
-    StageWork, Start, Waiting, Watch,
+    Decision, Entrant, HeldBy, Hold, Left, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress,
+    StageState, StageWork, Start, Waiting, Watch,
 };
 pub use race::Contest;
+pub(crate) use report::number;
 pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
 pub use split::{MOST_CANDIDATES, Split};
 pub use writeback::{Guarded, News, request};

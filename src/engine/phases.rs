@@ -262,10 +262,8 @@ impl<'a> Turn<'a> {
         let known = |c: &Criterion| history.get(c.source).and_then(|h| h.as_ref().ok()).map_or(&[][..], Vec::as_slice);
         self.progress.evidence = self.plan.criteria.iter().map(|c| Evidence::start(c, known(c), a.horizon())).collect();
         self.progress.budgets = Some(self.plan.analysis.budgets());
-        self.progress.start = Some(Start {
-            baseline_desired: workloads.baseline.desired,
-            baseline_ready: workloads.baseline.ready,
-        });
+        self.progress.start =
+            Some(Start { baseline_desired: workloads.baseline.desired, baseline_ready: workloads.baseline.ready });
         let entrant = |w: &Workload| Entrant { content: w.content.clone(), ..Entrant::default() };
         self.progress.entrants = workloads.candidates.iter().map(entrant).collect();
         self.progress.race = Contest::start(self.plan);

@@ -108,7 +108,8 @@ impl Turn<'_> {
         let (Some(race), Some(contest)) = (&self.plan.race, &self.progress.race) else { return String::new() };
         let better = contest.best_against(candidate + 1);
         let mean = |arm: usize| contest.mean(arm).map_or_else(|| "unknown".into(), number);
-        let name = |arm: usize| arm.checked_sub(1).map_or(self.plan.baseline.name.as_str(), |at| &self.version(at).name);
+        let name =
+            |arm: usize| arm.checked_sub(1).map_or(self.plan.baseline.name.as_str(), |at| &self.version(at).name);
         format!(
             "{} is better at {} ({}) than at {} ({})",
             race.metric,
@@ -123,7 +124,8 @@ impl Turn<'_> {
     pub(super) fn leader(&self) -> Option<usize> {
         let serving = self.running_ones().filter(|at| !self.is_lost(*at));
         serving.reduce(|best, at| {
-            let mean = |at: usize| self.progress.race.as_ref().and_then(|race| race.mean(at + 1).map(|mean| (race, mean)));
+            let mean =
+                |at: usize| self.progress.race.as_ref().and_then(|race| race.mean(at + 1).map(|mean| (race, mean)));
             match (mean(best), mean(at)) {
                 (Some((race, best_so_far)), Some((_, mean))) if race.better(mean, best_so_far) => at,
                 (None, Some(_)) => at,

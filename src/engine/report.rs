@@ -174,8 +174,7 @@ pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
 pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
     let (needed_pass, several) = (1.0 / plan.analysis.false_promotion, plan.candidates.len() > 1);
     let row = |e: &Evidence| {
-        let weights: f64 =
-            evidence_of(evidence, e.criterion.candidate).iter().map(|e| e.criterion.rule.weight()).sum();
+        let weights: f64 = evidence_of(evidence, e.criterion.candidate).iter().map(|e| e.criterion.rule.weight()).sum();
         // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
         let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
         let (fail, pass) = (e.log_fail(), e.log_pass());
@@ -311,7 +310,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A number with no more digits than it needs.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     format!("{}", (value * 1e4).round() / 1e4)
 }
 

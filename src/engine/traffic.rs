@@ -170,7 +170,9 @@ impl Turn<'_> {
         self.progress.applied = None;
         let writer = routes.writer.as_deref();
         let person = writer.filter(|w| !GITOPS_TOOLS.contains(w));
-        if let Some(person) = person.filter(|_| !wanted.is_home() && routes.candidates.is_home() && routes.baseline == 100) {
+        if let Some(person) =
+            person.filter(|_| !wanted.is_home() && routes.candidates.is_home() && routes.baseline == 100)
+        {
             return self.obey(person);
         }
         if on(Mutant::ForeignWeightAdopted) {

@@ -70,7 +70,8 @@ impl Turn<'_> {
 
     /// The candidate broke a limit after its verdict.
     fn trip(&mut self, blamed: &Evidence, since: Timestamp) {
-        let sentence = format!("after the verdict, since {since}: {}", report::harm(blamed, &self.version(self.chosen()).name));
+        let sentence =
+            format!("after the verdict, since {since}: {}", report::harm(blamed, &self.version(self.chosen()).name));
         let reason = if self.promoted() { Reason::GuardTrippedAfterMerge } else { Reason::GuardTripped };
         self.warn(reason.as_str(), &sentence);
         self.overturn(reason, sentence);

@@ -15,7 +15,7 @@ use text::{cell, code, duration, percent, plain};
 
 use super::edit::FieldChange;
 use super::tree::CommitId;
-use crate::engine::{Handover, News, Outcome, Reason, Row, Rule, Running, Stage};
+use crate::engine::{ArmRow, Handover, News, Outcome, Reason, Row, Rule, Running, Stage};
 
 /// Most files and most fields that a body lists; the request's own diff shows them all.
 const MAX_ROWS: usize = 40;
@@ -25,6 +25,8 @@ const MAX_ROWS: usize = 40;
 pub struct Criterion {
     /// The metric's name.
     pub metric: String,
+    /// The candidate that was tested, if there are several.
+    pub candidate: Option<String>,
     /// What is tested.
     pub rule: Rule,
     /// The candidate's requests, or values, that counted.
@@ -62,8 +64,10 @@ pub struct Report {
     pub reason: String,
     /// The version that was there.
     pub baseline: Running,
-    /// The version that was tried.
+    /// The version that was tried; of several, the one that is promoted or was the last to leave.
     pub candidate: Running,
+    /// The reward that several candidates competed for, with all versions as they stood.
+    pub race: Option<(String, Vec<ArmRow>)>,
     /// The criteria, in the experiment's order.
     pub criteria: Vec<Criterion>,
     /// The candidate's part of the traffic at the decision, in percent.
@@ -93,6 +97,9 @@ pub fn title(report: &Report) -> String {
     match (report.stage, report.outcome) {
         (Stage::Promote, _) => format!("Promote {candidate} to baseline of {target}"),
         (Stage::CleanUp, Outcome::Promote) => format!("Remove experiment {experiment} after its promotion"),
+        (Stage::CleanUp, Outcome::Discard) if report.race.is_some() => {
+            format!("Discard all candidates of {target} and remove experiment {experiment}")
+        }
         (Stage::CleanUp, Outcome::Discard) => {
             format!("Discard {candidate} of {target} and remove experiment {experiment}")
         }
@@ -122,10 +129,11 @@ pub fn body(report: &Report) -> String {
     if !report.sentence.is_empty() {
         let _ = write!(text, "In its words: {}.\n\n", cell(&report.sentence));
     }
-    let _ = write!(text, "{}\n{}", versions(report), criteria(report));
+    let _ = write!(text, "{}\n{}{}", versions(report), criteria(report), race(report));
     let _ = write!(
         text,
-        "\nAt the decision the candidate carried {} % of the traffic; the experiment had run for {}.\n",
+        "\nAt the decision {} carried {} % of the traffic; the experiment had run for {}.\n",
+        if report.race.is_some() { "each candidate that was left" } else { "the candidate" },
         report.weight,
         duration(report.duration_seconds)
     );
@@ -174,6 +182,9 @@ fn verdict(report: &Report) -> String {
         (Stage::CleanUp, Outcome::Promote) => format!(
             "Experiment {experiment} is done: {candidate} is the baseline of {target} ({reason}). Its files can go."
         ),
+        (Stage::CleanUp, Outcome::Discard) if report.race.is_some() => format!(
+            "Experiment {experiment} discards all candidates of {target} ({reason}). All traffic is back at the baseline."
+        ),
         (Stage::CleanUp, Outcome::Discard) => format!(
             "Experiment {experiment} discards {candidate} of {target} ({reason}). All traffic is back at the baseline."
         ),
@@ -208,13 +219,38 @@ fn criteria(report: &Report) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {value} | {:.1} of {:.1} | {} |",
-            cell(&criterion.metric),
+            metric(criterion.candidate.as_deref(), &criterion.metric),
             criterion.rule.text(),
             criterion.requests,
             counted(criterion.rule, criterion.bad),
             criterion.evidence,
             criterion.needed,
             cell(&criterion.verdict)
+        );
+    }
+    text
+}
+
+/// A metric, with the candidate that it is about if there are several.
+fn metric(candidate: Option<&str>, metric: &str) -> String {
+    candidate.map_or_else(|| cell(metric), |name| format!("{} of {}", cell(metric), cell(name)))
+}
+
+/// Where each version stood in the race of several candidates.
+fn race(report: &Report) -> String {
+    let Some((reward, versions)) = &report.race else { return String::new() };
+    let mut text =
+        format!("\n| version | {} | values | evidence against it | |\n|---|---|---|---|---|\n", cell(reward));
+    for version in versions {
+        let left = version.left.as_deref().map_or_else(String::new, cell);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.0} | {:.1} of {:.1} | {left} |",
+            cell(&version.name),
+            version.mean.map_or_else(|| "no data".to_owned(), crate::engine::number),
+            version.values,
+            version.against,
+            version.needed
         );
     }
     text
@@ -261,7 +297,7 @@ fn seen(rows: &[Row]) -> String {
         let _ = writeln!(
             text,
             "| {} | {} | {:.0} | {} | {} |",
-            cell(&row.metric),
+            metric(row.candidate.as_deref(), &row.metric),
             row.rule.text(),
             row.requests,
             counted(row.rule, row.bad),

@@ -595,6 +595,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         reason: told.reason.as_str().to_owned(),
         baseline: told.baseline.clone(),
         candidate: told.candidate.clone(),
+        race: told.race.clone(),
         criteria: told.rows.iter().map(criterion).collect(),
         weight: told.weight,
         duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
@@ -615,6 +616,7 @@ fn criterion(row: &engine::Row) -> render::Criterion {
     let whole = |count: f64| count.round().max(0.0) as u64;
     render::Criterion {
         metric: row.metric.clone(),
+        candidate: row.candidate.clone(),
         rule: row.rule,
         requests: whole(row.requests),
         bad: whole(row.bad),

@@ -137,12 +137,7 @@ struct Place<'a> {
 type Looked<'a> = Result<Place<'a>, String>;
 
 impl FieldTable {
-    pub(super) fn new(
-        client: Client,
-        namespace: &str,
-        baseline: WeightField,
-        candidates: Vec<WeightField>,
-    ) -> Self {
+    pub(super) fn new(client: Client, namespace: &str, baseline: WeightField, candidates: Vec<WeightField>) -> Self {
         Self { client, namespace: namespace.into(), baseline, candidates }
     }
 

@@ -48,7 +48,6 @@ pub(super) struct Wanted {
 /// Most characters of a foreign text in a message.
 const MOST_TEXT: usize = 200;
 
-
 /// The routes that were found.
 struct Found {
     places: Vec<Place>,

@@ -15,8 +15,8 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Split, Synced, Unavailable,
-    Workload, Workloads,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Split, Synced, Unavailable, Workload,
+    Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
 use crate::gitops::repository::{Clones, Remote};

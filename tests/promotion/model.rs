@@ -508,7 +508,7 @@ impl World {
         match effect {
             Effect::Claim => self.locked = true,
             Effect::Release => self.locked = false,
-            Effect::Route(weight) => (self.weight, self.writer) = (*weight, None),
+            Effect::Route(split) => (self.weight, self.writer) = (split.of(0), None),
             Effect::Push { request, base, commit } => {
                 let Ok(change) = self.remote.change(base, request) else { return false };
                 let tree = self.remote.changed(base, &change);
@@ -564,7 +564,7 @@ impl World {
     fn check(&self, plan: &Plan, progress: &Progress, effect: &Effect, now: Timestamp) -> Result<(), Violation> {
         let remote = &self.remote;
         match effect {
-            Effect::Route(weight) => self.check_weight(plan, progress, *weight),
+            Effect::Route(split) => self.check_weight(plan, progress, split.of(0)),
             Effect::Push { request, base, .. } => {
                 let branch = &request.branch;
                 if remote.pulls.iter().any(|p| p.branch == *branch && p.state != PullState::Open) {
@@ -643,8 +643,11 @@ impl World {
         let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
         // With one request the candidate goes with its merge: its traffic is home before.
         let first = plan.gitops.as_ref().is_some_and(|g| g.handover == Handover::SinglePullRequest);
-        let excused =
-            first || !self.ready || progress.lost || progress.overridden.is_some() || progress.stages.len() > 1;
+        let excused = first
+            || !self.ready
+            || progress.entrants.iter().any(|e| e.lost.is_some())
+            || progress.overridden.is_some()
+            || progress.stages.len() > 1;
         if weight == 0 && promoting && merged && !excused && !self.arrived {
             let what = "traffic left the candidate before the baseline was rolled out";
             return Err(forbidden(Mutant::WeightsBeforeRollout, what));
@@ -883,10 +886,16 @@ fn plan(handover: Handover) -> Plan {
         ramp: Ramp::Steps(steps.to_vec()),
         cap: 40,
         capacity: None,
+        race: None,
         iterations: None,
         wishes: vec![],
         refused: None,
-        criteria: vec![Criterion { metric: "istio/error-rate".into(), source: 0, rule: Rule::Share { limit: 0.01 } }],
+        criteria: vec![Criterion {
+            metric: "istio/error-rate".into(),
+            source: 0,
+            candidate: 0,
+            rule: Rule::Share { limit: 0.01 },
+        }],
         analysis: Analysis {
             false_rollback: 0.05,
             false_promotion: 0.05,

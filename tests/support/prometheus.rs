@@ -140,4 +140,5 @@ pub fn versions(baseline: &str, candidate: &str) -> Versions {
         candidates: vec![version("candidate", candidate)],
         metrics: vec![],
     })
+    .remove(0)
 }

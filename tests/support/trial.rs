@@ -16,6 +16,7 @@ pub fn plan(criteria: Vec<Criterion>) -> Plan {
         ramp: Ramp::Gated { budget: 50.0 },
         cap: 50,
         capacity: None,
+        race: None,
         iterations: None,
         wishes: vec![],
         criteria,

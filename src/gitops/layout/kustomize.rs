@@ -440,7 +440,9 @@ fn candidate_entries(
 ) -> Result<Vec<String>, PlanError> {
     let spec = work.spec;
     let mut found = Vec::new();
-    for (file, workload) in std::iter::once((&spec.from, &spec.candidate)).chain(spec.rivals.iter().map(|(f, w)| (f, w))) {
+    for (file, workload) in
+        std::iter::once((&spec.from, &spec.candidate)).chain(spec.rivals.iter().map(|(f, w)| (f, w)))
+    {
         if work.find(&work.path(file)?)?.is_none() {
             continue;
         }

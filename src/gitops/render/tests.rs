@@ -21,9 +21,11 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
             workload: "productpage-candidate".into(),
             images: vec!["example/productpage:v1.3.0".into(), "example/proxy:1".into()],
         },
+        race: None,
         criteria: vec![
             Criterion {
                 metric: "istio/error-rate".into(),
+                candidate: None,
                 rule: Rule::Share { limit: 0.01 },
                 requests: 12_345,
                 bad: 12,
@@ -35,6 +37,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
             },
             Criterion {
                 metric: "istio/other".into(),
+                candidate: None,
                 rule: Rule::RelativeShare { factor: 1.5, slack: 0.002 },
                 requests: 0,
                 bad: 0,
@@ -101,6 +104,31 @@ fn guarded(metric: &str) -> Guarded {
         verdict: crate::engine::Verdict::Undecided,
     };
     Guarded { since: "2026-01-02T03:04:05Z".parse().unwrap(), windows: 3, rows: vec![row] }
+}
+
+#[test]
+fn the_text_about_several_candidates() {
+    let arm = |name: &str, mean, against, left: Option<&str>| ArmRow {
+        name: name.into(),
+        values: 5321.0,
+        mean,
+        against,
+        needed: 20.0,
+        racing: left.is_none(),
+        left: left.map(Into::into),
+    };
+    let versions = vec![
+        arm("stable", Some(1.0), 33.0, None),
+        arm("b", Some(1.213), 1.0, None),
+        arm("c | d", None, 1.0, Some("istio/error-rate broke its limit of 1 %: 41 of 512 requests to c were bad")),
+    ];
+    for (name, stage, outcome) in
+        [("race_promote", Stage::Promote, Outcome::Promote), ("race_discard", Stage::CleanUp, Outcome::Discard)]
+    {
+        let mut report = Report { race: Some(("orders".into(), versions.clone())), ..report(stage, outcome) };
+        report.criteria.iter_mut().for_each(|c| c.candidate = Some("b".into()));
+        insta::assert_snapshot!(name, format!("{}\n{}", title(&report), body(&report)));
+    }
 }
 
 #[test]

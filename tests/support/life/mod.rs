@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{
     Analysis, AutoMerge, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided, Outcome,
-    Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Synced, Unavailable, Verb,
-    Version, Wake, WhileWaiting, Wish, Workload, Workloads,
+    Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Split, Synced, Unavailable,
+    Verb, Version, Wake, WhileWaiting, Wish, Workload, Workloads,
 };
 use reiter8::gitops::forge::Extras;
 use reiter8::gitops::plan::Spec;
@@ -76,7 +76,9 @@ impl Life {
             reason,
             sentence: "what the test says".into(),
             at,
+            candidate: 0,
             weight: WEIGHT,
+            race: vec![],
             rows: vec![],
             baseline_images: vec![],
             candidate_images: vec![],
@@ -94,7 +96,7 @@ impl Life {
             phase,
             since: Some(at),
             weight: WEIGHT,
-            carried: Some(WEIGHT),
+            carried: Some(Split::one(WEIGHT)),
             applied: Some(at),
             held: true,
             first_traffic: Some(at),
@@ -220,6 +222,7 @@ fn plan(spec: &Spec, handover: Handover) -> Plan {
         ramp: Ramp::Fixed,
         cap: WEIGHT,
         capacity: None,
+        race: None,
         iterations: None,
         wishes: vec![],
         criteria: vec![],
@@ -287,7 +290,7 @@ impl World for Around<'_> {
 
     async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
         match effect {
-            Effect::Route(candidate) => *held(&self.life.weight) = *candidate,
+            Effect::Route(split) => *held(&self.life.weight) = split.of(0),
             Effect::Push { request, base, commit } => self.write_back.push(request, base, commit).await?,
             Effect::Open { request, base } => self.write_back.open(request, base).await?,
             Effect::Commit { request, base, commit } => self.write_back.commit(request, base, commit).await?,
