@@ -71,8 +71,9 @@ pub(super) fn criteria(
     let mut race = None;
     if matches!(pattern, TestingPattern::Ab | TestingPattern::Abn) {
         let [reward] = criteria.rewards.as_slice() else {
+            let kind = if pattern == TestingPattern::Abn { "A/B/N" } else { "A/B" };
             let problem = format!(
-                "an A/B or A/B/N experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
+                "an {kind} experiment compares one reward, here are {}; write `rewards: [{{metric: NAME, preferredDirection: High}}]`",
                 criteria.rewards.len()
             );
             return Err(Refusal::Invalid { field: REWARDS.into(), problem });

@@ -59,7 +59,7 @@ fn in_routes(traffic: &spec::Traffic, namespace: &str, info: &spec::VersionInfo)
         Ok(Destination { host, subset: written.subset.clone() })
     };
     let fields = ["spec.versionInfo.baseline.destination", "spec.versionInfo.candidates[].destination"];
-    let same = "two versions have the same destination; write a subset or a host for each";
+    let same = "two versions have the same destination; write two subsets or two hosts";
     let (baseline, candidates) = of_each(info, fields, same, destination)?;
     let weights = WeightsAt::VirtualService {
         name: object_name(&traffic.virtual_service, namespace, "spec.traffic.virtualService")?,

@@ -150,8 +150,8 @@ pub struct Promote {
     pub from: String,
     /// With several candidates: the file of each one's manifest, by the candidate's name. Those that are not named are in `from`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 7))]
-    #[x_kube(validation = Rule::new("self.all(name, self[name].size() <= 512 && self[name].matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
+    #[schemars(extend("maxProperties" = 7, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 512}))]
+    #[x_kube(validation = Rule::new("self.all(name, self[name].matches('^[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)*$'))")
         .message("not paths below `spec.gitops.path`: write `NAME: FILE` with the names of candidates and files such as `productpage-b.yaml`"))]
     pub from_each: BTreeMap<String, String>,
     /// File of the baseline's manifest, below `path`; of its values with HelmValues; or, for `Images` alone, a kustomization. Required.
