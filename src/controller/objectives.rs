@@ -80,6 +80,13 @@ pub(super) fn criteria(
         };
         let (query, rule) = better(reward, referred).map_err(|refusal| refusal.of_item(0))?;
         if candidates > 1 {
+            if matches!(rule, Rule::Mean { gauge: true, .. }) {
+                let instead = format!(
+                    "`{}` is one number an interval, with which a race would take days; name a Metric with `mean`",
+                    reward.metric
+                );
+                return Err(Refusal::NotSupported { field: REWARD.into(), instead }.of_item(0));
+            }
             race = Some((Arc::<str>::from(reward.metric.as_str()), both.1.len(), higher_is_better(reward)));
             both.1.push(query);
         } else {

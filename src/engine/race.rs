@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Arm, RaceEvidence, RaceTest, Sample};
+use super::judge::{Arm, MeanEvidence, MeanTest, RaceEvidence, RaceTest, Sample};
 use super::observation::{Pair, Reading};
 use super::phases::Turn;
 use super::plan::{Plan, Race};
@@ -21,6 +21,8 @@ pub struct Contest {
     pub test: RaceTest,
     /// What it has seen.
     pub seen: RaceEvidence,
+    /// Whether each candidate alone is better than the baseline: the race does not compare with a version that is out.
+    pub ahead: Vec<MeanEvidence>,
 }
 
 impl Contest {
@@ -29,7 +31,8 @@ impl Contest {
     pub(super) fn start(plan: &Plan) -> Option<Box<Self>> {
         let race = plan.race.as_ref()?;
         let test = Self::test(plan, race);
-        Some(Box::new(Self { seen: test.start(), test }))
+        let ahead = vec![ahead(&test).start(); plan.candidates.len()];
+        Some(Box::new(Self { seen: test.start(), test, ahead }))
     }
 
     fn test(plan: &Plan, race: &Race) -> RaceTest {
@@ -77,6 +80,12 @@ impl Contest {
     }
 }
 
+/// The test of one candidate against the baseline, of which the Pass evidence is asked.
+fn ahead(test: &RaceTest) -> MeanTest {
+    // The horizon is Fail's alone; two is the least that it is defined for.
+    MeanTest { ratio: 1.0, slack: 0.0, higher_is_better: test.higher_is_better, gauge: false, horizon: 2 }
+}
+
 impl Turn<'_> {
     /// Adds what an interval says of the rewards.
     pub(super) fn take_rewards(&mut self, reading: &Reading) {
@@ -90,6 +99,10 @@ impl Turn<'_> {
         let baseline = values.iter().map(|(baseline, _)| *baseline).find(|b| b.count > 0.0).unwrap_or_default();
         let rewards: Vec<Sample> = std::iter::once(baseline).chain(values.iter().map(|(_, own)| *own)).collect();
         contest.test.update(&mut contest.seen, &rewards);
+        let ahead = ahead(&contest.test);
+        for (seen, (_, own)) in contest.ahead.iter_mut().zip(&values) {
+            ahead.update(seen, *own, baseline, true);
+        }
     }
 
     /// Takes out the candidates whose reward was shown not to be the best; whether that ended the experiment.
@@ -140,7 +153,8 @@ impl Turn<'_> {
         let (race, contest) = (self.plan.race.as_ref()?, self.progress.race.as_ref()?);
         let leader = self.leader()?;
         let needed = (self.plan.candidates.len() as f64 / contest.test.alpha).ln();
-        if contest.test.log_e(&contest.seen, leader + 1, 0) < needed || !self.passes(leader) {
+        let log = contest.ahead.get(leader).map_or(0.0, |seen| ahead(&contest.test).log_pass(seen));
+        if log < needed || !self.passes(leader) {
             return None;
         }
         let others: Vec<&str> =

@@ -216,7 +216,7 @@ pub(super) fn evidence_of(evidence: &[Evidence], candidate: usize) -> &[Evidence
 
 /// Each version of a race as it stands, the baseline first; empty without a race.
 pub fn race_rows(plan: &Plan, progress: &Progress) -> Vec<ArmRow> {
-    let Some(Contest { test, seen }) = progress.race.as_deref() else { return vec![] };
+    let Some(Contest { test, seen, .. }) = progress.race.as_deref() else { return vec![] };
     let row = |(arm, version): (usize, &Version)| {
         let total = test.totals(seen, arm);
         let entrant = arm.checked_sub(1).and_then(|at| progress.entrants.get(at));

@@ -38,7 +38,7 @@ pub struct RaceTest {
 pub enum Arm {
     /// It may be the best.
     Racing,
-    /// Another one is better. What it had against others stays; the baseline goes on gathering.
+    /// Another one is better. What it had against others stays.
     Eliminated,
     /// It breaks a limit. What it had against others is void: it cannot take their place.
     Dropped,
@@ -69,9 +69,8 @@ impl RaceTest {
         if !(self.margin.is_finite() && self.alpha > 0.0 && self.alpha < 1.0) || rewards.len() != e.arms.len() {
             return;
         }
-        // The baseline serves on when it is out, and which candidates are better than it can still be asked.
-        let compared = |at: usize| at == 0 || e.arms.get(at) == Some(&Arm::Racing);
-        let reward = |at: usize| rewards.get(at).and_then(|r| r.sound()).filter(|_| compared(at));
+        let racing = |at: usize| e.arms.get(at) == Some(&Arm::Racing);
+        let reward = |at: usize| rewards.get(at).and_then(|r| r.sound()).filter(|_| racing(at));
         for (total, reward) in e.totals.iter_mut().enumerate().filter_map(|(at, t)| Some((t, reward(at)?))) {
             total.add(reward);
         }
