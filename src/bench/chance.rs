@@ -3,7 +3,7 @@
 //! A stream depends on nothing but its seed, so a cell gives the same numbers alone, in any grid and on any number of
 //! threads.
 
-use rand_distr::{Distribution as _, Gamma, Geometric, Poisson, StandardUniform};
+use rand_distr::{Distribution as _, Gamma, Geometric, LogNormal, Poisson, StandardUniform};
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
@@ -43,6 +43,14 @@ impl Chance {
     /// A Poisson count.
     pub(super) fn poisson(&mut self, mean: f64) -> f64 {
         Poisson::new(mean).map_or(0.0, |poisson| poisson.sample(&mut self.random))
+    }
+
+    /// The sum of so many values with a long tail: log-normal, of this mean and standard deviation of the logarithm.
+    pub(super) fn rewards(&mut self, count: f64, mean: f64, tail: f64) -> f64 {
+        let Ok(values) = LogNormal::new(mean.ln() - tail * tail / 2.0, tail) else { return 0.0 };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // requests of one interval
+        let count = count as u64;
+        (0..count).map(|_| values.sample(&mut self.random)).sum()
     }
 
     /// Bad requests where `mean` are expected: a Poisson number of clumps, each of a geometric size.

@@ -1,4 +1,4 @@
-//! `reiter8 bench judge`: how often the judge decides wrongly, and how soon it decides.
+//! `reiter8 bench`: how often the judge decides wrongly, and how soon it decides.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use crate::bench::bars::State;
 use crate::bench::grid::{Size, Wanted};
 use crate::bench::report::{About, Report};
 use crate::bench::run::Results;
-use crate::bench::{guard, plot, run, traffic};
+use crate::bench::scenario::LAG;
+use crate::bench::{guard, plot, race, run, traffic};
 
 /// Exit code of a benchmark whose bars were not all met.
 const MISSED: u8 = 3;
@@ -29,6 +30,40 @@ pub(super) struct BenchArgs {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Judge(Box<JudgeArgs>),
+    Race(RaceArgs),
+}
+
+/// How often a race of several candidates loses the best version, and how soon it ends
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 the promise was kept in every field, 1 failed, 2 wrong arguments, 3 it was not.\n\n\
+    Examples:\n  reiter8 bench race\n  reiter8 bench race --replications 2000 --seed 7 --markdown race.md --json race.json"
+)]
+pub(super) struct RaceArgs {
+    /// Runs of each field
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    replications: u32,
+    /// Another seed gives other runs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What is printed
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "md")]
+    output: Document,
+    /// Also write the JSON document here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also write the Markdown document here
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Threads; all cores without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Document {
+    Md,
+    Json,
 }
 
 /// How often each rule decides wrongly, and how soon it decides, in a simulated mesh
@@ -114,7 +149,6 @@ fn lag(text: &str) -> Result<f64, String> {
 
 /// Runs a benchmark.
 pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<std::process::ExitCode> {
-    let What::Judge(args) = args.what;
     let stop = Arc::new(AtomicBool::new(false));
     let (work, halt) = (stop.clone(), stop.clone());
     tokio::spawn(async move {
@@ -122,7 +156,35 @@ pub(super) async fn bench(args: BenchArgs) -> anyhow::Result<std::process::ExitC
             halt.store(true, Ordering::Relaxed);
         }
     });
-    tokio::task::spawn_blocking(move || judge(&args, &work)).await.context("the benchmark ended unexpectedly")?
+    let done = tokio::task::spawn_blocking(move || match args.what {
+        What::Judge(args) => judge(&args, &work),
+        What::Race(args) => races(&args, &work),
+    });
+    done.await.context("the benchmark ended unexpectedly")?
+}
+
+fn races(args: &RaceArgs, stop: &AtomicBool) -> anyhow::Result<std::process::ExitCode> {
+    let (began, jobs) = (Instant::now(), threads(args.jobs));
+    let tell = |done: usize, all: usize| progress(done, all, "runs", began);
+    let results = race::results(args.replications, args.seed, jobs, stop, &tell);
+    clear();
+    let about = About { command: command(), seed: args.seed, lag: LAG, jobs, seconds: began.elapsed().as_secs_f64() };
+    let (text, document) = (race::markdown(&about, &results), race::json(&about, &results));
+    for (path, content) in [(&args.markdown, &text), (&args.json, &document)] {
+        path.as_ref().map_or(Ok(()), |path| save(path, content))?;
+    }
+    print(if args.output == Document::Json { &document } else { &text }).context("failed to print")?;
+    Ok(if race::holds(&results) { std::process::ExitCode::SUCCESS } else { MISSED.into() })
+}
+
+fn threads(asked: Option<u16>) -> usize {
+    let all = || std::thread::available_parallelism().ok().map(Into::into);
+    asked.map(usize::from).or_else(all).unwrap_or(1)
+}
+
+/// The command line, as it is written in a document.
+fn command() -> String {
+    std::env::args().skip(1).fold("reiter8".to_owned(), |all, one| all + " " + &quoted(&one))
 }
 
 fn judge(args: &JudgeArgs, stop: &AtomicBool) -> anyhow::Result<std::process::ExitCode> {
@@ -135,14 +197,13 @@ fn judge(args: &JudgeArgs, stop: &AtomicBool) -> anyhow::Result<std::process::Ex
         cells.retain(|cell| only.is_match(&cell.name()));
         anyhow::ensure!(!cells.is_empty(), "no cell matches `{only}`; a cell is called `{EXAMPLE}`");
     }
-    let jobs = args.jobs.map(usize::from).or_else(|| std::thread::available_parallelism().ok().map(Into::into));
-    let jobs = jobs.unwrap_or(1);
-    let results = run::run(&cells, args.seed, jobs, stop, &|done, all| progress(done, all, began));
+    let jobs = threads(args.jobs);
+    let results = run::run(&cells, args.seed, jobs, stop, &|done, all| progress(done, all, "cells", began));
     let watched = if args.only.is_some() { 0 } else { args.replications.unwrap_or(100).min(100) };
     let delays = guard::delays(watched, args.seed, jobs, stop);
     clear();
-    let command = std::env::args().skip(1).fold("reiter8".to_owned(), |all, one| all + " " + &quoted(&one));
-    let about = About { command, seed: args.seed, lag: args.lag, jobs, seconds: began.elapsed().as_secs_f64() };
+    let about =
+        About { command: command(), seed: args.seed, lag: args.lag, jobs, seconds: began.elapsed().as_secs_f64() };
     let report = Report { about: &about, results: &results, delays: &delays };
     write(args, &report, &results)?;
     let missed = report.bars().iter().any(|bar| bar.state == State::Missed);
@@ -179,7 +240,7 @@ fn quoted(argument: &str) -> String {
 }
 
 /// A bar on a terminal, over itself.
-fn progress(done: usize, all: usize, began: Instant) {
+fn progress(done: usize, all: usize, what: &str, began: Instant) {
     let mut err = std::io::stderr().lock();
     if err.is_terminal() {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 100
@@ -188,7 +249,7 @@ fn progress(done: usize, all: usize, began: Instant) {
         #[allow(clippy::cast_possible_truncation)] // the cast saturates
         let left = super::output::span(left.round() as i64);
         // Progress that cannot be shown is no reason to stop.
-        let _ = write!(err, "\r\x1b[K{} {done} of {all} cells, about {left} left", super::style::bar(percent));
+        let _ = write!(err, "\r\x1b[K{} {done} of {all} {what}, about {left} left", super::style::bar(percent));
         let _ = err.flush();
     }
 }
