@@ -75,6 +75,61 @@ fn unquoted(tree: &Tree) -> Tree {
     tree.iter().map(|(path, content)| (path.clone(), bare(content))).collect()
 }
 
+/// The kustomization's experiment with another candidate beside the first one.
+fn two_candidates() -> (Tree, Spec) {
+    let mut tree = tree("kustomize", "started");
+    let text = |tree: &Tree, path: &str| String::from_utf8(tree[path].clone()).unwrap();
+    let manifest = text(&tree, "apps/reviews/reviews-candidate.yaml");
+    let other = manifest.replace("reviews-candidate", "reviews-other").replace("version: candidate", "version: other");
+    tree.insert("apps/reviews/reviews-other.yaml".into(), other.replace("'on'", "'half'").into());
+    let list = text(&tree, "apps/reviews/kustomization.yaml")
+        .replace("- reviews-candidate.yaml\n", "- reviews-candidate.yaml\n- reviews-other.yaml\n")
+        + "- name: reviews-other\n  newName: ghcr.io/acme/reviews\n  newTag: v1.4.0\n";
+    tree.insert("apps/reviews/kustomization.yaml".into(), list.into());
+    let version = "{name: candidate, workload: {name: reviews-candidate}, destination: {subset: candidate}}";
+    let experiment = text(&tree, "apps/reviews/experiment.yaml")
+        .replace("Canary", "A/B/N")
+        .replace(version, &format!("{version}\n    - {}", version.replace("candidate", "other")))
+        .replace("  criteria:\n", "  criteria:\n    rewards: [{metric: istio/mean-latency, preferredDirection: Low}]\n")
+        .replace(
+            "from: reviews-candidate.yaml,",
+            "from: reviews-candidate.yaml, fromEach: {other: reviews-other.yaml},",
+        );
+    let mut spec = parse(&experiment);
+    tree.insert("apps/reviews/experiment.yaml".into(), experiment.into());
+    for candidate in [0, 1] {
+        let promote = plan_promote(&Snapshot(&tree), &spec.promoting(candidate)).unwrap();
+        assert_eq!(promote.unpromoted, Vec::<String>::new());
+        spec.expected.extend(promote.recorded);
+    }
+    spec.expected.extend(plan_discard(&Snapshot(&tree), &spec).unwrap().recorded);
+    (tree, spec)
+}
+
+#[test]
+fn of_several_candidates_the_winner_is_promoted_and_all_are_removed() {
+    let (started, spec) = two_candidates();
+    let (before, promoted) = (tree("kustomize", "before"), tree("kustomize", "promoted"));
+    assert_same(&after(&started, &plan_discard(&Snapshot(&started), &spec).unwrap()), &before, "discard");
+    let other = edited(&promoted, "apps/reviews/kustomization.yaml", "v1.3.0", "v1.4.0");
+    let other = edited(&other, "apps/reviews/reviews.yaml", "'on'", "'half'");
+    for (candidate, promoted) in [(0, promoted), (1, other)] {
+        let spec = spec.promoting(candidate);
+        let merged = after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap());
+        let cleanup = plan_cleanup(&Snapshot(&merged), &spec).unwrap();
+        assert_eq!(cleanup.missing, Vec::<String>::new());
+        assert_same(&after(&merged, &cleanup), &promoted, &format!("candidate {candidate}"));
+        assert_same(&after(&started, &plan_whole(&Snapshot(&started), &spec).unwrap()), &promoted, "one request");
+        let all = with_history(&merged, &started);
+        let reverted = after(&merged, &plan_revert(&Snapshot(&all), &spec).unwrap());
+        assert_same(&unquoted(&reverted), &unquoted(&started), "reverted");
+    }
+    // One that changed since is not promoted, and not removed.
+    let changed = edited(&started, "apps/reviews/reviews-other.yaml", "'half'", "'twice'");
+    assert_eq!(plan_promote(&Snapshot(&changed), &spec.promoting(1)).unwrap_err().reason(), "CandidateSuperseded");
+    assert_eq!(plan_discard(&Snapshot(&changed), &spec).unwrap_err().reason(), "FileChanged");
+}
+
 #[test]
 fn a_promotion_is_taken_back_alone() {
     for (case, _) in CASES {
