@@ -248,6 +248,77 @@ const TABLE: &[Row] = &[
         &["spec.criteria.rewards[0].metric", "`istio/latency-p95`", "`mean` or `gauge`"],
     ),
     (
+        "too many candidates",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "c0", "workload": {"name": "w0"}, "destination": {"subset": "s0"}}, {"name": "c1", "workload": {"name": "w1"}, "destination": {"subset": "s1"}}, {"name": "c2", "workload": {"name": "w2"}, "destination": {"subset": "s2"}}, {"name": "c3", "workload": {"name": "w3"}, "destination": {"subset": "s3"}}, {"name": "c4", "workload": {"name": "w4"}, "destination": {"subset": "s4"}}, {"name": "c5", "workload": {"name": "w5"}, "destination": {"subset": "s5"}}, {"name": "c6", "workload": {"name": "w6"}, "destination": {"subset": "s6"}}, {"name": "c7", "workload": {"name": "w7"}, "destination": {"subset": "s7"}}]}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.versionInfo.candidates", "8 candidates", "1 to 7"],
+    ),
+    (
+        "one workload for two candidates",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-b"}, "destination": {"subset": "c"}}]}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.versionInfo.candidates[1].workload", "`pp-b`", "name the candidate's own"],
+    ),
+    (
+        "one destination for two candidates",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "b"}}]}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.versionInfo.candidates[1].destination", "same destination", "two subsets"],
+    ),
+    (
+        "file of a candidate that there is not",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "c"}}]}, "gitops": {"promote": {"fromEach": {"d": "pp-d.yaml"}}}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.gitops.promote.fromEach", "`d`", "there are `b`, `c`"],
+    ),
+    (
+        "candidate in the baseline's file",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "c"}}]}, "gitops": {"promote": {"fromEach": {"c": "productpage.yaml"}}}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.gitops.promote.fromEach", "`productpage.yaml`", "write the file of `c`"],
+    ),
+    (
+        "several candidates in a chart's values",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "c"}}]}, "gitops": {"layout": "HelmValues"}}"#,
+        ),
+        "NotSupported",
+        &["spec.gitops.layout", "several candidates", "layout: Flat"],
+    ),
+    (
+        "several candidates at a fixed split",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N", "deploymentPattern": "FixedSplit"}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "c"}}]}}"#,
+        ),
+        "NotSupported",
+        &["spec.strategy.deploymentPattern", "same weight", "steps"],
+    ),
+    (
+        "step over an equal part",
+        Input::Spec(
+            r#"{"strategy": {"testingPattern": "A/B/N", "ramp": {"steps": [{"weight": 40}]}}, "criteria": {"rewards": [{"metric": "istio/mean-latency", "preferredDirection": "Low"}]}, "versionInfo": {"candidates": [{"name": "b", "workload": {"name": "pp-b"}, "destination": {"subset": "b"}},
+                {"name": "c", "workload": {"name": "pp-c"}, "destination": {"subset": "c"}}]}}"#,
+        ),
+        "InvalidExperiment",
+        &["spec.strategy.ramp.steps[0].weight", "40 is over", "at most 33, which leaves every version an equal part"],
+    ),
+    (
         "directory that is not allowed",
         Input::Spec(r#"{"gitops": {"path": "apps/reviews"}}"#),
         "NotAllowed",

@@ -20,7 +20,8 @@ const HOLD: &str = "spec.strategy.ramp.steps[].hold";
 const CAP: &str = "spec.strategy.weights.maxCandidateWeight";
 
 /// How the weight rises, up to the cap and in time.
-pub(super) fn ramp(strategy: &spec::Strategy, cap: u8, analysis: &Analysis) -> Result<Ramp, Refusal> {
+pub(super) fn ramp(spec: &spec::ExperimentSpec, cap: u8, analysis: &Analysis) -> Result<Ramp, Refusal> {
+    let strategy = &spec.strategy;
     if strategy.deployment_pattern == Some(spec::DeploymentPattern::FixedSplit) {
         if strategy.ramp.is_some() {
             let problem = "`FixedSplit` keeps the weights that it finds; remove `ramp`, or write `Progressive`".into();
@@ -34,14 +35,14 @@ pub(super) fn ramp(strategy: &spec::Strategy, cap: u8, analysis: &Analysis) -> R
     }
     let mut rungs: Vec<Rung> = vec![];
     for (index, step) in steps.iter().enumerate() {
-        rungs.push(rung(step, rungs.last(), cap).map_err(|refusal| refusal.of_item(index))?);
+        rungs.push(rung(step, rungs.last(), cap, equal_part(spec)).map_err(|refusal| refusal.of_item(index))?);
     }
     in_time(&rungs, analysis)?;
     Ok(Ramp::Steps(rungs))
 }
 
 /// One step, above the one before it.
-fn rung(step: &spec::RampStep, before: Option<&Rung>, cap: u8) -> Result<Rung, Refusal> {
+fn rung(step: &spec::RampStep, before: Option<&Rung>, cap: u8, equal_part: i32) -> Result<Rung, Refusal> {
     let hold = step.hold.as_ref().map_or(Ok(Duration::ZERO), |h| {
         h.duration().map_err(|e| Refusal::Invalid { field: HOLD.into(), problem: e.to_string() })
     })?;
@@ -51,7 +52,12 @@ fn rung(step: &spec::RampStep, before: Option<&Rung>, cap: u8) -> Result<Rung, R
         return refuse(format!("{weight} is not above the {} before it; write weights that rise", before.weight));
     }
     if weight > cap {
-        return refuse(format!("{weight} is over the cap of {cap}; write at most {cap}, or raise `{CAP}`"));
+        let remedy = if i32::from(cap) < equal_part {
+            format!("or raise `{CAP}`")
+        } else {
+            "which leaves every version an equal part".to_owned()
+        };
+        return refuse(format!("{weight} is over the cap of {cap}; write at most {cap}, {remedy}"));
     }
     Ok(Rung { weight, hold: signed(hold), approval: step.approval })
 }
@@ -78,12 +84,18 @@ pub(super) fn percent(value: i32, field: &'static str) -> Result<u8, Refusal> {
     })
 }
 
+/// The most that one of several candidates may get; a single one is bound by its cap alone.
+fn equal_part(spec: &spec::ExperimentSpec) -> i32 {
+    match i32::try_from(spec.version_info.candidates.len()).unwrap_or(i32::MAX) {
+        several @ 2.. => 100 / several.saturating_add(1),
+        _ => 100,
+    }
+}
+
 /// The most that each candidate gets. Several, with the baseline, have equal parts at most: what one has more the others
 /// have less, and the slowest comparison decides how long a race takes.
 pub(super) fn cap(spec: &spec::ExperimentSpec) -> Result<u8, Refusal> {
-    let written = spec.max_candidate_weight();
-    let versions = i32::try_from(spec.version_info.candidates.len()).unwrap_or(i32::MAX).saturating_add(1);
-    let cap = if versions > 2 { written.min(100 / versions) } else { written };
+    let cap = spec.max_candidate_weight().min(equal_part(spec));
     let relative = spec.criteria.objectives.iter().any(|o| o.relative.is_some());
     if relative && cap > MOST_FOR_COMPARISON {
         return Err(Refusal::Invalid {

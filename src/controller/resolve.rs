@@ -85,7 +85,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
         refused: None,
         baseline: version(&info.baseline, &namespace, "spec.versionInfo.baseline.workload")?,
         candidates: candidates(info, &namespace)?,
-        ramp: ramp(&spec.strategy, cap, &analysis)?,
+        ramp: ramp(spec, cap, &analysis)?,
         cap,
         capacity: spec
             .traffic
