@@ -119,7 +119,7 @@ fn labels_hold_what_they_should_and_nothing_breaks_out_of_them() {
     // Two criteria: one alone needs twice 1/0.05.
     assert!((of("reiter8_criterion_evidence_ratio", "Fail") - 2_f64.ln() / 40_f64.ln()).abs() < 1e-9);
     assert!((of("reiter8_criterion_bad_ratio", "high") - 0.02).abs() < 1e-9);
-    let weight = "reiter8_experiment_candidate_weight_percent{namespace=\"shop\",experiment=\"e1\"}";
+    let weight = "reiter8_experiment_candidate_weight_percent{namespace=\"shop\",experiment=\"e1\",candidate=\"b\"}";
     assert_eq!(value(&text, weight), Some(30.0));
     let waiting = "reiter8_experiments_waiting{reason=\"WaitingForReview\",stalled=\"true\"}";
     assert_eq!(value(&text, waiting), Some(1.0));

@@ -16,7 +16,7 @@ use prometheus_client::metrics::MetricType;
 
 use crate::api::experiment::CriterionStatus;
 use crate::api::{Experiment, conditions};
-use crate::engine::Phase;
+use crate::engine::{MOST_CANDIDATES, Phase};
 
 /// Most experiments with series of their own: at most 200 × (1 + 10 criteria × 5) series, which a small Prometheus
 /// takes with ease, and more experiments at the same time than one dashboard can show.
@@ -81,9 +81,17 @@ struct Named {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct OfCandidate {
+    namespace: String,
+    experiment: String,
+    candidate: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct OfCriterion {
     namespace: String,
     experiment: String,
+    candidate: String,
     /// Position in the status, from 1: a metric may stand in two criteria.
     criterion: u64,
     metric: String,
@@ -103,7 +111,7 @@ struct Drawn {
 struct Running {
     created: jiff::Timestamp,
     name: Named,
-    weight: i64,
+    weights: Vec<(OfCandidate, i64)>,
     evidence: Vec<(OfCriterion, f64)>,
     bad: Vec<(OfCriterion, f64)>,
 }
@@ -128,8 +136,8 @@ impl Collector for Watched {
         family(&mut encoder, "pull_requests", "Requests of the known experiments", &drawn.requests)?;
         let help = "Running experiments without series of their own: there are too many";
         encoder.encode_descriptor("experiments_hidden", help, None, MetricType::Gauge)?.encode_gauge(&hidden)?;
-        let weights = each.iter().map(|r| (&r.name, &r.weight));
-        family(&mut encoder, "experiment_candidate_weight_percent", "Weight that the candidate is to have", weights)?;
+        let weights = each.iter().flat_map(|r| &r.weights).map(|(labels, weight)| (labels, weight));
+        family(&mut encoder, "experiment_candidate_weight_percent", "Weight that a candidate has", weights)?;
         let help = "Evidence for Fail or Pass, logarithmic: 0 is none, 1 decides";
         family(&mut encoder, "criterion_evidence_ratio", help, pairs(each, |r| &r.evidence))?;
         let help = "Share of bad requests of the candidate: estimate, low and high end of its interval";
@@ -221,11 +229,19 @@ fn running(experiment: &Experiment) -> Running {
         experiment: metadata.name.clone().unwrap_or_default(),
     };
     let status = experiment.status.clone().unwrap_or_default();
-    let candidate = experiment.spec.version_info.candidates.first().map(|c| c.name.as_str());
-    let weight = status.weights.iter().find(|w| Some(w.name.as_str()) == candidate).map_or(0, |w| i64::from(w.value));
+    let candidates = experiment.spec.version_info.candidates.iter().take(MOST_CANDIDATES);
+    let shown = |name: &str| name.chars().take(MOST_TEXT).collect::<String>();
+    let weight = |candidate: &str| status.weights.iter().find(|w| w.name == candidate).map_or(0, |w| w.value.into());
+    let of = |candidate: &str| OfCandidate {
+        namespace: name.namespace.clone(),
+        experiment: name.experiment.clone(),
+        candidate: shown(candidate),
+    };
+    let weights = candidates.clone().map(|c| (of(&c.name), weight(&c.name))).collect();
+    let only = candidates.clone().next().map_or("", |c| c.name.as_str());
     let (mut evidence, mut bad) = (vec![], vec![]);
     for (criterion, number) in status.criteria.iter().take(MOST_CRITERIA).zip(1..) {
-        let labels = |of| labels(&name, number, criterion, of);
+        let labels = |of| labels(&name, number, criterion, only, of);
         let proof = |value: Option<f64>, needed: Option<f64>| Some(ratio(value?, needed?));
         let fail = proof(criterion.fail_evidence, criterion.fail_needed).map(|v| (labels("Fail"), v));
         let pass = proof(criterion.pass_evidence, criterion.needed).map(|v| (labels("Pass"), v));
@@ -235,13 +251,14 @@ fn running(experiment: &Experiment) -> Running {
         bad.extend(shares.map(|(of, v)| (labels(of), v)));
     }
     let created = metadata.creation_timestamp.as_ref().map(|t| t.0).unwrap_or_default();
-    Running { created, name, weight, evidence, bad }
+    Running { created, name, weights, evidence, bad }
 }
 
-fn labels(name: &Named, criterion: u64, status: &CriterionStatus, of: &'static str) -> OfCriterion {
+fn labels(name: &Named, criterion: u64, status: &CriterionStatus, only: &str, of: &'static str) -> OfCriterion {
     OfCriterion {
         namespace: name.namespace.clone(),
         experiment: name.experiment.clone(),
+        candidate: status.candidate.as_deref().unwrap_or(only).chars().take(MOST_TEXT).collect(),
         criterion,
         metric: status.metric.chars().take(MOST_TEXT).collect(),
         of,
