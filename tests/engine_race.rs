@@ -8,6 +8,8 @@ mod trial;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use reiter8::api::Experiment;
+use reiter8::controller::status;
 use reiter8::engine::judge::{Sample, Tally};
 use reiter8::engine::*;
 
@@ -379,4 +381,48 @@ fn gitops() -> Gitops {
         handover: Handover::TwoPullRequests,
         auto_merge: AutoMerge::default(),
     }
+}
+
+/// What a status shows of it: four weights, criteria by candidate, and the race.
+#[test]
+fn the_status_shows_every_version() {
+    let mut world = World::new(GOOD, &[Does(0.08, 1.0), Does(0.001, 1.3), GOOD], 31);
+    let mut run = Run::new(plan(3));
+    run.until(&mut world, |run| run.progress.phase == Phase::Deciding && run.left(0).is_some());
+    let experiment = Experiment::new("trial", serde_json::from_value(spec()).unwrap());
+    let shown = status::of(&experiment, &run.plan, &run.progress, run.now);
+    let weights: Vec<(&str, i32)> = shown.weights.iter().map(|w| (w.name.as_str(), w.value)).collect();
+    assert_eq!(weights, [("stable", 50), ("c1", 0), ("c2", 25), ("c3", 25)]);
+    let of: BTreeSet<&str> = shown.criteria.iter().filter_map(|c| c.candidate.as_deref()).collect();
+    assert_eq!(of, BTreeSet::from(["c1", "c2", "c3"]));
+    let race = shown.race.unwrap();
+    let states: Vec<(&str, &str)> = race.versions.iter().map(|v| (v.name.as_str(), v.state.as_str())).collect();
+    assert_eq!(states, [("stable", "Racing"), ("c1", "Out"), ("c2", "Racing"), ("c3", "Racing")]);
+    assert!(race.versions[1].why.starts_with("istio/error-rate broke its limit"), "{race:?}");
+    assert!(race.versions[2].why.starts_with("evidence against it "), "{race:?}");
+    run.verdict(&mut world);
+    let shown = status::of(&experiment, &run.plan, &run.progress, run.now);
+    assert_eq!(shown.version_recommended_for_promotion.as_deref(), Some("c2"));
+    assert!(serde_json::to_string(&shown).unwrap().len() < 64 * 1024, "it fits an object");
+}
+
+/// The most candidates that there may be still fit their status.
+#[test]
+fn the_state_of_the_largest_race_is_small() {
+    let mut world = World::new(GOOD, &[GOOD; MOST_CANDIDATES], 37);
+    let mut run = Run::new(plan(MOST_CANDIDATES));
+    run.until(&mut world, |run| run.progress.phase == Phase::Deciding && run.progress.intervals > 60);
+    let size = serde_json::to_string(&run.progress).unwrap().len();
+    println!("progress of {MOST_CANDIDATES} candidates: {size} bytes");
+    assert!(size < 128 * 1024, "{size}");
+}
+
+fn spec() -> serde_json::Value {
+    let version = |name: &str| serde_json::json!({"name": name, "destination": {"subset": name}});
+    serde_json::json!({
+        "target": "ns/app", "strategy": {"testingPattern": "A/B/N"}, "traffic": {"virtualService": "app"},
+        "versionInfo": {"baseline": version("stable"), "candidates": [version("c1"), version("c2"), version("c3")]},
+        "criteria": {"objectives": [{"metric": "istio/error-rate", "upperLimit": "1%"}],
+                     "rewards": [{"metric": "orders", "preferredDirection": "High"}]},
+    })
 }
