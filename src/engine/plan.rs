@@ -36,7 +36,7 @@ pub struct Plan {
     /// What people ask for, by annotation.
     pub wishes: Vec<Wish>,
     /// The tests that the candidates have to stand, those of one candidate side by side, in the candidates' order; never
-    /// empty unless there is a race.
+    /// empty.
     pub criteria: Vec<Criterion>,
     /// What several candidates compete for; none with a single one.
     pub race: Option<Race>,

@@ -177,9 +177,6 @@ impl Turn<'_> {
         let name = &self.version(at).name;
         let limits = format!("{name} keeps every limit at {} % of the traffic", self.progress.weight);
         let sentence = match &self.plan.race {
-            Some(race) if self.plan.criteria.is_empty() => {
-                format!("{name} has the best {} at {} % of the traffic", race.metric, self.progress.weight)
-            }
             Some(race) => format!("{limits}, and has the best {}", race.metric),
             None => limits,
         };

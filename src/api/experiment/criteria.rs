@@ -25,7 +25,8 @@ pub struct Criteria {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 317)))]
     pub indicators: Vec<String>,
-    /// What an A/B experiment maximises or minimises, exactly one: the mean of a Metric with `mean` or `gauge`, in which the candidate has to be better than the baseline.
+    /// What an A/B or A/B/N experiment maximises or minimises, exactly one: the mean of a Metric with `mean`, `istio/mean-latency`, or for A/B
+    /// a `gauge`, in which the candidate has to be better than the baseline, and than every other candidate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub rewards: Vec<Reward>,

@@ -76,8 +76,8 @@ pub enum DeploymentPattern {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Weights {
-    /// The most traffic that the candidate gets, percent. Default: 50 with `spec.traffic`, 100 with `weightObjRef`. At most 90 if an
-    /// objective compares with the baseline.
+    /// The most traffic that a candidate gets, percent; each of several at most an equal part. Default: 50 with `spec.traffic`, 100 with
+    /// `weightObjRef`. At most 90 if an objective compares with the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub max_candidate_weight: Option<i32>,
