@@ -41,7 +41,7 @@ pub use progress::{
     StageWork, Start, Waiting, Watch,
 };
 pub use report::{Report, Row, Running, Verdict, rows};
-pub use writeback::{Guarded, News, request};
+pub use writeback::{Guarded, News, Rest, request};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);

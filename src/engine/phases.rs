@@ -13,6 +13,7 @@ use super::plan::{Criterion, Plan, Ramp, Version};
 use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
 use super::requests::because;
 use super::shift;
+use super::writeback::Rest;
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
 const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
@@ -40,13 +41,14 @@ pub(super) struct Turn<'a> {
     pub(super) effects: Vec<Effect>,
     pub(super) notices: Vec<Notice>,
     wake: Option<Timestamp>,
+    pub(super) rest: Option<Rest>,
     /// Whether the effects may be without a visible result, so that looking at once would be in vain.
     pub(super) patient: bool,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(plan: &'a Plan, progress: Progress, seen: &'a Observation, now: Timestamp) -> Self {
-        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, patient: false }
+        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, rest: None, patient: false }
     }
 
     /// Lets the phase the experiment is in do its part.
@@ -138,12 +140,12 @@ impl<'a> Turn<'a> {
         }
         // What was just decided or done is looked at at once: the next turn sees its result.
         let news = !self.effects.is_empty() && !self.settled() && !self.patient;
-        let wake = if !self.progress.same_record(before) || news {
-            Wake::At(self.now)
+        let (wake, rest) = if !self.progress.same_record(before) || news {
+            (Wake::At(self.now), None)
         } else {
-            self.wake.map_or(Wake::OnChange, Wake::At)
+            (self.wake.map_or(Wake::OnChange, Wake::At), self.rest)
         };
-        Step { progress: self.progress, effects: self.effects, notices: self.notices, wake }
+        Step { progress: self.progress, effects: self.effects, notices: self.notices, wake, rest }
     }
 
     /// Nothing more is expected to come of this experiment.
