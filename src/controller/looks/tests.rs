@@ -223,6 +223,20 @@ async fn a_refused_credential_is_read_again_ever_less_often() {
 }
 
 #[tokio::test]
+async fn a_credential_is_read_again_after_a_day() {
+    let scene = Scene::of(&["ended"]).await;
+    scene.settle(&["ended"]).await;
+    let mut asked = vec![];
+    for look in 2..200 {
+        let (a, l) = scene.reconcile("ended", scene.after(look)).await;
+        assert_eq!(l, 1, "look {look}");
+        asked.extend((a > 0).then_some((look, a)));
+    }
+    // The first turn was a moment after the beginning, which is when a day is counted from.
+    assert_eq!(asked, [(97, 2), (193, 2)], "the Repository and its Secret, once a day");
+}
+
+#[tokio::test]
 async fn one_that_can_be_carried_out_no_more_is_left_alone() {
     let scene = Scene::of(&["ended"]).await;
     scene.settle(&["ended"]).await;
