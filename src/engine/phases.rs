@@ -161,7 +161,7 @@ impl<'a> Turn<'a> {
                 self.enter(Phase::Preparing);
             }
             Some(Ok(Lock::Free)) => self.effects.push(Effect::Claim),
-            Some(Ok(Lock::Taken(_))) if until.is_some_and(|u| self.now >= u) => {
+            Some(Ok(Lock::Taken(_)) | Err(_)) if until.is_some_and(|u| self.now >= u) => {
                 let sentence =
                     format!("target {} was not free within {} h", self.plan.identity.target, PATIENCE.as_hours());
                 self.decide(Outcome::Discard, Reason::Stale, sentence);
@@ -428,14 +428,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// When the present phase ends although what it waits for did not come.
+    /// When the present phase ends, or is overdue, although what it waits for did not come.
     fn until(&self) -> Option<Timestamp> {
         let a = &self.plan.analysis;
         match self.progress.phase {
             Phase::Queued => self.progress.since.map(|s| s + PATIENCE),
             Phase::Preparing => self.progress.since.map(|s| s + a.hard_deadline),
             Phase::Shifting | Phase::Deciding => self.progress.began().map(|t| t + a.hard_deadline),
-            Phase::Promoting | Phase::Discarding => self.give_up_at(),
+            Phase::Promoting | Phase::Discarding => self.give_up_at().or_else(|| self.overdue_at()),
             Phase::Completed => None,
         }
     }
