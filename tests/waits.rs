@@ -79,7 +79,7 @@ impl Scene {
         let mut scene = Self::new(phase);
         scene.plan.gitops = Some(Gitops {
             base_branch: "main".into(),
-            stale_after: SignedDuration::from_hours(24),
+            stale_after: HOUR * 3,
             drain: SignedDuration::from_secs(30),
             waiting: WhileWaiting::Hold,
             handover: Handover::TwoPullRequests,
