@@ -481,7 +481,7 @@ impl World {
     /// The environment repository of those that have one.
     async fn repository(&self, forge: &str) -> anyhow::Result<()> {
         for object in [
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "shop"}, "stringData": {"token": "t"}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "shop"}, "stringData": {"token": "footprint-token"}}),
             json!({"apiVersion": "iter8.tools/v2alpha2", "kind": "Repository", "metadata": {"name": "env", "namespace": "shop"},
                 "spec": {"url": format!("{forge}/o/env.git"), "provider": "Gitea", "secretRef": {"name": "token"}}}),
         ] {

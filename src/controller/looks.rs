@@ -259,6 +259,8 @@ impl Place {
             return;
         };
         held.silent_until = now + SILENCE;
+        let (namespace, name) = (&self.namespace, &self.name);
+        tracing::debug!(namespace, name, reason = u.reason, "a look at a clean-up request was in vain: {u}");
         if !["ProviderUnavailable", "RateLimited"].contains(&u.reason) {
             drop(held.access.take_if(|access| Arc::ptr_eq(access, used)));
         }
