@@ -2,20 +2,25 @@
 //!
 //! Starts a real etcd and kube-apiserver (`hack/parts/build` makes them), runs `reiter8 run` against them as a process,
 //! and prints for 0, 100 and 1 000 experiments that are queued or completed: resident memory, memory for each experiment
-//! beside the size of its JSON, and the calls in an idle window, as the API server counts them. Then what a review that
-//! takes its time costs. Not a test: nothing here fails for being slow.
+//! beside the size of its JSON, and the calls in an idle window, as the API server counts them. A fifth of the completed ones
+//! have a clean-up request that is open and looked after; the window begins with the second look at one of them, a quarter of
+//! an hour after the first, and the looks in it are printed too. Then what a review that takes its time costs. Not a test: nothing
+//! here fails for being slow.
 //!
 //! `cargo bench --bench footprint -- --idle 5m` (the release profile), or with `--profile dev`, which is built already.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::too_many_lines)]
 #![allow(missing_docs)]
 
+#[path = "../tests/support/quiet_forge.rs"]
+mod quiet_forge;
 #[path = "../tests/support/stack/mod.rs"]
 mod stack;
 #[path = "../tests/support/trial.rs"]
 mod trial;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,6 +31,7 @@ use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
+use quiet_forge::QuietForge;
 use reiter8::api::Experiment;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
@@ -42,6 +48,10 @@ const BASE_KIB: u64 = 40 * 1024;
 const EACH_KIB: f64 = 100.0;
 /// Patience with a thousand experiments on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A little more than the time between two looks at a clean-up request.
+const LOOK: Duration = Duration::from_secs(16 * 60);
+/// The clean-up request of one that is looked after has its number plus this.
+const CLEAN_UP: u64 = 1000;
 /// How long nothing may change before memory is read.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -88,15 +98,17 @@ async fn main() -> anyhow::Result<()> {
 async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
     let kube = parts::kube(site)?;
     let world = World::new(site, &kube).await?;
-    let forge = forge().await?;
+    let forge = QuietForge::default();
+    world.repository(&forge.serve().await?).await?;
     let binary = args.binary.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_reiter8").into());
     let controller = Controller::start(site, &kube, &binary).await?;
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     println!("program {}, profile of this benchmark: {profile}", binary.display());
     let mut base = None;
     for &number in &args.experiments {
-        world.fill(number).await?;
+        let there = world.fill(number).await?;
         tokio::time::sleep(SETTLE).await;
+        await_looks(&forge, there..number).await?;
         let now = controller.memory()?;
         let base = *base.get_or_insert(now.resident);
         println!("\n{number} experiments");
@@ -115,9 +127,12 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
         }
         let before = world.calls().await?;
         let asked = controller.requests().await?;
+        let looks = looks(&forge).1;
         tokio::time::sleep(args.idle).await;
         let calls = world.calls().await?.since(&before);
         calls.print(args.idle, controller.requests().await? - asked);
+        let (open, all) = self::looks(&forge);
+        println!("  looks at {open} open clean-up requests meanwhile: {}", all - looks);
         println!("  memory {:.1} MiB afterwards", mib(controller.memory()?.resident));
     }
     let before = world.calls().await?;
@@ -131,7 +146,7 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
     let asked = controller.requests().await?;
     world.calls().await?.since(&before).print(SETTLE, asked);
     println!("\n3 experiments more, whose requests wait for a review");
-    world.review(&forge).await?;
+    world.review().await?;
     tokio::time::sleep(SETTLE).await;
     let before = world.calls().await?;
     let asked = controller.requests().await?;
@@ -142,6 +157,45 @@ async fn measure(args: &Args, site: &Site) -> anyhow::Result<()> {
     println!("  status writes: {writes}; bar 0: {}", kept(writes == 0));
     let states = world.phases().await?;
     println!("  phases at the end: {states:?}");
+    Ok(())
+}
+
+/// Open clean-up requests that the forge was asked about, and how often.
+fn looks(forge: &QuietForge) -> (usize, usize) {
+    let said = forge.said();
+    let looks = || said.looks.range(CLEAN_UP..);
+    (looks().count(), looks().map(|(_, n)| n).sum())
+}
+
+/// Whether the clean-up request of a completed experiment is still open.
+fn is_looked_after(i: usize) -> bool {
+    i % 10 == 1
+}
+
+/// Waits until each of the new ones that are looked after had its first turn, and one of them its next look: those of the
+/// others follow, for they came at about the same time.
+async fn await_looks(forge: &QuietForge, new: Range<usize>) -> anyhow::Result<()> {
+    let wanted: Vec<u64> = new.filter(|&i| is_looked_after(i)).map(|i| CLEAN_UP + i as u64).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let had = || wanted.iter().map(|number| forge.said().looks.get(number).copied().unwrap_or(0)).collect::<Vec<_>>();
+    let began = Instant::now();
+    let patience = |what: &str| {
+        anyhow::ensure!(began.elapsed() < 2 * LOOK, "waited in vain for {what}");
+        anyhow::Ok(())
+    };
+    while had().contains(&0) {
+        patience("the first look at each new clean-up request")?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(SETTLE).await;
+    let first = had();
+    while had() == first {
+        patience("the next look at one of the new clean-up requests")?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    println!("\n{} s until the next looks at {} new clean-up requests begin", began.elapsed().as_secs(), wanted.len());
     Ok(())
 }
 
@@ -304,7 +358,8 @@ impl World {
     }
 
     /// Adds experiments until there are so many: half of them queued behind one that is paused, half completed.
-    async fn fill(&self, number: usize) -> anyhow::Result<()> {
+    /// How many there were.
+    async fn fill(&self, number: usize) -> anyhow::Result<usize> {
         let there = self.experiments().list_metadata(&ListParams::default()).await?.items.len();
         if number > 0 && there == 0 {
             let mut holder = experiment("queued-0", "shop/productpage");
@@ -326,7 +381,7 @@ impl World {
             .await?;
             println!("\n{} experiments were taken in within {:.1} s", number - there, began.elapsed().as_secs_f64());
         }
-        Ok(())
+        Ok(there)
     }
 
     /// One more: an odd one ended some time ago.
@@ -335,8 +390,15 @@ impl World {
             return self.create(experiment(&format!("queued-{i}"), "shop/productpage")).await;
         }
         let name = format!("completed-{i}");
-        self.create(experiment(&name, &format!("shop/service-{i}"))).await?;
-        self.write(&name, &progress(Phase::Completed)).await
+        let mut object = experiment(&name, &format!("shop/service-{i}"));
+        let mut ended = progress(Phase::Completed);
+        if is_looked_after(i) {
+            object["spec"]["gitops"] = gitops();
+            let stage = ended.stages.last_mut().context("its clean-up")?;
+            stage.number = Some(CLEAN_UP + i as u64);
+        }
+        self.create(object).await?;
+        self.write(&name, &ended).await
     }
 
     async fn create(&self, object: Value) -> anyhow::Result<()> {
@@ -416,10 +478,10 @@ impl World {
         Ok(Calls(calls))
     }
 
-    /// Experiments whose promote request is open and stays so.
-    async fn review(&self, forge: &str) -> anyhow::Result<()> {
+    /// The environment repository of those that have one.
+    async fn repository(&self, forge: &str) -> anyhow::Result<()> {
         for object in [
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "shop"}, "stringData": {"token": "t"}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "shop"}, "stringData": {"token": "footprint-token"}}),
             json!({"apiVersion": "iter8.tools/v2alpha2", "kind": "Repository", "metadata": {"name": "env", "namespace": "shop"},
                 "spec": {"url": format!("{forge}/o/env.git"), "provider": "Gitea", "secretRef": {"name": "token"}}}),
         ] {
@@ -434,11 +496,15 @@ impl World {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), "shop", &resource);
             api.create(&PostParams::default(), &found).await?;
         }
+        Ok(())
+    }
+
+    /// Experiments whose promote request is open and stays so.
+    async fn review(&self) -> anyhow::Result<()> {
         for i in 0..3 {
             let name = format!("review-{i}");
             let mut object = experiment(&name, &format!("shop/review-{i}"));
-            object["spec"]["gitops"] = json!({"repository": "env", "path": "apps/productpage",
-                "promote": {"from": "productpage-candidate.yaml", "to": "productpage.yaml"}});
+            object["spec"]["gitops"] = gitops();
             // Stays where it is put: a paused experiment starts nothing.
             object["metadata"]["annotations"] = json!({"iter8.tools/pause": "2026-01-01T00:00:00Z"});
             self.create(object).await?;
@@ -469,23 +535,9 @@ async fn until(what: &str, holds: impl AsyncFn() -> anyhow::Result<bool>) -> any
     Ok(())
 }
 
-/// A forge with one request that nobody merges.
-async fn forge() -> anyhow::Result<String> {
-    use axum::routing::get;
-    let pull = json!({"number": 1, "state": "open", "merged": false, "mergeable": true,
-        "head": {"ref": "iter8/x", "label": "iter8/x", "sha": "a".repeat(40)},
-        "base": {"ref": "main", "label": "main", "sha": "b".repeat(40)}});
-    let routes = axum::Router::new().route(
-        "/api/v1/repos/o/env/pulls/{number}",
-        get(move || {
-            let pull = pull.clone();
-            async move { axum::Json(pull) }
-        }),
-    );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    Ok(format!("http://{address}"))
+fn gitops() -> Value {
+    json!({"repository": "env", "path": "apps/productpage",
+        "promote": {"from": "productpage-candidate.yaml", "to": "productpage.yaml"}})
 }
 
 fn experiment(name: &str, target: &str) -> Value {
@@ -578,7 +630,8 @@ fn progress(phase: Phase) -> Progress {
     let blobs = ["productpage.yaml", "productpage-candidate.yaml", "experiment.yaml"];
     Progress {
         phase,
-        since: Some(ago(30)),
+        // What is completed has settled.
+        since: Some(ago(if phase == Phase::Completed { 3600 } else { 30 })),
         preflight: Some(Preflight {
             base: CommitId("b".repeat(40)),
             blobs: blobs.map(|f| (format!("apps/productpage/{f}"), "d".repeat(40))).into(),

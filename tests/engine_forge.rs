@@ -503,6 +503,74 @@ fn a_clean_up_that_needs_a_person_after_the_completion_says_so_once() {
 }
 
 #[test]
+fn a_completed_experiment_that_rests_is_ended_by_news_alone() {
+    let (plan, completed) = (plan(), completed());
+    let now = start() + SignedDuration::from_mins(15);
+    let rests = |progress: &Progress, seen: Seen<StageSeen>, now: Timestamp| {
+        step(&plan, progress, &Observation { stage: Some(seen), ..Observation::default() }, now).rest
+    };
+    assert_eq!(rests(&completed, Ok(open("ours")), start() + SignedDuration::from_mins(9)), None, "a twin may come");
+    let rest = rests(&completed, Ok(open("ours")), now).unwrap();
+    assert_eq!((rest.number, rest.base_branch.as_str()), (7, "main"));
+    assert_eq!(rest.branch, ask(&plan, &completed, now).stage.unwrap().request.branch);
+    let away = || Err(Unavailable::new("ProviderUnavailable", "away"));
+    let moved = StageSeen { head: Some(commit("moved")), ..open("ours") };
+    for nothing in [Ok(open("ours")), Ok(moved), away()] {
+        assert!(!rest.is_ended_by(&nothing), "{nothing:?}");
+    }
+    let merged = ended(PullState::Merged(commit("merged")), None);
+    for news in [ended(PullState::Closed, None), merged, conflicting(true), StageSeen { pull: None, ..open("ours") }] {
+        assert!(rest.is_ended_by(&Ok(news.clone())), "{news:?}");
+        assert_eq!(later(&plan, &completed, news.clone(), now).rest.filter(|rest| rest.is_ended_by(&Ok(news))), None);
+    }
+    // One that was not seen: the first answer is news.
+    let unseen = rests(&completed, away(), now).unwrap();
+    assert!(!unseen.is_ended_by(&away()) && unseen.is_ended_by(&Ok(open("ours"))));
+    // A conflict that a person has to resolve is none as long as nothing moves.
+    let stuck = later(&plan, &completed, conflicting(false), now).progress;
+    let later_on = now + SignedDuration::from_mins(15);
+    assert_eq!(rests(&stuck, Ok(conflicting(false)), now), None, "it may be made anew");
+    let rest = rests(&stuck, Ok(conflicting(false)), later_on).unwrap();
+    assert!(!rest.is_ended_by(&Ok(conflicting(false))));
+    assert!(rest.is_ended_by(&Ok(StageSeen { head: Some(commit("further")), ..conflicting(false) })));
+    assert!(rest.is_ended_by(&Ok(open("ours"))), "a person resolved it");
+}
+
+#[test]
+fn a_text_that_is_too_young_to_be_replaced_is_replaced_at_the_next_look() {
+    let (plan, completed) = (plan(), completed());
+    let now = start() + SignedDuration::from_mins(15);
+    let telling = |news: &str, at: Timestamp| {
+        let seen = open("ours");
+        let text = Some(TextSeen::Ours { news: news.into(), at });
+        StageSeen { pull: seen.pull.map(|pull| Pull { text, ..pull }), ..seen }
+    };
+    for (news, owed) in [("WaitingForReview", false), ("BaseConflict", true)] {
+        let seen = telling(news, now - SignedDuration::from_mins(1));
+        let looked = later(&plan, &completed, seen.clone(), now);
+        assert!(looked.effects.is_empty(), "people are not told twice in five minutes");
+        assert_eq!(looked.rest.unwrap().is_ended_by(&Ok(seen.clone())), owed, "{news}");
+        let looked = later(&plan, &completed, seen, now + SignedDuration::from_mins(15));
+        assert_eq!(matches!(looked.effects[..], [Effect::Rewrite { .. }]), owed, "{news}");
+    }
+}
+
+#[test]
+fn a_renewal_that_does_not_get_on_is_tried_ever_less_often() {
+    let plan = plan();
+    let stuck = Progress { phase: Phase::Completed, ..progress(Stage::CleanUp, StageState::Planning) };
+    let away =
+        || Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "x"))), ..Observation::default() };
+    for (spent, wait) in [(1, 1), (20, 2), (100, 10), (1000, 15)] {
+        let now = start() + SignedDuration::from_mins(spent);
+        let first = step(&plan, &stuck, &away(), now).progress;
+        let looked = step(&plan, &first, &away(), now);
+        assert_eq!(looked.wake, Wake::At(now + SignedDuration::from_mins(wait)), "after {spent} min");
+        assert_eq!(looked.rest, None);
+    }
+}
+
+#[test]
 fn a_merge_is_as_proposed_although_others_changed_the_file_since() {
     let plan = plan();
     let mut merged = progress(Stage::Promote, StageState::Merged);

@@ -20,10 +20,10 @@ use serde_json::json;
 
 use super::ledger::{self, StatusLedger};
 use super::slim::slim;
-use super::{Context, accepted, references, watched};
+use super::{Context, accepted, references, rest, watched};
 use crate::api::{Experiment, Repository};
-use crate::engine::{Phase, Plan, Progress, Step, Unavailable, Wake, Watch};
-use crate::gitops::WriteBack;
+use crate::engine::{Phase, Plan, Progress, Rest, Step, Unavailable, Wake, Watch};
+use crate::gitops::{Credential, WriteBack};
 use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
 use crate::turn::{self, Ledger as _};
@@ -54,6 +54,7 @@ pub(super) async fn run(
     let (experiments, writer) = reflector::store();
     let (calls, called) = futures::channel::mpsc::unbounded();
     let waiting = experiments.clone();
+    let (leaving, repositories_of) = (Arc::clone(&context), Arc::clone(&context));
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
     let pages = watcher::Config::default().page_size(PAGE);
@@ -64,6 +65,9 @@ pub(super) async fn run(
         .inspect(move |event| {
             if let Ok(event) = event {
                 call_the_queue(&waiting, event, &calls);
+            }
+            if let Ok(watcher::Event::Delete(gone)) = event {
+                leaving.resting.forget(&gone.uid().unwrap_or_default());
             }
             // Not the store's own `wait_until_ready`: it wakes one waiter only, and that has to be the controller.
             if matches!(event, Ok(watcher::Event::InitDone)) {
@@ -106,14 +110,17 @@ pub(super) async fn run(
             concerned(&by_workload, |e| is_active(e) && references::uses_workload(e, &object))
         })
         .watches_stream(repositories.default_backoff().touched_objects(), move |object| {
+            repositories_of.resting.looks.changed(&object);
             concerned(&by_repository, |e| is_active(e) && references::uses_repository(e, &object))
         })
         .reconcile_on(called)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stop)
         .run(
-            move |object, context| reconcile(object, context, experiments.clone(), Arc::clone(&backoff)),
-            move |object, error, _| Action::requeue(failed.next(&key(&object), error.0.reason)),
+            move |object, context| {
+                reconcile(object, context, experiments.clone(), Arc::clone(&backoff), Timestamp::now())
+            },
+            move |object, error, _| Action::requeue(failed.next(&key(&object), error.0.reason, longest(&object))),
             context,
         )
         .for_each(|_| std::future::ready(()))
@@ -164,6 +171,12 @@ fn key(object: &DeserializeGuard<Experiment>) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// The longest time before a failed turn is repeated. What is left to do for one that is completed does not hurry.
+fn longest(object: &DeserializeGuard<Experiment>) -> Duration {
+    let over = object.0.as_ref().is_ok_and(rest::is_over);
+    if over { Rest::EVERY.unsigned_abs() } else { BACKOFF.1 }
+}
+
 /// Experiments that a changed object concerns.
 fn concerned(
     experiments: &Experiments,
@@ -188,14 +201,14 @@ pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
-    fn next(&self, name: &str, reason: &str) -> Duration {
+    fn next(&self, name: &str, reason: &str, longest: Duration) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failures = failures.entry(name.to_owned()).or_default();
         if reason == "Conflict" {
             return BACKOFF.0;
         }
         *failures = failures.saturating_add(1);
-        let pause = (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(BACKOFF.1);
+        let pause = (BACKOFF.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(16))).min(longest);
         // Those who lost a race, or a server, together do not come back together.
         pause / 2 + part(pause / 2)
     }
@@ -210,7 +223,7 @@ impl Backoff {
 }
 
 /// A random part of a time. The seed of a hash map is random enough to tell experiments apart.
-fn part(time: Duration) -> Duration {
+pub(super) fn part(time: Duration) -> Duration {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let [byte, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
     time * u32::from(byte) / 255
@@ -218,7 +231,7 @@ fn part(time: Duration) -> Duration {
 
 /// A wait, a little longer for each in its own way: what began together asks Prometheus, the forge and the API server one
 /// after the other. Never shorter, for before its time a turn has nothing to do.
-fn spread(wait: Duration) -> Duration {
+pub(super) fn spread(wait: Duration) -> Duration {
     wait + part((wait / SPREAD.0).min(SPREAD.1))
 }
 
@@ -243,16 +256,19 @@ pub(super) async fn reconcile(
     context: Arc<Context>,
     experiments: Experiments,
     backoff: Arc<Backoff>,
+    now: Timestamp,
 ) -> Result<Action, Unfinished> {
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
-    let rest = object.0.as_ref().ok().and_then(|e| context.resting.rests(e, &experiments, Timestamp::now()));
     // What an effect left undone is tried again.
-    if let Some(action) = rest.filter(|_| !backoff.fails(&key(&object))) {
+    let settled = object.0.as_ref().ok().filter(|_| !backoff.fails(&key(&object)));
+    if let Some(experiment) = settled
+        && let Some(action) = context.resting.rest(experiment, &experiments, &context, now).await
+    {
         return Ok(action);
     }
     context.resting.forget(&object.uid().unwrap_or_default());
     let began = Instant::now();
-    let result = Box::pin(one(&context, &experiments, &namespace, &name)).await;
+    let result = Box::pin(one(&context, &experiments, &namespace, &name, now)).await;
     context.metrics.reconciled(began.elapsed().as_secs_f64());
     match result {
         Ok(action) => {
@@ -277,6 +293,7 @@ async fn one(
     experiments: &Experiments,
     namespace: &str,
     name: &str,
+    now: Timestamp,
 ) -> Result<Action, Unavailable> {
     let api: Api<Experiment> = Api::namespaced(context.client.clone(), namespace);
     let read =
@@ -298,6 +315,11 @@ async fn one(
             );
             return release(&api, &experiment).await;
         }
+        Err(refusal) if rest::is_over(&experiment) => {
+            // It was carried out: what it refers to may go before its files do, and nobody waits for anything else.
+            tracing::debug!(namespace, name, reason = refusal.reason(), "{refusal}");
+            return Ok(context.resting.looks.lose(&experiment, now));
+        }
         Err(refusal) => {
             ledger::refuse(&api, context, &experiment, refusal.reason(), &refusal.to_string()).await?;
             // A reference that is missing may appear; what is written wrong changes only with the object.
@@ -310,14 +332,16 @@ async fn one(
     };
     let experiment = hold(&api, experiment, leaving).await?;
     // A remote that cannot be reached is a fact for the engine: it delays no rollback.
-    let write_back = match carried.write {
-        None => None,
-        Some(Err(u)) => Some(Err(u)),
-        Some(Ok((target, repository))) => Some(match references::credential(&context.client, &repository).await {
-            Ok(credential) => WriteBack::new(target, Some(credential), &context.http_hosts, &context.forges)
-                .map(|w| w.sharing(&context.clones)),
-            Err(u) => Err(u),
-        }),
+    let (write_back, home) = match carried.write {
+        None => (None, None),
+        Some(Err(u)) => (Some(Err(u)), None),
+        Some(Ok((target, repository))) => {
+            let credential = references::credential(&context.client, &repository).await;
+            let write_back = credential
+                .clone()
+                .and_then(|credential| WriteBack::new(target, Some(credential), &context.http_hosts, &context.forges));
+            (Some(write_back.map(|w| w.sharing(&context.clones))), Some((repository, credential.ok())))
+        }
     };
     let live = Live::new(
         context.client.clone(),
@@ -329,8 +353,11 @@ async fn one(
     );
     let plan = &carried.plan;
     let ledger = StatusLedger::new(api, context, plan, carried.accepted, experiment, progress.clone());
-    turns(context, &live, &ledger, plan, progress).await
+    turns(context, &live, &ledger, plan, progress, home).await
 }
+
+/// A Repository as it was read, with its credential.
+type Home = (Repository, Option<Credential>);
 
 /// Takes turns until the engine wants to wait.
 async fn turns(
@@ -339,45 +366,53 @@ async fn turns(
     ledger: &StatusLedger<'_>,
     plan: &Plan,
     mut progress: Progress,
+    home: Option<Home>,
 ) -> Result<Action, Unavailable> {
     let uid = &plan.identity.uid;
     progress.watch = context.watches.take(uid);
     let result = take_turns(context, live, ledger, plan, &mut progress).await;
+    let stays = plan.deleting.is_none();
+    // One that leaves is watched no more, and nobody would take its watch away.
+    context.watches.keep(uid, progress.watch.take().filter(|_| stays));
+    let (wake, rest) = result?;
+    if progress.phase == Phase::Completed && stays {
+        let rest = rest.zip(home).map(|(rest, (repository, credential))| {
+            (rest, context.resting.looks.place(&repository, credential, Timestamp::now()))
+        });
+        context.resting.looks.keep(uid, ledger.version(), wake, rest);
+    }
     let queued = progress.waiting.as_ref().is_some_and(|w| w.reason == "TargetTaken");
-    if let Some(version) = ledger.version().filter(|_| queued && result.is_ok() && plan.deleting.is_none()) {
+    if let Some(version) = ledger.version().filter(|_| queued && stays) {
         context.resting.keep(uid, version);
     }
-    // One that leaves is watched no more, and nobody would take its watch away.
-    context.watches.keep(uid, progress.watch.filter(|_| plan.deleting.is_none()));
-    result
+    let Some(wake) = wake else { return Ok(Action::await_change()) };
+    let wait = Duration::try_from(wake.duration_since(Timestamp::now())).unwrap_or_default();
+    Ok(Action::requeue(if wait.is_zero() { BACKOFF.0 } else { spread(wait) }))
 }
 
+/// When the next turn is due, none before something changes, and what has to be looked at until then.
 async fn take_turns(
     context: &Context,
     live: &Live,
     ledger: &StatusLedger<'_>,
     plan: &Plan,
     progress: &mut Progress,
-) -> Result<Action, Unavailable> {
+) -> Result<(Option<Timestamp>, Option<Rest>), Unavailable> {
     for _ in 0..TURNS {
         let turned = turn::turn(live, ledger, plan, progress, Timestamp::now()).await;
         ledger.tell(&live.remarks()).await;
-        let Step { progress: next, effects, wake, .. } = turned?;
+        let Step { progress: next, effects, wake, rest, .. } = turned?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
         }
         *progress = next;
         match wake {
-            Wake::OnChange => return Ok(Action::await_change()),
-            Wake::At(time) => {
-                let wait = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
-                if !wait.is_zero() {
-                    return Ok(Action::requeue(spread(wait)));
-                }
-            }
+            Wake::OnChange => return Ok((None, rest)),
+            Wake::At(time) if time > Timestamp::now() => return Ok((Some(time), rest)),
+            Wake::At(_) => {}
         }
     }
-    Ok(Action::requeue(BACKOFF.0))
+    Ok((Some(Timestamp::now()), None))
 }
 
 /// The engine's memory of an experiment; a new one remembers nothing.
@@ -464,7 +499,7 @@ mod tests {
         let (backoff, minute) = (Backoff::default(), Duration::from_mins(1));
         for attempt in 0..20 {
             let longest = (BACKOFF.0 * 2_u32.pow(attempt.min(8))).min(BACKOFF.1);
-            let pause = backoff.next("shop/web", "ProviderUnavailable");
+            let pause = backoff.next("shop/web", "ProviderUnavailable", BACKOFF.1);
             assert!(longest / 2 <= pause && pause <= longest, "{attempt}: {pause:?}");
         }
         let waits: std::collections::BTreeSet<Duration> = (0..100).map(|_| spread(minute)).collect();

@@ -1,6 +1,6 @@
 //! The controller: resources in, turns out.
 //!
-//! [`resolve`] turns what was written into what can be carried out, [`experiments`] and [`rest`] decide when a turn is due,
+//! [`resolve`] turns what was written into what can be carried out, [`experiments`], [`rest`] and [`looks`] decide when a turn is due,
 //! [`ledger`] keeps progress, [`status`] says it to people, [`run`] owns the process. Choices about an experiment are
 //! the engine's.
 
@@ -11,6 +11,7 @@ mod experiments;
 mod iterations;
 mod layout;
 mod ledger;
+mod looks;
 mod objectives;
 mod ramp;
 pub(crate) mod references;
@@ -86,3 +87,6 @@ where
 {
     namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name))
 }
+
+#[cfg(test)]
+mod tests;

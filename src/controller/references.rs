@@ -46,9 +46,14 @@ pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Re
 /// The repository that an experiment writes to, if it writes to one that exists.
 pub(super) async fn repository(client: &Client, experiment: &Experiment) -> Result<Option<Repository>, Unavailable> {
     let Some((namespace, name)) = repository_name(experiment) else { return Ok(None) };
-    let api: Api<Repository> = Api::namespaced(client.clone(), &namespace);
+    named(client, &namespace, &name).await
+}
+
+/// A repository, if it exists.
+pub(super) async fn named(client: &Client, namespace: &str, name: &str) -> Result<Option<Repository>, Unavailable> {
+    let api: Api<Repository> = Api::namespaced(client.clone(), namespace);
     let named = format!("Repository `{namespace}/{name}`");
-    api.get_opt(&name).await.map_err(|e| unreadable("spec.gitops.repository: ", &named, &e))
+    api.get_opt(name).await.map_err(|e| unreadable("spec.gitops.repository: ", &named, &e))
 }
 
 /// The metrics that an experiment names, as it writes them, each with the index of its query.
@@ -59,7 +64,7 @@ fn metrics_of(experiment: &Experiment) -> impl Iterator<Item = (usize, &str)> {
     all.enumerate().filter(|(_, metric)| !metric.starts_with("istio/"))
 }
 
-/// The credential of a repository, read at every use, so that a rotation needs no restart.
+/// The credential of a repository, read for every turn, so that a rotation needs no restart.
 pub(super) async fn credential(client: &Client, repository: &Repository) -> Result<Credential, Unavailable> {
     let (namespace, (_, name, key)) = (repository.namespace().unwrap_or_default(), repository.spec.secret());
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::observation::{CommitId, Request};
 use super::progress::Progress;
 use super::split::Split;
+use super::writeback::Rest;
 
 /// A desired state of something outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,4 +130,6 @@ pub struct Step {
     pub notices: Vec<Notice>,
     /// When to come back.
     pub wake: Wake,
+    /// Set if nothing but news of this request needs another step then.
+    pub rest: Option<Rest>,
 }

@@ -47,7 +47,7 @@ pub use race::Contest;
 pub(crate) use report::number;
 pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
 pub use split::{MOST_CANDIDATES, Split};
-pub use writeback::{Guarded, News, request};
+pub use writeback::{Guarded, News, Rest, request};
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);

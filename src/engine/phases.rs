@@ -15,6 +15,7 @@ use super::race::Contest;
 use super::requests::because;
 use super::shift;
 use super::split::Split;
+use super::writeback::Rest;
 
 /// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
 pub(super) const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
@@ -42,13 +43,14 @@ pub(super) struct Turn<'a> {
     pub(super) effects: Vec<Effect>,
     pub(super) notices: Vec<Notice>,
     wake: Option<Timestamp>,
+    pub(super) rest: Option<Rest>,
     /// Whether the effects may be without a visible result, so that looking at once would be in vain.
     pub(super) patient: bool,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(plan: &'a Plan, progress: Progress, seen: &'a Observation, now: Timestamp) -> Self {
-        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, patient: false }
+        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, rest: None, patient: false }
     }
 
     /// Lets the phase the experiment is in do its part.
@@ -140,12 +142,12 @@ impl<'a> Turn<'a> {
         }
         // What was just decided or done is looked at at once: the next turn sees its result.
         let news = !self.effects.is_empty() && !self.settled() && !self.patient;
-        let wake = if !self.progress.same_record(before) || news {
-            Wake::At(self.now)
+        let (wake, rest) = if !self.progress.same_record(before) || news {
+            (Wake::At(self.now), None)
         } else {
-            self.wake.map_or(Wake::OnChange, Wake::At)
+            (self.wake.map_or(Wake::OnChange, Wake::At), self.rest)
         };
-        Step { progress: self.progress, effects: self.effects, notices: self.notices, wake }
+        Step { progress: self.progress, effects: self.effects, notices: self.notices, wake, rest }
     }
 
     /// Nothing more is expected to come of this experiment.
@@ -161,7 +163,7 @@ impl<'a> Turn<'a> {
                 self.enter(Phase::Preparing);
             }
             Some(Ok(Lock::Free)) => self.effects.push(Effect::Claim),
-            Some(Ok(Lock::Taken(_))) if until.is_some_and(|u| self.now >= u) => {
+            Some(Ok(Lock::Taken(_)) | Err(_)) if until.is_some_and(|u| self.now >= u) => {
                 let sentence =
                     format!("target {} was not free within {} h", self.plan.identity.target, PATIENCE.as_hours());
                 self.decide(Outcome::Discard, Reason::Stale, sentence);
@@ -392,14 +394,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// When the present phase ends although what it waits for did not come.
+    /// When the present phase ends, or is overdue, although what it waits for did not come.
     fn until(&self) -> Option<Timestamp> {
         let a = &self.plan.analysis;
         match self.progress.phase {
             Phase::Queued => self.progress.since.map(|s| s + PATIENCE),
             Phase::Preparing => self.progress.since.map(|s| s + a.hard_deadline),
             Phase::Shifting | Phase::Deciding => self.progress.began().map(|t| t + a.hard_deadline),
-            Phase::Promoting | Phase::Discarding => self.give_up_at(),
+            Phase::Promoting | Phase::Discarding => self.give_up_at().or_else(|| self.overdue_at()),
             Phase::Completed => None,
         }
     }

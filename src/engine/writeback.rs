@@ -18,6 +18,7 @@ mod remote;
 mod tidy;
 mod withdrawal;
 
+pub use aftercare::Rest;
 pub(super) use aftercare::is_quiet;
 use jiff::{SignedDuration, Timestamp};
 pub use news::{Guarded, News};

@@ -2,13 +2,14 @@
 //!
 //! Adapters without choices: [`edit`] changes text, [`promote`], [`layout`] and [`plan`] say which files an outcome changes,
 //! [`preview`] shows it for a folder, [`repository`]
-//! reads and pushes branches, [`forge`] keeps the requests, [`access`] has the credential for both, [`render`] writes what people read. Nothing here decides whether or
+//! reads and pushes branches, [`forge`] keeps the requests, [`access`] has the credential for both, [`lookout`] reads them, [`render`] writes what people read. Nothing here decides whether or
 //! when anything happens; the engine does. Everything read from a repository or a forge is hostile until parsed.
 
 mod access;
 pub mod edit;
 pub mod forge;
 pub mod layout;
+mod lookout;
 pub mod plan;
 pub mod preview;
 pub mod promote;
@@ -20,6 +21,7 @@ pub mod tree;
 pub mod writeback;
 
 pub use access::Credential;
+pub use lookout::Lookout;
 pub use writeback::{WriteBack, WriteTarget};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

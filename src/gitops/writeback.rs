@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use reqwest::Url;
 
 use super::access::{Access, Credential};
-use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState, Way};
+use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState};
+use super::lookout::{Lookout, engine_pull};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
 use super::plan::{
     baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert,
@@ -43,14 +43,13 @@ pub type Remark = (&'static str, String);
 
 /// The write-back of one experiment.
 pub struct WriteBack {
-    access: Access,
+    remote: Lookout,
     branch: String,
     author: Author,
     spec: Spec,
     extras: Extras,
     repository: RepositorySpec,
     remarks: Mutex<Vec<Remark>>,
-    clones: Clones,
 }
 
 impl WriteBack {
@@ -62,45 +61,32 @@ impl WriteBack {
         memory: &Arc<Memory>,
     ) -> Seen<Self> {
         let WriteTarget { repository, spec, extras } = target;
-        let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
-        // The text is not repeated: it could hold a token.
-        let url = Url::parse(&repository.url).map_err(|e| refuse(format!("it is no address: {e}")))?;
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let allow_http = http_hosts.contains(&host);
-        if url.scheme() == "http" && !allow_http {
-            return Err(refuse(format!(
-                "plain http to `{host}` is not allowed; use https, or start the controller with --allow-http-host {host}"
-            )));
-        }
-        let ca = repository.ca_bundle.as_deref().map(Arc::from);
-        let way = Way { allow_http, ca, memory: Arc::clone(memory) };
-        let access = Access::new(&repository, credential, way)?;
-        Ok(Self { extras, ..Self::over(access, &repository, spec) })
+        let remote = Lookout::new(&repository, credential, http_hosts, memory)?;
+        Ok(Self { extras, ..Self::over(remote, &repository, spec) })
     }
 
     /// On the given remote and forge.
     pub fn with(remote: Remote, forge: Forge, repository: &RepositorySpec, spec: Spec) -> Self {
-        Self::over(Access::ready(remote, forge), repository, spec)
+        Self::over(Lookout::over(Access::ready(remote, forge)), repository, spec)
     }
 
-    fn over(access: Access, repository: &RepositorySpec, spec: Spec) -> Self {
+    fn over(remote: Lookout, repository: &RepositorySpec, spec: Spec) -> Self {
         let identity = repository.identity();
         Self {
-            access,
+            remote,
             branch: repository.branch().to_owned(),
             author: Author { name: identity.name, email: identity.email },
             spec,
             extras: Extras::default(),
             repository: repository.clone(),
             remarks: Mutex::default(),
-            clones: Clones::default(),
         }
     }
 
     /// On these clones instead of its own.
     #[must_use]
     pub fn sharing(self, clones: &Clones) -> Self {
-        Self { clones: clones.clone(), ..self }
+        Self { remote: self.remote.sharing(clones), ..self }
     }
 
     /// What the write-back could not do or see, with the field of the Repository and the fix.
@@ -110,7 +96,7 @@ impl WriteBack {
 
     /// Rehearses both outcomes without writing, and asks what the credentials may do.
     pub async fn preflight(&self) -> Seen<Preflight> {
-        let rights = self.seen(self.forge().await?.permissions().await).await?;
+        let rights = self.remote.seen(self.remote.forge().await?.permissions().await).await?;
         if !rights.can_push || !rights.can_pull {
             let message =
                 format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
@@ -156,19 +142,25 @@ impl WriteBack {
                 Ok(StageSeen { planned: Some(planned), ..StageSeen::default() })
             }
             Look::Publish => {
-                let refs = self.refs(request).await?;
+                let (branch, head) = self.remote.heads(&request.branch, &request.base_branch).await?;
                 let found = self.find(request).await?;
                 let lacks = found.as_ref().map(|pull| self.extras.lacking(pull)).unwrap_or_default();
-                Ok(StageSeen { pull: self.pull(found).await?, lacks, ..refs })
+                Ok(StageSeen { pull: self.pull(found).await?, lacks, branch, head: Some(head), ..StageSeen::default() })
             }
             Look::Review(number) => {
-                let found = self.seen(self.forge().await?.get(number).await).await?;
+                let found = self.remote.seen(self.remote.forge().await?.get(number).await).await?;
                 let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
                 let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
                 let planned = if conflict { self.plan(request).await.ok() } else { None };
-                let twins = if question.twins { self.twins(request, number).await? } else { Vec::new() };
-                Ok(StageSeen { planned, pull, twins, conflict, ..self.refs(request).await? })
+                let (branch, base) = (&request.branch, &request.base_branch);
+                let twins = if question.twins {
+                    self.remote.twins(branch, base, &request.key, number).await?
+                } else {
+                    Vec::new()
+                };
+                let (branch, head) = self.remote.heads(branch, base).await?;
+                Ok(StageSeen { planned, pull, twins, conflict, branch, head: Some(head), ..StageSeen::default() })
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;
@@ -190,31 +182,6 @@ impl WriteBack {
                 .await
             }
         }
-    }
-
-    /// Other open requests from the request's branch, as far as they are ours.
-    async fn twins(&self, request: &Request, number: u64) -> Seen<Vec<engine::Pull>> {
-        let open = self.forge().await?.open_from(&request.branch, &request.base_branch).await;
-        let mut twins = Vec::new();
-        for pull in self.seen(open).await? {
-            let ours = pull.body.as_deref().is_some_and(|body| render::has_key(body, &request.key));
-            if ours && pull.number != number {
-                twins.extend(self.pull(Some(pull)).await?);
-            }
-        }
-        Ok(twins)
-    }
-
-    /// The heads of the request's branch and of the base branch.
-    async fn refs(&self, request: &Request) -> Seen<StageSeen> {
-        let remote = &self.access.get().await?.0;
-        let branches = [request.branch.clone(), request.base_branch.clone()];
-        let [branch, head] = self.seen(self.clones.heads(remote, branches).await).await?;
-        // Without its base branch a repository says nothing about a request.
-        let missing = || RepositoryError::BranchMissing { branch: request.base_branch.clone() };
-        let head = head.ok_or_else(missing)?;
-        let branch = branch.as_ref().map(engine_id);
-        Ok(StageSeen { head: Some(engine_id(&head)), branch, ..StageSeen::default() })
     }
 
     /// The pod template that the baseline's manifest has at a commit.
@@ -261,7 +228,7 @@ impl WriteBack {
         let branch = request.branch.clone();
         // Others use the clone meanwhile: a server's hooks take their time.
         let pushed: Seen<()> = blocking(move || Ok(sender.push(&made, &branch, &Lease::Absent)?)).await;
-        self.seen(pushed).await
+        self.remote.seen(pushed).await
     }
 
     /// Puts the base branch at the commit, if it is at the commit's base. Those who want the same wait until it is known
@@ -304,7 +271,7 @@ impl WriteBack {
         let body = dated(&report, request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
         let new = NewPull { head, base, title: render::title(&report), body, draft: self.extras.draft };
-        let pull = self.seen(self.forge().await?.open(&new).await).await?;
+        let pull = self.remote.seen(self.remote.forge().await?.open(&new).await).await?;
         if self.extras.draft && !pull.draft {
             let what = format!("request #{} can be merged at once: the repository takes no drafts", pull.number);
             self.remark("RequestIncomplete", what);
@@ -324,9 +291,9 @@ impl WriteBack {
     ) -> Result<(), Unavailable> {
         let report = self.report(request, base).await?;
         let body = dated(&report, at);
-        let forge = self.forge().await?;
+        let forge = self.remote.forge().await?;
         // What was seen at the beginning of the turn may be seconds old.
-        let found = self.seen(forge.get(number).await).await?;
+        let found = self.remote.seen(forge.get(number).await).await?;
         let text = found.filter(|pull| pull.state == ForgeState::Open).and_then(|pull| pull.body);
         if !text.is_some_and(|text| matches!(render::whose(&text), engine::TextSeen::Ours { .. })) {
             return Ok(());
@@ -337,7 +304,7 @@ impl WriteBack {
                 tracing::debug!(number, %error, "the forge does not take the request's new text");
                 Ok(())
             }
-            answer => self.seen(answer).await,
+            answer => self.remote.seen(answer).await,
         }
     }
 
@@ -355,25 +322,12 @@ impl WriteBack {
 
     /// The request from a request's branch, in any state.
     async fn find(&self, request: &Request) -> Seen<Option<forge::Pull>> {
-        self.seen(self.forge().await?.find(&request.branch, &request.base_branch).await).await
-    }
-
-    async fn forge(&self) -> Seen<&Forge> {
-        Ok(&self.access.get().await?.1)
-    }
-
-    /// An answer; a credential that was refused is not used again.
-    async fn seen<T>(&self, answer: Result<T, impl Into<Unavailable>>) -> Seen<T> {
-        let answer = answer.map_err(Into::into);
-        if answer.as_ref().is_err_and(|u: &Unavailable| u.reason == "AuthenticationFailed") {
-            self.access.refused().await;
-        }
-        answer
+        self.remote.seen(self.remote.forge().await?.find(&request.branch, &request.base_branch).await).await
     }
 
     /// Labels and reviewers: a wrong name is told, and loses no request.
     async fn annotate(&self, number: u64) {
-        let Ok(forge) = self.forge().await else { return };
+        let Ok(forge) = self.remote.forge().await else { return };
         let missed = forge.annotate(number, &self.extras).await;
         for what in missed {
             self.remark(
@@ -392,7 +346,7 @@ impl WriteBack {
     pub async fn merge(&self, request: &Request, number: u64, commit: &engine::CommitId) -> Result<(), Unavailable> {
         let merge =
             Merge { head: git_id(commit)?, author: self.author.clone(), time_seconds: request.decided_at.as_second() };
-        match self.forge().await?.merge(number, &merge).await {
+        match self.remote.forge().await?.merge(number, &merge).await {
             Ok(Merging::Done) => Ok(()),
             Ok(Merging::NotYet { why }) => {
                 tracing::debug!(number, why, "the forge does not let the request be merged yet");
@@ -402,7 +356,7 @@ impl WriteBack {
                 self.remark("RequestNotMerged", format!("request #{number} has to be merged by a person: {error}"));
                 Ok(())
             }
-            Err(error) => self.seen(Err(error)).await,
+            Err(error) => self.remote.seen(Err(error)).await,
         }
     }
 
@@ -413,7 +367,7 @@ impl WriteBack {
 
     /// Closes a request and says why; one that ended already is left as it is.
     pub async fn close(&self, number: u64, why: &str) -> Result<(), Unavailable> {
-        let forge = self.forge().await?;
+        let forge = self.remote.forge().await?;
         match forge.close(number).await {
             Ok(()) => {
                 // It is closed all the same; some tokens may not comment.
@@ -423,7 +377,7 @@ impl WriteBack {
                 Ok(())
             }
             Err(ForgeError::AlreadyMerged) => Ok(()),
-            Err(error) => self.seen(Err(error)).await,
+            Err(error) => self.remote.seen(Err(error)).await,
         }
     }
 
@@ -461,27 +415,21 @@ impl WriteBack {
     /// A request of the forge in the engine's words.
     async fn pull(&self, found: Option<forge::Pull>) -> Seen<Option<engine::Pull>> {
         let Some(pull) = found else { return Ok(None) };
-        let state = match pull.state {
+        let state = match &pull.state {
             ForgeState::Open => engine::PullState::Open,
             ForgeState::Closed => engine::PullState::Closed,
-            ForgeState::Merged { commit } => {
-                let head = match commit {
-                    Some(commit) => commit,
-                    None => self.git(|session| Ok(session.refresh()?.clone())).await?,
-                };
-                engine::PullState::Merged(engine_id(&head))
+            ForgeState::Merged { commit: Some(commit) } => engine::PullState::Merged(engine_id(commit)),
+            ForgeState::Merged { commit: None } => {
+                let head = self.git(|session| Ok(engine_id(session.refresh()?))).await?;
+                engine::PullState::Merged(head)
             }
         };
-        let head = pull.head.as_ref().map(engine_id);
-        let text = pull.body.as_deref().map(render::whose);
-        Ok(Some(engine::Pull { number: pull.number, url: pull.url, state, head, text }))
+        Ok(Some(engine_pull(pull, state)))
     }
 
     /// Runs blocking work on the branch's clone.
     async fn git<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Seen<T> + Send + 'static) -> Seen<T> {
-        let remote = self.access.get().await?.0.clone();
-        let done = self.clones.with(&remote, &self.branch, work).await;
-        self.seen(done).await
+        self.remote.git(&self.branch, work).await
     }
 }
 
@@ -647,7 +595,7 @@ fn line(file: &FileChange) -> String {
     format!("{} {}", verb(&file.op), file.path)
 }
 
-fn engine_id(id: &CommitId) -> engine::CommitId {
+pub(super) fn engine_id(id: &CommitId) -> engine::CommitId {
     engine::CommitId(id.to_string())
 }
 

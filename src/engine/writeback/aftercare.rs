@@ -2,20 +2,24 @@
 //!
 //! Its traffic is final, its target is given back, and the merge of its last request removes it: nothing hurries. But a
 //! request that cannot be merged any more, or that people closed, removes nothing, and nobody else would notice. Asks the
-//! forge alone, nothing of the cluster, and writes the status only for news.
+//! forge alone, nothing of the cluster, and writes the status only for news. What a look has to know is small ([`Rest`]): whoever
+//! keeps it needs not even the experiment until there is news.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::current;
-use crate::engine::observation::PullState;
+use super::news::is_young;
+use super::{current, request};
+use crate::engine::observation::{CommitId, PullState, Seen, StageSeen, TextSeen};
 use crate::engine::phases::Turn;
 use crate::engine::plan::Plan;
 use crate::engine::progress::{Phase, Progress, Stage, StageState};
 
 /// How often the clean-up request is looked at.
 const LOOK: SignedDuration = SignedDuration::from_mins(15);
-/// How soon work on another one goes on.
+/// How soon work on another one goes on, at first; what hinders it for long is tried ever less often.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
+/// Work that goes on is thought of again after this part of the time that it has taken.
+const PACE: i32 = 10;
 /// When everything that a completed experiment does in the cluster is done and seen: after that it asks nothing of it.
 const SETTLED: SignedDuration = SignedDuration::from_mins(10);
 
@@ -23,6 +27,56 @@ const SETTLED: SignedDuration = SignedDuration::from_mins(10);
 pub(in crate::engine) fn is_quiet(plan: &Plan, progress: &Progress, now: Timestamp) -> bool {
     let since = progress.since.filter(|_| progress.phase == Phase::Completed && plan.deleting.is_none());
     since.is_some_and(|since| now >= since + SETTLED)
+}
+
+/// A clean-up request that waits: where it is looked at, and what was seen of it when there was nothing to do.
+///
+/// An answer with the same in it leads to the same step, so that it needs none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// The request.
+    pub number: u64,
+    /// The branch it is made from.
+    pub branch: String,
+    /// The branch it is to be merged into.
+    pub base_branch: String,
+    /// None while nothing could be seen.
+    known: Option<Glance>,
+}
+
+/// What of an answer can make something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Glance {
+    /// None if there is no such request.
+    open: Option<bool>,
+    /// The base branch that it cannot be merged into.
+    conflict: Option<CommitId>,
+    /// What its text tells, unless a person changed it.
+    text: Option<String>,
+}
+
+impl Rest {
+    /// How often it is looked at.
+    pub const EVERY: SignedDuration = LOOK;
+
+    /// Whether an answer needs a turn. A forge that does not answer has no news.
+    pub fn is_ended_by(&self, seen: &Seen<StageSeen>) -> bool {
+        seen.as_ref().is_ok_and(|seen| self.known.as_ref() != Some(&Glance::of(seen)))
+    }
+}
+
+impl Glance {
+    fn of(seen: &StageSeen) -> Self {
+        let pull = seen.pull.as_ref();
+        Self {
+            open: pull.map(|pull| pull.state == PullState::Open),
+            conflict: seen.head.clone().filter(|_| seen.conflict),
+            text: pull.and_then(|pull| match &pull.text {
+                Some(TextSeen::Ours { news, .. }) => Some(news.clone()),
+                Some(TextSeen::Edited) | None => None,
+            }),
+        }
+    }
 }
 
 impl Turn<'_> {
@@ -48,8 +102,31 @@ impl Turn<'_> {
             | StageState::Draining
             | StageState::Done => {}
         }
-        let at_rest = stage_of(&self.progress) == StageState::Waiting && !self.conflicts_anew();
-        self.only_after(if at_rest { LOOK } else { SOON });
+        match stage_of(&self.progress) {
+            StageState::Waiting if self.conflicts_anew() => self.only_after(SOON),
+            StageState::Waiting => {
+                self.rest = self.resting();
+                self.only_after(LOOK);
+            }
+            _ => {
+                let spent = self.progress.stages.last().map(|s| self.now.duration_since(s.since) / PACE);
+                self.only_after(spent.map_or(SOON, |spent| spent.clamp(SOON, LOOK)));
+            }
+        }
+    }
+
+    /// What the next look has to know. Until the cluster is left alone there is more to see than the request; after it no
+    /// twin of that comes any more.
+    fn resting(&self) -> Option<Rest> {
+        let stage = current(&self.progress).filter(|_| is_quiet(self.plan, &self.progress, self.now))?;
+        let (number, request) = (stage.number?, request(self.plan, &self.progress, stage)?);
+        let seen = self.seen.stage.as_ref().and_then(|seen| seen.as_ref().ok());
+        let mut known = seen.map(Glance::of);
+        if let Some(known) = known.as_mut().filter(|_| seen.is_some_and(|seen| is_young(seen, self.now))) {
+            // A text that is too young to be replaced is replaced at the next look, unless it tells that already.
+            known.text = known.text.take().map(|_| request.report.news.mark());
+        }
+        Some(Rest { number, branch: request.branch, base_branch: request.base_branch, known })
     }
 
     fn await_merge(&mut self, base: &str) {

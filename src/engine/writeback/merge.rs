@@ -15,7 +15,7 @@ use crate::engine::progress::{Reason, Stage, StageState};
 
 /// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
 /// some minutes, large images, many replicas.
-const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 /// How long a merge that the forge announced may be missing on the branch that it serves: forges replicate.
 const REPLICATION: SignedDuration = SignedDuration::from_mins(1);
 
@@ -98,10 +98,14 @@ impl Turn<'_> {
             }
             Some(Ok(rollout)) => {
                 let merged = self.progress.stages.last().map(|s| s.since);
-                // A late sync costs the rollout none of its time.
-                let rolling = self.progress.waiting.as_ref().filter(|w| w.reason == "WaitingForRollout");
-                let since = if rollout.applied { Some(rolling.map_or(self.now, |w| w.since)) } else { merged };
-                let until = since.map(|s| s + ROLLOUT_DEADLINE);
+                // A late sync costs the rollout none of its time, and one that failed gets no new time by that.
+                let waiting = self.progress.waiting.as_ref();
+                let rolling = waiting.filter(|w| ["WaitingForRollout", "BaselineRolloutFailed"].contains(&&*w.reason));
+                let until = match rolling {
+                    Some(rolling) if rollout.applied => rolling.until,
+                    None if rollout.applied => Some(self.now + ROLLOUT_DEADLINE),
+                    Some(_) | None => merged.map(|merged| merged + ROLLOUT_DEADLINE),
+                };
                 let late = until.is_some_and(|u| self.now >= u);
                 let given_up = match &self.seen.workloads {
                     Some(Ok(workloads)) => workloads.baseline.failed.clone(),
@@ -163,7 +167,11 @@ impl Turn<'_> {
             Some(Ok(routes)) if routes.candidates.is_home() => self.change(StageState::Draining, |_| {}),
             // Routes that stay away that long carry no traffic to the candidate either.
             Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.change(StageState::Draining, |_| {}),
-            _ => self.wait("HandingOver", "all traffic to reach the baseline", Some(until)),
+            _ => {
+                // Past the deadline a person is needed: something keeps the weights as they are.
+                let reason = if self.now < until { "HandingOver" } else { "HandOverOverdue" };
+                self.wait(reason, "all traffic to reach the baseline", Some(until));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::automerge;
 use crate::engine::effects::Effect;
 use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{PullState, TextSeen};
+use crate::engine::observation::{PullState, StageSeen, TextSeen};
 use crate::engine::phases::Turn;
 use crate::engine::plan::Plan;
 use crate::engine::progress::{Phase, Progress, Stage, StageProgress, StageState};
@@ -69,6 +69,14 @@ impl News {
     }
 }
 
+/// Whether the text of a request was written a moment ago, so that another one has to wait.
+pub(super) fn is_young(seen: &StageSeen, now: Timestamp) -> bool {
+    match seen.pull.as_ref().and_then(|pull| pull.text.as_ref()) {
+        Some(TextSeen::Ours { at, .. }) => now < *at + LEAST,
+        Some(TextSeen::Edited) | None => false,
+    }
+}
+
 impl Turn<'_> {
     /// Writes the text of an open request anew if it does not tell the news, not too often.
     pub(in crate::engine) fn keep_text(&mut self) {
@@ -83,7 +91,7 @@ impl Turn<'_> {
             return;
         };
         let told = match &pull.text {
-            Some(TextSeen::Ours { news, at }) if self.now >= *at + LEAST => Some(news.as_str()),
+            Some(TextSeen::Ours { news, .. }) if !is_young(seen, self.now) => Some(news.as_str()),
             Some(TextSeen::Edited) if on(Mutant::ForeignTextReplaced) => Some(""),
             Some(TextSeen::Ours { .. } | TextSeen::Edited) | None => None,
         };

@@ -5,7 +5,8 @@
 
 use jiff::Timestamp;
 
-use super::current;
+use super::merge::ROLLOUT_DEADLINE;
+use super::{FINAL_SPLIT, current};
 use crate::engine::effects::Effect;
 use crate::engine::observation::{Pull, PullState};
 use crate::engine::phases::Turn;
@@ -32,6 +33,18 @@ impl Turn<'_> {
         let unwanted = stage.stage == Stage::Promote && stage.state == StageState::Waiting;
         let unwanted = decided.filter(|_| unwanted && self.progress.phase == Phase::Discarding);
         stuck.then_some(stage.since).or(unwanted).map(|since| since + patience)
+    }
+
+    /// When something is overdue that hinders the write-back without ending it: what is seen then is still acted on.
+    pub(in crate::engine) fn overdue_at(&self) -> Option<Timestamp> {
+        let (gitops, stage) = (self.plan.gitops.as_ref(), current(&self.progress));
+        match gitops.zip(stage) {
+            Some((gitops, s)) if s.state == StageState::Waiting => {
+                Some(s.opened.unwrap_or(s.since) + gitops.stale_after)
+            }
+            Some((_, s)) => Some(s.since + ROLLOUT_DEADLINE),
+            None => self.progress.since.map(|since| since + FINAL_SPLIT),
+        }
     }
 
     /// A stage could not be carried out for as long as a request may wait.
