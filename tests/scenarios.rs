@@ -150,7 +150,7 @@ fn every_scenario_ends_as_it_should() {
         let story = &STORIES[&folder.join(name).with_extension("yaml")];
         assert_eq!((story.outcome, story.reason), (outcome, reason), "{name}");
         assert_eq!(
-            (story.candidate_weight, story.removed, story.requests.len()),
+            (100 - story.weights.baseline(), story.removed, story.requests.len()),
             (weight, removed, requests),
             "{name}"
         );
