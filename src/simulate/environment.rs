@@ -52,10 +52,7 @@ pub(super) const BOOKINFO: Sample = Sample {
         ("productpage.yaml", include_str!("../../samples/bookinfo/productpage.yaml")),
         ("routing.yaml", include_str!("../../samples/bookinfo/routing.yaml")),
     ],
-    candidates: &[(
-        "productpage-candidate.yaml",
-        include_str!("../../samples/bookinfo/productpage-candidate.yaml"),
-    )],
+    candidates: &[("productpage-candidate.yaml", include_str!("../../samples/bookinfo/productpage-candidate.yaml"))],
     experiment: include_str!("../../samples/bookinfo/experiment.yaml"),
     metrics: METRICS,
 };

@@ -333,7 +333,9 @@ impl Scenario {
 
     /// The scenario in seconds and shares.
     pub fn timeline(&self) -> Result<Timeline, ScenarioError> {
-        let spans = |spans: &[Between], field| spans.iter().map(|s| between((&s.from, &s.to), field)).collect::<Result<Vec<_>, _>>();
+        let spans = |spans: &[Between], field| {
+            spans.iter().map(|s| between((&s.from, &s.to), field)).collect::<Result<Vec<_>, _>>()
+        };
         let mut edits = self.edits.iter().map(edit).collect::<Result<Vec<_>, _>>()?;
         edits.sort_by_key(|(at, _)| *at);
         let asks = self.people.iter().map(|p| Ok((seconds(&p.at, "people[].at")?, p.verb, p.why.clone())));
@@ -377,8 +379,10 @@ impl Scenario {
     /// Refuses the name of a candidate that the experiment does not have.
     pub(super) fn fits(&self, candidates: &[Version]) -> Result<(), ScenarioError> {
         let named = self.candidates.keys().map(|name| ("candidates", name));
-        let named = named.chain(self.not_ready.iter().filter_map(|a| Some(("notReady[].candidate", a.candidate.as_ref()?))));
-        let mut named = named.chain(self.changes.iter().filter_map(|c| Some(("changes[].candidate", c.candidate.as_ref()?))));
+        let named =
+            named.chain(self.not_ready.iter().filter_map(|a| Some(("notReady[].candidate", a.candidate.as_ref()?))));
+        let mut named =
+            named.chain(self.changes.iter().filter_map(|c| Some(("changes[].candidate", c.candidate.as_ref()?))));
         let Some((field, name)) = named.find(|(_, name)| !candidates.iter().any(|c| c.name == **name)) else {
             return Ok(());
         };
@@ -492,7 +496,8 @@ impl Timeline {
         let scale = self.scale.iter().map(|(at, ..)| *at);
         let refused = self.refused.iter().flat_map(|(from, to)| [*from, *to]);
         let base = self.base.iter().map(|(at, _)| *at);
-        let all = edits.chain(people).chain(scale).chain(base).chain(self.changes.iter().map(|(at, _)| *at)).chain(refused);
+        let all =
+            edits.chain(people).chain(scale).chain(base).chain(self.changes.iter().map(|(at, _)| *at)).chain(refused);
         all.filter(|at| *at > second).min()
     }
 

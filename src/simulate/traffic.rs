@@ -86,9 +86,7 @@ impl Traffic {
 
     /// What a version was sent between two seconds, as far as the metrics source knows.
     fn requests(&self, version: usize, from: i64, to: i64) -> Tally {
-        let [a, b] = [from, to].map(|second| {
-            self.at(self.known(second)).get(version).copied().unwrap_or_default()
-        });
+        let [a, b] = [from, to].map(|second| self.at(self.known(second)).get(version).copied().unwrap_or_default());
         Tally { requests: b.requests - a.requests, bad: b.bad - a.bad }
     }
 
@@ -101,10 +99,9 @@ impl Traffic {
     pub(super) fn values(&self, candidate: usize, from: i64, to: i64) -> Pair {
         let one = |version| {
             let seconds = self.known(from)..self.known(to);
-            seconds.map(|at| self.worth(version, at)).fold(Sample::default(), |all, one| Sample {
-                count: all.count + one.count,
-                sum: all.sum + one.sum,
-            })
+            seconds
+                .map(|at| self.worth(version, at))
+                .fold(Sample::default(), |all, one| Sample { count: all.count + one.count, sum: all.sum + one.sum })
         };
         Pair::Values { baseline: one(0), candidate: one(candidate + 1) }
     }
