@@ -254,8 +254,8 @@ pub(super) fn verdict(name: &str, last: Option<&Experiment>, result: &str, why: 
         "message": status.and_then(|s| s.message.clone()),
         "weights": status.map(|s| s.weights.clone()),
     });
-    if let Some(race) = status.and_then(|s| s.race.as_ref()) {
-        document["out"] = json!(out(race));
+    if let (Some(race), Some(fields)) = (status.and_then(|s| s.race.as_ref()), document.as_object_mut()) {
+        fields.insert("out".to_owned(), json!(out(race)));
     }
     document
 }

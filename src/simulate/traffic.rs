@@ -16,9 +16,6 @@ const DELAY: i64 = 15;
 /// unequal.
 const WORTH: (f64, f64) = (0.25, 8.0);
 
-/// Counters of all versions since the first second: the baseline's, then the candidates'.
-type Counters = [Tally; MOST_CANDIDATES + 1];
-
 /// Traffic up to now. Times are seconds after the start.
 #[derive(Clone)]
 pub(super) struct Traffic {
@@ -27,14 +24,14 @@ pub(super) struct Traffic {
     random: Random,
     /// How the versions answer: the baseline, then the candidates.
     answers: Vec<Answers>,
-    /// After each second from `-BEFORE` on.
-    counters: Vec<Counters>,
+    /// What each of them was sent since the first second, after each second from `-BEFORE` on.
+    counters: Vec<Vec<Tally>>,
 }
 
 impl Traffic {
     /// Traffic that has been going to the baseline alone.
     pub(super) fn new(rps: f64, seed: u64, answers: Vec<Answers>) -> Self {
-        let (random, counters) = (Random::new(seed), vec![Counters::default()]);
+        let (random, counters) = (Random::new(seed), vec![vec![Tally::default()]; answers.len()]);
         let mut traffic = Self { rps, seed, random, answers, counters };
         traffic.advance(0, Split::HOME);
         traffic
@@ -42,20 +39,20 @@ impl Traffic {
 
     /// The second up to which there is traffic.
     pub(super) fn now(&self) -> i64 {
-        i64::try_from(self.counters.len()).unwrap_or(i64::MAX) - 1 - BEFORE
+        i64::try_from(self.counters.first().map_or(0, Vec::len)).unwrap_or(i64::MAX) - 1 - BEFORE
     }
 
     /// Sends requests until a second, divided like this.
     pub(super) fn advance(&mut self, until: i64, split: Split) {
         while self.now() < until {
             let at = self.now();
-            let mut next = self.counters.last().copied().unwrap_or_default();
             let counts = self.divide(split);
-            for ((tally, count), answers) in next.iter_mut().zip(counts).zip(&self.answers) {
+            for ((counters, count), answers) in self.counters.iter_mut().zip(counts).zip(&self.answers) {
+                let mut tally = counters.last().copied().unwrap_or_default();
                 tally.requests += count as f64;
                 tally.bad += self.random.binomial(count, Answers::at(&answers.errors, at)) as f64;
+                counters.push(tally);
             }
-            self.counters.push(next);
         }
     }
 
@@ -79,14 +76,16 @@ impl Traffic {
         second.min(self.now() - DELAY)
     }
 
-    fn at(&self, second: i64) -> Counters {
+    /// What a version was sent until a second.
+    fn at(&self, version: usize, second: i64) -> Tally {
         let index = usize::try_from((second + BEFORE).max(0)).unwrap_or(0);
-        self.counters.get(index).or_else(|| self.counters.last()).copied().unwrap_or_default()
+        let counters = self.counters.get(version).map_or(&[][..], Vec::as_slice);
+        counters.get(index).or_else(|| counters.last()).copied().unwrap_or_default()
     }
 
     /// What a version was sent between two seconds, as far as the metrics source knows.
     fn requests(&self, version: usize, from: i64, to: i64) -> Tally {
-        let [a, b] = [from, to].map(|second| self.at(self.known(second)).get(version).copied().unwrap_or_default());
+        let [a, b] = [from, to].map(|second| self.at(version, self.known(second)));
         Tally { requests: b.requests - a.requests, bad: b.bad - a.bad }
     }
 
@@ -119,7 +118,7 @@ impl Traffic {
     /// has the same traffic as without them.
     fn worth(&self, version: usize, at: i64) -> Sample {
         let Some(answers) = self.answers.get(version) else { return Sample::default() };
-        let [a, b] = [at, at + 1].map(|second| self.at(second).get(version).map_or(0.0, |t| t.requests));
+        let [a, b] = [at, at + 1].map(|second| self.at(version, second).requests);
         let (count, mean, (part, most)) = (b - a, Answers::at(&answers.rewards, at), WORTH);
         let mut random = Random::of(&[self.seed, version as u64, at.cast_unsigned()]);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests is whole")]
@@ -138,7 +137,7 @@ impl Traffic {
 
     /// Bad requests that the candidates answered so far.
     pub(super) fn bad_requests(&self) -> f64 {
-        self.at(self.now()).iter().skip(1).map(|tally| tally.bad).sum()
+        (1..self.answers.len()).map(|version| self.at(version, self.now()).bad).sum()
     }
 }
 

@@ -251,19 +251,19 @@ impl Simulated {
         };
         Reading { window, pairs: measures.into_iter().enumerate().map(pair).collect() }
     }
+}
 
-    /// What becomes of the candidates besides what the cluster does with them.
-    fn disturb(&self, state: &State, plan: &Plan, candidates: &mut [Workload]) {
-        let (timeline, second) = (&state.timeline, state.second);
-        for (at, (version, workload)) in plan.candidates.iter().zip(candidates).enumerate() {
-            let meant = |name: &Option<String>| name.as_ref().map_or(at == 0, |name| *name == version.name);
-            let mut gone = timeline.not_ready.iter().filter(|(_, name)| meant(name));
-            if gone.any(|(span, _)| Timeline::within(&[*span], second)) {
-                workload.ready = 0;
-            }
-            let changes = timeline.changes.iter().filter(|(at, name)| *at <= second && meant(name)).count();
-            workload.content = format!("{}+{changes}", workload.images.values().cloned().collect::<String>());
+/// What becomes of the candidates besides what the cluster does with them.
+fn disturb(state: &State, plan: &Plan, candidates: &mut [Workload]) {
+    let (timeline, second) = (&state.timeline, state.second);
+    for (at, (version, workload)) in plan.candidates.iter().zip(candidates).enumerate() {
+        let meant = |name: &Option<String>| name.as_ref().map_or(at == 0, |name| *name == version.name);
+        let mut gone = timeline.not_ready.iter().filter(|(_, name)| meant(name));
+        if gone.any(|(span, _)| Timeline::within(&[*span], second)) {
+            workload.ready = 0;
         }
+        let changes = timeline.changes.iter().filter(|(at, name)| *at <= second && meant(name)).count();
+        workload.content = format!("{}+{changes}", workload.images.values().cloned().collect::<String>());
     }
 }
 
@@ -300,7 +300,7 @@ impl World for Simulated {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);
             let mut candidates: Vec<Workload> = plan.candidates.iter().map(|v| ready(&v.workload)).collect();
-            self.disturb(&state, plan, &mut candidates);
+            disturb(&state, plan, &mut candidates);
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
                 measures(plan).iter().map(|_| Ok(one.clone())).collect()

@@ -162,11 +162,11 @@ pub(super) fn text(outcomes: &Outcomes, colours: bool) -> String {
         Outcomes::Not(Not { reason, message }) => format!("\nNo diff of the outcomes: {} ({reason})", clean(message)),
         Outcomes::Shown { promote, cleanup, others, first, discard, called } => {
             let mut out = String::new();
-            let heading = first.as_ref().map_or("If promoted".into(), |name| format!("If {} is promoted", clean(name)));
+            let of = |name: &String| format!("If {} is promoted", clean(name));
+            let heading = first.as_ref().map_or_else(|| "If promoted".into(), of);
             promoted(&mut out, &heading, promote, (cleanup.as_ref(), None), (called, colours));
             for Other { candidate, promote, cleanup: own } in others {
-                let heading = format!("If {} is promoted", clean(candidate));
-                promoted(&mut out, &heading, promote, (own.as_ref(), cleanup.as_ref()), (called, colours));
+                promoted(&mut out, &of(candidate), promote, (own.as_ref(), cleanup.as_ref()), (called, colours));
             }
             section(&mut out, "If discarded", &[(format!("the only {called}"), discard)], colours);
             out.trim_end().to_owned()
