@@ -320,9 +320,9 @@ const TABLE: &[Row] = &[
     ),
     (
         "directory that is not allowed",
-        Input::Spec(r#"{"gitops": {"path": "apps/reviews"}}"#),
+        Input::Spec(r#"{"gitops": {"path": "apps/ratings"}}"#),
         "NotAllowed",
-        &["spec.gitops.path", "`apps/reviews`", "spec.allowedPaths"],
+        &["spec.gitops.path", "`apps/ratings`", "spec.allowedPaths"],
     ),
     (
         "draft that merges itself",

@@ -40,6 +40,37 @@ fn the_samples_have_nothing_to_complain_about() {
 }
 
 #[test]
+fn the_promotion_of_every_candidate_is_rehearsed() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path().join("apps/reviews");
+    std::fs::create_dir_all(&app).unwrap();
+    for entry in std::fs::read_dir(samples().join("reviews")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, app.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(check(dir.path(), &["--strict"]), (Some(0), String::new()));
+    let images = |text: &str| text.replace("to: reviews.yaml", "to: reviews.yaml\n      fields: Images");
+    let experiment = app.join("experiment.yaml");
+    let written = std::fs::read_to_string(&experiment).unwrap();
+    // Only the second candidate has a difference that would be left behind.
+    let black = std::fs::read_to_string(app.join("reviews-black.yaml")).unwrap();
+    std::fs::write(app.join("reviews-black.yaml"), black.replace("value: black", "value: none")).unwrap();
+    std::fs::write(&experiment, images(&written)).unwrap();
+    let (code, text) = check(dir.path(), &[]);
+    assert!(code == Some(1) && text.contains("a promotion of `red`: the candidate differs"), "{text}");
+    std::fs::write(&experiment, written.replace("red: reviews-red.yaml", "red: reviews-rot.yaml")).unwrap();
+    let (code, text) = check(dir.path(), &["--strict"]);
+    assert!(
+        code == Some(1) && text.contains("spec.gitops.promote.fromEach: there is no file `reviews-rot.yaml`"),
+        "{text}"
+    );
+    // Nobody's manifest need not be there.
+    let each = written.replace("{red: reviews-red.yaml}", "{black: reviews-black.yaml, red: reviews-red.yaml}");
+    std::fs::write(&experiment, each.replace("from: reviews-black.yaml", "from: nobody.yaml")).unwrap();
+    assert_eq!(check(dir.path(), &["--strict"]), (Some(0), String::new()));
+}
+
+#[test]
 fn programs_read_one_document() {
     let dir = changed(EXPERIMENT, "routes: [productpage]", "routes: [reviews]");
     let (code, text) = check(dir.path(), &["-o", "json"]);
@@ -113,7 +144,7 @@ fn a_wrong_scenario_is_told_once() {
     let table = [
         ("candidat: {}", "unknown field `candidat`"),
         ("experiment: {strategy: {testingPattern: A/B}}", "an A/B experiment compares one reward, here are 0"),
-        (reward, "the built-in metrics alone"),
+        (reward, "which has the built-in metrics and `revenue`"),
     ];
     for (text, problem) in table {
         std::fs::write(&file, text).unwrap();

@@ -206,7 +206,7 @@ fn every_sample_is_a_typed_object_with_readable_values() {
         kinds.push(kind.to_owned());
     }
     for expected in
-        ["Experiment", "Repository", "Deployment", "VirtualService", "DestinationRule", "Gateway", "Service"]
+        ["Experiment", "Metric", "Repository", "Deployment", "VirtualService", "DestinationRule", "Gateway", "Service"]
     {
         assert!(kinds.iter().any(|kind| kind == expected), "no sample of a {expected}");
     }
@@ -235,7 +235,8 @@ fn check_experiment(place: &str, experiment: &Experiment) {
         let directory = Path::new(place).parent().unwrap();
         // The templates of `start` are beside nothing: it commits them where they belong.
         let template = directory.ends_with("start");
-        for file in [&gitops.promote.from, &gitops.promote.to].into_iter().chain(&gitops.remove).filter(|_| !template) {
+        let named = [&gitops.promote.from, &gitops.promote.to].into_iter().chain(gitops.promote.from_each.values());
+        for file in named.chain(&gitops.remove).filter(|_| !template) {
             assert!(directory.join(file).exists(), "{place}: {file} is not beside it");
         }
     }

@@ -121,7 +121,7 @@ fn ending(story: &Story) -> Vec<String> {
     let last = story.life.last().unwrap();
     let s = status(last);
     // The status may not say other than the routes do.
-    assert_eq!(weights(last), format!("{}/{}", 100 - story.candidate_weight, story.candidate_weight));
+    assert_eq!(weights(last), story.weights.text(story.candidates.len()));
     assert_eq!((s.phase.as_deref(), s.reason.as_deref()), (Some("Completed"), story.reason));
     let requests: Vec<String> = story.requests.iter().map(kind).collect();
     vec![

@@ -73,6 +73,67 @@ fn a_plan_says_how_long_a_healthy_candidate_takes_and_how_soon_harm_ends() {
     assert_eq!(*plan, again[0], "the seed is the only source of chance");
 }
 
+/// The sample with several candidates, where its application is in a repository.
+fn reviews() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path().join("apps/reviews");
+    std::fs::create_dir_all(&app).unwrap();
+    for entry in std::fs::read_dir(manifests::samples().join("reviews")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, app.join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn several_candidates_are_planned_side_by_side_and_their_race_by_the_spread_of_its_rewards() {
+    let dir = reviews();
+    let root = dir.path().to_str().unwrap();
+    let traffic = ["--rps", "50", "--bad", "0.1%", "--repository-dir", root];
+    let (code, plan) = planned(dir.path(), &[&traffic[..], &["--spread", "2"]].concat());
+    let plan = &plan[0];
+    assert_eq!((code, &plan["finalWeight"]), (Some(0), &Value::from(30)), "{plan}");
+    assert_eq!(plan["baseline"].as_array().unwrap().len(), 1, "a metric is told once: {plan}");
+    assert_eq!(plan["notPlanned"], Value::Array(vec![]), "{plan}");
+    let race = &plan["race"];
+    assert_eq!(race["versions"], serde_json::json!(["plain", "black", "red"]));
+    let half: Vec<f64> = race["cases"].as_array().unwrap().iter().map(|c| c["secondsHalf"].as_f64().unwrap()).collect();
+    assert!(
+        half.len() == 4 && half.windows(2).all(|two| two[0] > two[1]),
+        "a larger difference is found sooner: {plan}"
+    );
+    let outcomes = &plan["outcomes"];
+    let promotes = [&outcomes["promote"], &outcomes["others"][0]["promote"]].map(|p| p["diff"].as_str().unwrap());
+    for (diff, own, other) in [(promotes[0], "reviews:v2", "reviews:v3"), (promotes[1], "reviews:v3", "reviews:v2")] {
+        assert!(diff.contains(own) && !diff.contains(other), "{diff}");
+    }
+    assert_eq!(outcomes["cleanup"]["files"].as_array().unwrap().len(), 3, "{outcomes}");
+
+    let output = reiter8("plan", dir.path(), &[&traffic[..], &["--replications", "20"]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = ["for each candidate", "is not forecast", "--spread N", "If black is promoted", "If red is promoted"];
+    assert!(told.iter().all(|part| text.contains(part)), "{text}");
+    assert_eq!(text.matches("when the first one is live:").count(), 2, "{text}");
+    assert_eq!(text.matches("the first one is live: as above").count(), 1, "{text}");
+}
+
+#[test]
+fn a_race_alone_is_planned_with_a_spread_and_refused_without() {
+    let dir = reviews();
+    let file = dir.path().join("apps/reviews/experiment.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let alone = text.replace(ERROR_RATE, "{metric: revenue, lowerLimit: 1}");
+    assert_ne!(text, alone);
+    std::fs::write(&file, alone).unwrap();
+    let (code, plan) = planned(dir.path(), &["--rps", "50", "--spread", "2"]);
+    assert_eq!((code, plan[0]["cases"].as_array().unwrap().len()), (Some(0), 0), "{plan}");
+    assert_eq!(plan[0]["notPlanned"], serde_json::json!(["revenue"]), "{plan}");
+    assert!(plan[0]["race"]["cases"][3]["wonInTime"].as_f64().unwrap() > 0.9, "{plan}");
+    let error = reiter8("plan", dir.path(), &["--rps", "50"]).stderr;
+    let error = String::from_utf8_lossy(&error).into_owned();
+    assert!(error.contains("nothing can be planned") && error.contains("--spread N"), "{error}");
+}
+
 #[test]
 fn a_healthy_candidate_that_seldom_passes_in_time_is_a_poor_plan() {
     let dir = with(ERROR_RATE);
@@ -86,7 +147,7 @@ fn a_healthy_candidate_that_seldom_passes_in_time_is_a_poor_plan() {
 #[test]
 fn what_is_missing_or_wrong_is_named_with_its_remedy() {
     let dir = with(ERROR_RATE);
-    let table: [(&[&str], i32, &str); 8] = [
+    let table: [(&[&str], i32, &str); 9] = [
         (&[], 1, "--rps N"),
         (&["--rps", "0"], 2, "'0' for '--rps"),
         (&["--rps", "many"], 2, "'many' for '--rps"),
@@ -94,6 +155,7 @@ fn what_is_missing_or_wrong_is_named_with_its_remedy() {
         (&["--rps", "50", "--bad", "100%"], 2, "nothing to compare with"),
         (&["--rps", "50", "--bad", "other=1%"], 1, "no objective on `other`"),
         (&["--rps", "50", "--clump", "0.5"], 2, "'0.5' for '--clump"),
+        (&["--rps", "50", "--spread", "-1"], 2, "-1"),
         (&["--prometheus-url", "http://127.0.0.1:9"], 1, "MetricsUnavailable"),
     ];
     for (args, code, told) in table {

@@ -143,6 +143,13 @@ fn every_scenario_ends_as_it_should() {
         ("direct", Some(Outcome::Promote), Some("Proven"), 0, true, 0),
         ("direct-bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 0),
         ("direct-aborted", Some(Outcome::Discard), Some("Aborted"), 0, true, 0),
+        ("ab", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("ab-worse", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
+        ("race", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("race-harm", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("race-baseline", Some(Outcome::Discard), Some("Outperformed"), 0, true, 1),
+        ("race-tie", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
+        ("race-lost", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
     ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     assert_eq!(table.len(), scenarios().len(), "a scenario is missing in the table");
@@ -150,7 +157,7 @@ fn every_scenario_ends_as_it_should() {
         let story = &STORIES[&folder.join(name).with_extension("yaml")];
         assert_eq!((story.outcome, story.reason), (outcome, reason), "{name}");
         assert_eq!(
-            (story.candidate_weight, story.removed, story.requests.len()),
+            (100 - story.weights.baseline(), story.removed, story.requests.len()),
             (weight, removed, requests),
             "{name}"
         );
@@ -160,6 +167,30 @@ fn every_scenario_ends_as_it_should() {
         }
         if removed && outcome == Some(Outcome::Discard) {
             assert_eq!(story.before, story.after, "{name}: a discard changes no byte");
+        }
+    }
+}
+
+/// The promotion of one of several candidates takes that one's content, and that one's alone.
+#[test]
+fn the_winner_of_a_race_is_what_the_baseline_becomes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    for (name, winners) in
+        [("race", &["red"][..]), ("race-harm", &["red"]), ("race-tie", &["black", "red"]), ("race-lost", &["red"])]
+    {
+        let story = &STORIES[&folder.join(name).with_extension("yaml")];
+        let winner = story.candidate.as_deref().unwrap();
+        assert!(winners.contains(&winner), "{name}: {winner}");
+        let changed: Vec<_> = story.after.iter().filter(|file| !story.before.contains(file)).collect();
+        let [(path, text)] = changed.as_slice() else { panic!("{name}: {changed:?}") };
+        assert_eq!(path, "apps/reviews/reviews.yaml");
+        let image = if winner == "red" { "reviews:v3" } else { "reviews:v2" };
+        assert!(text.contains(image) && text.contains(&format!("value: {winner}")), "{name}: {text}");
+        let promote = &story.requests[0].diff;
+        assert!(!promote.contains("a/apps/reviews/reviews-"), "{name}: the first request changes only the baseline");
+        let clean_up = &story.requests[1].diff;
+        for file in ["reviews-black.yaml", "reviews-red.yaml", "experiment.yaml"] {
+            assert!(clean_up.contains(&format!("a/apps/reviews/{file}")), "{name}: {file} is not removed");
         }
     }
 }
@@ -175,11 +206,31 @@ fn a_wrong_scenario_names_its_field() {
         ("edits: [{at: 60s, candidate: 101}]", "edits[].candidate"),
         ("outages: [{from: 4m, to: 2m}]", "outages"),
         ("notReady: [{from: 1m, to: 1m}]", "notReady"),
+        ("baseline: {reward: -1}", "baseline.reward"),
+        ("candidates: {red: {reward: .nan}}", "candidates.*.reward"),
+        ("candidate: {from: [{at: 1m}]}", "`errors` or `reward`"),
+        ("sample: shop", "shop"),
     ] {
         let error = Scenario::read(text).unwrap_err();
         let said =
             format!("{error} {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
         assert!(said.contains(needle), "{text}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_named_is_one_of_the_experiments() {
+    for text in [
+        "candidates: {red: {}}",
+        "notReady: [{from: 1m, to: 2m, candidate: red}]",
+        "changes: [{at: 1m, candidate: red}]",
+    ] {
+        let folder = scratch();
+        let refused = play(&Scenario::read(text).unwrap(), &folder.path().join("environment.git"), |_| {}).await;
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("`red`") && told.contains("`candidate`"), "{text}: {told}");
+        let several = Scenario::read(&format!("{{sample: reviews, until: 10s, {text}}}")).unwrap();
+        assert!(play(&several, &folder.path().join("reviews.git"), |_| {}).await.is_ok(), "{text}");
     }
 }
 

@@ -329,6 +329,17 @@ async fn superseding_replaces_every_file_of_the_running_one() {
     );
     assert!(world.text("main", "productpage-candidate.yaml").contains("productpage:v3"));
 
+    // One of several candidates, which was committed by hand, takes the manifests of all of them with it.
+    let several = world.text("main", "experiment.yaml").replace(
+        "promote: {from: productpage-candidate.yaml,",
+        "promote: {from: productpage-candidate.yaml, fromEach: {other: productpage-other.yaml},",
+    );
+    world.put(&format!("{APP}/experiment.yaml"), several);
+    world.put(&format!("{APP}/productpage-other.yaml"), world.text("main", "productpage-candidate.yaml"));
+    let third = world.start("reiter8.dev/productpage:v5", &["--on-running", "supersede"]).await;
+    assert_eq!(third.code, 0, "{third:?}");
+    assert!(!world.names("main").contains(&"productpage-other.yaml".to_owned()), "{:?}", world.names("main"));
+
     // An experiment of another target keeps its files.
     let other =
         world.text("main", "experiment.yaml").replace("target: bookinfo/productpage ", "target: bookinfo/other ");
@@ -418,7 +429,7 @@ async fn ended_text(mut command: Command) -> String {
 async fn what_could_not_end_well_is_not_begun() {
     type Break = (&'static str, &'static str, &'static str, &'static str, &'static str);
     // What is wrong, the file, what is replaced in it by what, and what is said.
-    let table: [Break; 14] = [
+    let table: [Break; 15] = [
         ("a typo", "t", "  strategy:", "  stratgy:", "stratgy"),
         ("another directory", "t", "path: apps/productpage", "path: apps/other", "spec.gitops.path"),
         ("an escape", "t", "from: productpage-candidate.yaml", "from: ../x.yaml", "only relative paths"),
@@ -436,6 +447,13 @@ async fn what_could_not_end_well_is_not_begun() {
             "gone.yaml is not there",
         ),
         ("a placeholder", "t", "bookinfo\n", "bookinfo\n  labels: {team: \"${TEAM}\"}\n", "--set TEAM=VALUE"),
+        (
+            "several candidates",
+            "t",
+            "    candidates:\n",
+            "    candidates:\n    - {name: other, workload: {name: productpage-other}, destination: {subset: other}}\n",
+            "2 candidates, and `start` brings one",
+        ),
         ("another kind", "t", "kind: Experiment", "kind: Deployment", "is not an Experiment"),
         (
             "no version label",

@@ -70,6 +70,15 @@ impl Chance {
         }
         bad
     }
+
+    /// The sum of so many Gamma distributed values of this mean and a standard deviation of `spread` means.
+    pub(super) fn worth(&mut self, count: f64, mean: f64, spread: f64) -> f64 {
+        if count <= 0.0 || spread <= 0.0 {
+            return count.max(0.0) * mean;
+        }
+        let gamma = Gamma::new(count / (spread * spread), mean * spread * spread);
+        gamma.map_or(0.0, |gamma| gamma.sample(&mut self.random))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! How long the user's own experiment will take: its plan, run by the engine in simulated traffic.
 //!
-//! Called by `reiter8 plan`. Criteria on means and gauges are left out: how their values spread is not known before.
+//! Called by `reiter8 plan`. Criteria on means and gauges are left out: how their values spread is not known before. Of
+//! several candidates one stands for all, at the weight that each has; their [`race`] is a forecast of its own.
+
+pub mod race;
 
 use jiff::SignedDuration;
 
@@ -57,6 +60,7 @@ pub struct Forecast {
 impl Forecast {
     /// Takes a plan apart. `None` if no criterion is left.
     pub fn new(plan: &Plan, known: Known) -> Option<Self> {
+        let plan = &alone(plan);
         let share = |c: &&Criterion| c.rule.is_share();
         let mut left_out: Vec<String> =
             plan.criteria.iter().filter(|c| !share(c)).map(|c| c.metric.to_string()).collect();
@@ -215,10 +219,7 @@ impl Forecast {
 
     /// The candidate's weight when the verdict is due, percent.
     pub fn final_weight(&self) -> u8 {
-        match &self.plan.ramp {
-            Ramp::Steps(rungs) => rungs.last().map_or(self.plan.cap, |r| r.weight).min(self.plan.cap),
-            Ramp::Gated { .. } | Ramp::Fixed => self.plan.cap,
-        }
+        final_weight(&self.plan)
     }
 
     /// What the judge makes of an hour of this baseline.
@@ -229,6 +230,25 @@ impl Forecast {
         let interval = self.plan.analysis.interval.as_secs_f64();
         judge::dispersion(&before.history(-engine::HISTORY.as_secs_f64(), 0.0, interval), self.limit(c))
     }
+}
+
+/// The weight of each candidate when the verdict is due, percent.
+pub fn final_weight(plan: &Plan) -> u8 {
+    match &plan.ramp {
+        Ramp::Steps(rungs) => rungs.last().map_or(plan.cap, |r| r.weight).min(plan.cap),
+        Ramp::Gated { .. } | Ramp::Fixed => plan.cap,
+    }
+}
+
+/// A plan whose first candidate is the only one: each has its own criteria, and its part of the ramp's budget.
+fn alone(plan: &Plan) -> Plan {
+    let ramp = match &plan.ramp {
+        Ramp::Gated { budget } => Ramp::Gated { budget: budget / plan.candidates.len().max(1) as f64 },
+        steps => steps.clone(),
+    };
+    let criteria = plan.criteria.iter().filter(|c| c.candidate == 0).cloned().collect();
+    let candidates = plan.candidates.iter().take(1).cloned().collect();
+    Plan { criteria, candidates, ramp, race: None, ..plan.clone() }
 }
 
 /// One metric beside the other; the requests are the same number, each with its own bad ones.

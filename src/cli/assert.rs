@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::client::{self, Place};
 use super::describe::weights;
 use super::output::{self, DOES_NOT_HOLD, Output, TIMED_OUT, clean};
+use crate::api::experiment::RaceStatus;
 use crate::api::{Experiment, ExperimentStatus, conditions};
 use crate::engine::Reason;
 
@@ -242,7 +243,7 @@ fn report(args: &AssertArgs, last: Option<&Experiment>, standing: &Standing) -> 
 /// The document for programs.
 pub(super) fn verdict(name: &str, last: Option<&Experiment>, result: &str, why: &str) -> Value {
     let status = last.and_then(|e| e.status.as_ref());
-    json!({
+    let mut document = json!({
         "namespace": last.and_then(kube::ResourceExt::namespace),
         "name": name,
         "result": result,
@@ -252,7 +253,16 @@ pub(super) fn verdict(name: &str, last: Option<&Experiment>, result: &str, why: 
         "reason": status.and_then(|s| s.reason.clone()),
         "message": status.and_then(|s| s.message.clone()),
         "weights": status.map(|s| s.weights.clone()),
-    })
+    });
+    if let (Some(race), Some(fields)) = (status.and_then(|s| s.race.as_ref()), document.as_object_mut()) {
+        fields.insert("out".to_owned(), json!(out(race)));
+    }
+    document
+}
+
+/// The versions that have left a race.
+fn out(race: &RaceStatus) -> Vec<&str> {
+    race.versions.iter().filter(|v| v.state != "Racing").map(|v| v.name.as_str()).collect()
 }
 
 /// Phase, outcome and weights in one line.
@@ -264,6 +274,10 @@ pub(super) fn brief(experiment: &Experiment) -> String {
     }
     if !status.weights.is_empty() {
         parts.push(weights(&status.weights));
+    }
+    let left = status.race.as_ref().map(out).unwrap_or_default();
+    if !left.is_empty() {
+        parts.push(format!("out: {}", left.join(" and ")));
     }
     parts.join(", ")
 }
@@ -330,6 +344,17 @@ mod tests {
                 [&promote, &final_promote, &discard, &deciding].map(|e| letter(&e.standing(&experiment(&status))));
             assert_eq!(found, letters, "{status}");
         }
+    }
+
+    #[test]
+    fn who_is_out_of_a_race_is_told() {
+        let version = |name: &str, state: &str| json!({"name": name, "values": 9, "state": state, "why": "so"});
+        let raced = experiment(&json!({"phase": "Deciding", "weights": [{"name": "plain", "value": 70}],
+            "race": {"metric": "revenue", "versions": [version("plain", "Out"), version("black", "Out"), version("red", "Racing")]}}));
+        assert_eq!(brief(&raced), "Deciding, plain 70 %, out: plain and black");
+        assert_eq!(verdict("web-1", Some(&raced), "Seen", "")["out"], json!(["plain", "black"]));
+        let alone = experiment(&json!({"phase": "Deciding"}));
+        assert_eq!((brief(&alone).as_str(), verdict("web-1", Some(&alone), "Seen", "").get("out")), ("Deciding", None));
     }
 
     #[test]

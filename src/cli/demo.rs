@@ -123,7 +123,7 @@ fn told(name: &'static str, story: &Story) -> anyhow::Result<Told> {
         outcome: outcome.as_str(),
         seconds_to_decision: story.seconds_to_decision.unwrap_or(0),
         bad_requests,
-        final_weights: Weights { baseline: 100 - story.candidate_weight, candidate: story.candidate_weight },
+        final_weights: Weights { baseline: story.weights.baseline(), candidate: story.weights.of(0) },
         commits: story.commits.clone(),
         files_before: names(&story.before),
         files_after: names(&story.after),

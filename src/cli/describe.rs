@@ -13,7 +13,7 @@ use serde_json::json;
 use super::client::{self, Cluster, Place};
 use super::output::{self, Output, clean, relative};
 use super::style::{bar, coloured, paint};
-use crate::api::experiment::{CriterionStatus, StageStatus, VersionWeight};
+use crate::api::experiment::{CriterionStatus, RaceStatus, StageStatus, VersionWeight};
 use crate::api::{Experiment, ExperimentStatus, conditions};
 use crate::controller::annotation;
 use crate::engine::Verb;
@@ -22,6 +22,8 @@ use crate::engine::Verb;
 const MOST_EVENTS: usize = 10;
 /// Most Events that are read; an experiment has a few dozen.
 const EVENTS_READ: u32 = 500;
+/// Width up to which names of versions are aligned.
+const MOST_NAME: usize = 30;
 /// Width of the words before each line's content.
 const LABEL: usize = 12;
 
@@ -132,6 +134,7 @@ pub(super) fn summary(experiment: &Experiment, now: Timestamp, colours: bool) ->
     }
     lines.extend(state(status, now, colours));
     lines.extend(traffic(status, now, colours));
+    lines.extend(status.race.iter().flat_map(|r| race(r, colours)));
     lines.extend(status.criteria.iter().flat_map(|c| criterion(c, colours)));
     lines.extend(outlook(status, now, colours));
     lines.extend(requests(status, colours));
@@ -183,8 +186,10 @@ fn state(status: &ExperimentStatus, now: Timestamp, colours: bool) -> Vec<String
 fn traffic(status: &ExperimentStatus, now: Timestamp, colours: bool) -> Vec<String> {
     let mut lines = vec![];
     if !status.weights.is_empty() {
-        let candidate = status.weights.last().map_or(0, |w| u8::try_from(w.value.clamp(0, 100)).unwrap_or(0));
-        lines.push(format!("{}  {}", row("Weights", &weights(&status.weights)), paint(&bar(candidate), 36, colours)));
+        // All candidates' together.
+        let tried: i32 = status.weights.iter().skip(1).map(|w| w.value.clamp(0, 100)).sum();
+        let tried = u8::try_from(tried.min(100)).unwrap_or(0);
+        lines.push(format!("{}  {}", row("Weights", &weights(&status.weights)), paint(&bar(tried), 36, colours)));
     }
     if let Some(start) = &status.start_time {
         let looks = status.completed_iterations.unwrap_or(0);
@@ -198,6 +203,20 @@ pub(super) fn weights(weights: &[VersionWeight]) -> String {
     weights.iter().map(|w| format!("{} {} %", w.name, w.value)).collect::<Vec<_>>().join(", ")
 }
 
+/// The versions of a race, one below the other.
+fn race(race: &RaceStatus, colours: bool) -> Vec<String> {
+    let name = race.versions.iter().map(|v| v.name.chars().count()).max().unwrap_or(0).min(MOST_NAME);
+    let mean = |mean: Option<f64>| mean.map_or_else(|| "no values".into(), |mean| format!("{mean:.4}"));
+    let mut lines = vec![row("Race", &format!("{}, mean of each version:", race.metric))];
+    lines.extend(race.versions.iter().map(|version| {
+        let text = format!("{:<name$} {:>12} of {:>9} values  ", version.name, mean(version.mean), version.values);
+        let colour = if version.state == "Racing" { 32 } else { 31 };
+        let state = paint(&clean(&format!("{:<7}", version.state)), colour, colours);
+        format!("{}{state} {}", row("", &text), clean(&version.why))
+    }));
+    lines
+}
+
 fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
     let verdict = criterion.verdict.as_deref().unwrap_or("Undecided");
     let colour = match verdict {
@@ -205,7 +224,8 @@ fn criterion(criterion: &CriterionStatus, colours: bool) -> Vec<String> {
         "Fail" => 31,
         _ => 33,
     };
-    let title = format!("{}, limit {}: ", criterion.metric, criterion.limit);
+    let whose = criterion.candidate.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    let title = format!("{whose}{}, limit {}: ", criterion.metric, criterion.limit);
     let mut lines = vec![format!("{}{}", row("Criterion", &title), paint(&clean(verdict), colour, colours))];
     if let Some(requests) = criterion.requests {
         let what = criterion
@@ -347,6 +367,34 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains('\x1b'), "{text}");
+    }
+
+    #[test]
+    fn a_race_is_told_version_by_version() {
+        let mut experiment = experiment();
+        let status = experiment.status.as_mut().unwrap();
+        status.weights = serde_json::from_value(json!([{"name": "plain", "value": 70}, {"name": "black", "value": 0},
+            {"name": "red", "value": 30}]))
+        .unwrap();
+        status.race = serde_json::from_value(json!({"metric": "revenue", "versions": [
+            {"name": "plain", "mean": 2.0, "values": 1200, "state": "Racing", "why": "evidence against it 3.1 of 20"},
+            {"name": "black", "mean": 2.71828, "values": 900, "state": "Out", "why": "it broke\nits limit"},
+            {"name": "red", "values": 0, "state": "Racing", "why": "evidence against it 1.0 of 20"},
+        ]}))
+        .unwrap();
+        status.criteria[0].candidate = Some("red".into());
+        let text = summary(&experiment, Timestamp::UNIX_EPOCH, false).join("\n");
+        for part in [
+            "Race        revenue, mean of each version:",
+            "plain       2.0000 of      1200 values  Racing  evidence against it 3.1 of 20",
+            "black       2.7183 of       900 values  Out     it broke its limit",
+            "red      no values of         0 values  Racing  evidence against it 1.0 of 20",
+            "Criterion   red: istio/error-rate, limit 1 %: Pass",
+            "plain 70 %, black 0 %, red 30 %",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(text.contains(&bar(30)), "the bar is all candidates' weight together: {text}");
     }
 
     #[test]

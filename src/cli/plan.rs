@@ -5,6 +5,7 @@
 //! simulated traffic ([`crate::bench::forecast`]); owns the words.
 
 mod outcomes;
+mod race;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use self::outcomes::Outcomes;
+use self::race::Contest;
 use super::check::{self, Planned};
 use super::output::{self, Output, clean};
 use super::style::coloured;
@@ -32,6 +34,8 @@ use crate::live::{Prometheus, Versions};
     hour of the baseline tell it: --prometheus-url.\n\n\
     Each row says in what share of the experiments such a candidate is promoted or discarded before the deadline, when half\n\
     and when 90 % of the right decisions are made, and how many bad requests it answers meanwhile.\n\n\
+    Of several candidates the rows are about each one beside the baseline. How long their race for the reward takes depends on\n\
+    how much the rewards of single requests differ: tell it by --spread.\n\n\
     Then comes what each outcome would change in the environment repository, as the diffs of its requests, if the experiment's\n\
     file is in a checkout or --repository-dir names one. Nothing is written. Where that cannot be planned, the line says why\n\
     and what to do, and the exit code stays.\n\n\
@@ -58,6 +62,9 @@ pub(super) struct PlanArgs {
     /// Mean number of bad requests that have one cause: restarts, retries
     #[arg(long, default_value_t = 1.0, value_parser = clump)]
     clump: f64,
+    /// Standard deviation of a request's reward, in multiples of its mean: lets the race of several candidates be forecast
+    #[arg(long, value_name = "N", value_parser = spread)]
+    spread: Option<f64>,
     /// Where the baseline's last hour is read
     #[arg(long, value_name = "URL")]
     prometheus_url: Option<String>,
@@ -134,6 +141,8 @@ struct Report {
     not_planned: Vec<String>,
     cases: Vec<Case>,
     smallest_effect: Vec<Smallest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    race: Option<Contest>,
     good: bool,
     outcomes: Outcomes,
 }
@@ -177,9 +186,11 @@ async fn known(args: &PlanArgs, planned: &Planned) -> anyhow::Result<(Known, Vec
         let there = planned.plan.criteria.iter().any(|c| *c.metric == **metric);
         ensure!(there, "--bad {metric}=…: the experiment has no objective on `{metric}`");
     }
-    let sources = planned.plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0);
+    // The other candidates' are the same.
+    let first = || planned.plan.criteria.iter().filter(|c| c.candidate == 0);
+    let sources = first().map(|c| c.source + 1).max().unwrap_or(0);
     let (mut shares, mut assumptions) = (vec![0.0; sources], vec![]);
-    for criterion in planned.plan.criteria.iter().filter(|c| c.rule.has_to_pass() && c.rule.is_share()) {
+    for criterion in first().filter(|c| c.rule.has_to_pass() && c.rule.is_share()) {
         let (source, metric) = (criterion.source, &*criterion.metric);
         let told = args.bad.iter().rev().find(|b| b.metric.as_ref().is_none_or(|m| m == metric)).map(|b| b.share);
         let seen = observed.as_ref().and_then(|(_, shares)| shares.get(source).copied().flatten());
@@ -226,6 +237,12 @@ fn bad(text: &str) -> Result<Bad, String> {
     Ok(Bad { metric, share })
 }
 
+/// A spread of rewards.
+fn spread(text: &str) -> Result<f64, String> {
+    let spread = text.parse().ok().filter(|spread| (0.0..=100.0).contains(spread));
+    spread.ok_or_else(|| "write a number from 0 to 100; rewards of which most are 0 have a spread above 1".into())
+}
+
 /// Requests per second and shares of the baseline's last hour, per metric.
 async fn observed(url: &str, planned: &Planned) -> anyhow::Result<(f64, Vec<Option<f64>>)> {
     let prometheus = Prometheus::new(url).map_err(|u| anyhow::anyhow!(u.message))?;
@@ -255,11 +272,9 @@ fn report(
     (known, mut baseline): (Known, Vec<Assumption>),
 ) -> anyhow::Result<Report> {
     let rps = known.rps;
+    let contest = race::contest(args.spread, planned, &known);
     let Some(forecast) = Forecast::new(&planned.plan, known) else {
-        bail!(
-            "nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known",
-            planned.name
-        );
+        return nothing_but_a_race(args, planned, rps, contest);
     };
     let metrics = forecast.metrics();
     for a in &mut baseline {
@@ -296,8 +311,43 @@ fn report(
         baseline,
         not_planned: forecast.left_out.clone(),
         smallest_effect: smallest.collect(),
+        race: contest,
         cases,
         good,
+        outcomes: outcomes::outcomes(planned, args.repository_dir.as_deref()),
+    })
+}
+
+/// The plan of an experiment without an objective that can be planned.
+fn nothing_but_a_race(
+    args: &PlanArgs,
+    planned: &Planned,
+    rps: f64,
+    contest: Option<Contest>,
+) -> anyhow::Result<Report> {
+    let Some(contest) = contest.filter(|contest| contest.spread.is_some()) else {
+        let race = planned.plan.race.as_ref().map_or("", |_| "; for the race for its reward write `--spread N`");
+        bail!(
+            "nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known{race}",
+            planned.name
+        );
+    };
+    let mut not_planned: Vec<String> = planned.plan.criteria.iter().map(|c| c.metric.to_string()).collect();
+    not_planned.sort();
+    not_planned.dedup();
+    Ok(Report {
+        experiment: planned.name.clone(),
+        requests_per_second: rps,
+        clump: args.clump,
+        replications: args.replications,
+        deadline_seconds: planned.plan.analysis.deadline.as_secs_f64(),
+        final_weight: planned.plan.cap,
+        baseline: vec![],
+        not_planned,
+        cases: vec![],
+        smallest_effect: vec![],
+        race: Some(contest),
+        good: true,
         outcomes: outcomes::outcomes(planned, args.repository_dir.as_deref()),
     })
 }
@@ -318,11 +368,12 @@ fn case(candidate: String, metric: Option<&str>, share: Option<f64>, fate: &Fate
 /// The plan for people.
 fn text(report: &Report) -> String {
     let mut out = format!(
-        "{}: {} requests per second, deadline {}, verdict at {} %\n",
+        "{}: {} requests per second, deadline {}, verdict at {} %{}\n",
         clean(&report.experiment),
         (report.requests_per_second * 100.0).round() / 100.0,
         time(Some(report.deadline_seconds)),
-        report.final_weight
+        report.final_weight,
+        report.race.as_ref().map_or("", |_| " for each candidate")
     );
     // Writing to a String cannot fail.
     for a in &report.baseline {
@@ -338,28 +389,15 @@ fn text(report: &Report) -> String {
     for metric in &report.not_planned {
         let _ = writeln!(out, "  {}: not planned; how its values spread is not known", clean(metric));
     }
-    let _ = writeln!(
-        out,
-        "\n{:44} {:>9} {:>9} {:>10} {:>10} {:>8}",
-        "candidate", "promoted", "discarded", "half by", "90 % by", "bad"
-    );
-    for c in &report.cases {
-        let metric = c.metric.as_ref().map_or_else(String::new, |m| format!("{}: ", clean(m)));
-        let _ = writeln!(
-            out,
-            "{:44} {:>9} {:>9} {:>10} {:>10} {:>8.0}",
-            format!("{metric}{}", c.candidate),
-            percent(c.promoted_in_time),
-            percent(c.rolled_back_in_time),
-            time(c.seconds_half),
-            time(c.seconds90),
-            c.bad_requests
-        );
+    if !report.cases.is_empty() {
+        table(report, &mut out);
     }
-    out.push('\n');
     for s in &report.smallest_effect {
         let found = s.share.map_or_else(|| "no harm".into(), |share| format!("harm from {} on", percent(share)));
         let _ = writeln!(out, "{}: {found} can be proven before the deadline", clean(&s.metric));
+    }
+    if let Some(contest) = &report.race {
+        race::text(contest, &mut out);
     }
     let broken = report.baseline.iter().find(|a| a.bad >= a.limit);
     if let Some(a) = broken.filter(|_| !report.good) {
@@ -380,6 +418,29 @@ fn text(report: &Report) -> String {
         );
     }
     out.trim_end().to_owned()
+}
+
+/// What becomes of each kind of candidate.
+fn table(report: &Report, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "\n{:44} {:>9} {:>9} {:>10} {:>10} {:>8}",
+        "candidate", "promoted", "discarded", "half by", "90 % by", "bad"
+    );
+    for c in &report.cases {
+        let metric = c.metric.as_ref().map_or_else(String::new, |m| format!("{}: ", clean(m)));
+        let _ = writeln!(
+            out,
+            "{:44} {:>9} {:>9} {:>10} {:>10} {:>8.0}",
+            format!("{metric}{}", c.candidate),
+            percent(c.promoted_in_time),
+            percent(c.rolled_back_in_time),
+            time(c.seconds_half),
+            time(c.seconds90),
+            c.bad_requests
+        );
+    }
+    out.push('\n');
 }
 
 fn percent(share: f64) -> String {

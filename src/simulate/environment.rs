@@ -7,14 +7,8 @@ use git2::{FileMode, Oid, Repository, Signature, Time};
 
 use super::SimulateError;
 
-/// The service's directory.
-pub(super) const APP: &str = "apps/productpage";
 /// The branch that is synced.
 pub(super) const BRANCH: &str = "main";
-/// The candidate's manifest comes with the experiment and goes with it.
-const CANDIDATE: &str = include_str!("../../samples/bookinfo/productpage-candidate.yaml");
-const BASELINE: &str = include_str!("../../samples/bookinfo/productpage.yaml");
-const ROUTING: &str = include_str!("../../samples/bookinfo/routing.yaml");
 /// What CI commits for each further file that the experiment names in `gitops.remove`: here, what sends the requests.
 const LOAD: &str = "# Sends requests while the candidate is tried; goes with the experiment.
 apiVersion: batch/v1
@@ -27,8 +21,61 @@ spec:
       containers:
       - {name: fortio, image: \"fortio/fortio:1.60\", args: [load, -t, 1h, \"http://productpage:9080\"]}
 ";
-/// The sample experiment.
-pub(super) const EXPERIMENT: &str = include_str!("../../samples/bookinfo/experiment.yaml");
+
+/// An application in the repository: one of the directories of `samples/`.
+pub(super) struct Sample {
+    /// Its directory.
+    pub(super) app: &'static str,
+    /// What it is called in commits.
+    called: &'static str,
+    /// The baseline's Deployment.
+    pub(super) baseline: &'static str,
+    /// The baseline's manifest.
+    pub(super) manifest: &'static str,
+    /// Files that are there before the experiment, with their texts.
+    before: &'static [(&'static str, &'static str)],
+    /// The candidates' manifests come with the experiment and go with it.
+    candidates: &'static [(&'static str, &'static str)],
+    /// The experiment.
+    pub(super) experiment: &'static str,
+    /// The metrics that the cluster has beside the built-in ones.
+    pub(super) metrics: &'static [&'static str],
+}
+
+/// One candidate.
+pub(super) const BOOKINFO: Sample = Sample {
+    app: "apps/productpage",
+    called: "product page",
+    baseline: "productpage",
+    manifest: "productpage.yaml",
+    before: &[
+        ("productpage.yaml", include_str!("../../samples/bookinfo/productpage.yaml")),
+        ("routing.yaml", include_str!("../../samples/bookinfo/routing.yaml")),
+    ],
+    candidates: &[("productpage-candidate.yaml", include_str!("../../samples/bookinfo/productpage-candidate.yaml"))],
+    experiment: include_str!("../../samples/bookinfo/experiment.yaml"),
+    metrics: METRICS,
+};
+
+/// Two candidates in a race.
+pub(super) const REVIEWS: Sample = Sample {
+    app: "apps/reviews",
+    called: "reviews",
+    baseline: "reviews",
+    manifest: "reviews.yaml",
+    before: &[
+        ("reviews.yaml", include_str!("../../samples/reviews/reviews.yaml")),
+        ("routing.yaml", include_str!("../../samples/reviews/routing.yaml")),
+    ],
+    candidates: &[
+        ("reviews-black.yaml", include_str!("../../samples/reviews/reviews-black.yaml")),
+        ("reviews-red.yaml", include_str!("../../samples/reviews/reviews-red.yaml")),
+    ],
+    experiment: include_str!("../../samples/reviews/experiment.yaml"),
+    metrics: METRICS,
+};
+
+const METRICS: &[&str] = &[include_str!("../../samples/reviews/revenue.yaml")];
 
 /// The branch's whole name.
 pub(super) fn reference() -> String {
@@ -36,10 +83,10 @@ pub(super) fn reference() -> String {
 }
 
 /// Makes the bare repository with the baseline alone.
-pub(super) fn create(folder: &Path, time: i64) -> Result<Repository, SimulateError> {
+pub(super) fn create(sample: &Sample, folder: &Path, time: i64) -> Result<Repository, SimulateError> {
     let repository = Repository::init_bare(folder)?;
     repository.set_head(&format!("refs/heads/{BRANCH}"))?;
-    commit(&repository, "The product page", time, &[("productpage.yaml", BASELINE), ("routing.yaml", ROUTING)])?;
+    commit(&repository, &format!("The {}", sample.called), time, sample.app, sample.before)?;
     Ok(repository)
 }
 
@@ -61,16 +108,23 @@ pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 /// What CI commits to start an experiment; `further` files come and go with it.
 pub(super) fn start(
     repository: &Repository,
-    experiment: &str,
-    further: &[String],
+    sample: &Sample,
+    (experiment, further): (&str, &[String]),
     time: i64,
 ) -> Result<Oid, SimulateError> {
-    let mut files = vec![("productpage-candidate.yaml", CANDIDATE), ("experiment.yaml", experiment)];
+    let mut files = sample.candidates.to_vec();
+    files.push(("experiment.yaml", experiment));
     files.extend(further.iter().map(|file| (file.as_str(), LOAD)));
-    commit(repository, "Try the next product page", time, &files)
+    commit(repository, &format!("Try the next {}", sample.called), time, sample.app, &files)
 }
 
-fn commit(repository: &Repository, message: &str, time: i64, files: &[(&str, &str)]) -> Result<Oid, SimulateError> {
+fn commit(
+    repository: &Repository,
+    message: &str,
+    time: i64,
+    app: &str,
+    files: &[(&str, &str)],
+) -> Result<Oid, SimulateError> {
     let name = format!("refs/heads/{BRANCH}");
     let parent = repository.find_reference(&name).and_then(|r| r.peel_to_commit()).ok();
     let empty = repository.treebuilder(None)?.write()?;
@@ -80,7 +134,7 @@ fn commit(repository: &Repository, message: &str, time: i64, files: &[(&str, &st
     };
     let mut update = TreeUpdateBuilder::new();
     for (file, text) in files {
-        update.upsert(format!("{APP}/{file}"), repository.blob(text.as_bytes())?, FileMode::Blob);
+        update.upsert(format!("{app}/{file}"), repository.blob(text.as_bytes())?, FileMode::Blob);
     }
     let tree = repository.find_tree(update.create_updated(repository, &base)?)?;
     let signature = Signature::new("CI", "ci@example.com", &Time::new(time, 0))?;

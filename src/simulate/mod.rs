@@ -16,12 +16,12 @@ mod world;
 use serde::Serialize;
 
 pub use run::{Event, Memory, Simulation, Turned, play};
-pub use scenario::{BaseAct, Behaviour, Review, Reviewer, Rework, Scenario, ScenarioError};
+pub use scenario::{BaseAct, Behaviour, Review, Reviewer, Rework, Sample, Scenario, ScenarioError};
 pub use world::Simulated;
 
 use crate::api::Experiment;
 use crate::controller::Refusal;
-use crate::engine::{Outcome, Unavailable};
+use crate::engine::{Outcome, Split, Unavailable};
 use crate::gitops::forge::ForgeError;
 
 /// Why a simulation could not be played to its end.
@@ -77,7 +77,7 @@ pub enum SimulateError {
 /// Where a Metric would have to be created is nowhere.
 fn no_metrics(refusal: &Refusal) -> &'static str {
     let metric = matches!(refusal, Refusal::Missing { kind: "Metric", .. });
-    if metric { " in the embedded world, which has the built-in metrics alone" } else { "" }
+    if metric { " in the embedded world, which has the built-in metrics and `revenue`" } else { "" }
 }
 
 /// A pull request, as its reviewers saw it.
@@ -109,16 +109,20 @@ pub struct Request {
 /// How an experiment ended.
 #[derive(Clone, Debug)]
 pub struct Story {
-    /// What was done with the candidate; `None` if the time ran out before.
+    /// What was done; `None` if the time ran out before.
     pub outcome: Option<Outcome>,
     /// Why, as the status has it.
     pub reason: Option<&'static str>,
     /// Seconds from the first traffic to the verdict.
     pub seconds_to_decision: Option<i64>,
-    /// Bad requests that the candidate answered.
+    /// Bad requests that the candidates answered.
     pub bad_requests: f64,
-    /// The candidate's weight at the end, percent.
-    pub candidate_weight: u8,
+    /// Names of the candidates.
+    pub candidates: Vec<String>,
+    /// The candidate that the outcome is about: the one that was promoted, or the last one to leave.
+    pub candidate: Option<String>,
+    /// The weights at the end, percent.
+    pub weights: Split,
     /// Whether the experiment was removed from the cluster.
     pub removed: bool,
     /// Every request.

@@ -23,11 +23,13 @@ impl Simulated {
                 annotations.insert(annotation(*verb), format!("{time} {why}"));
             }
         }
-        for (_, baseline, candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
-            for (name, replicas) in [("productpage", baseline), ("productpage-candidate", candidate)] {
+        let first = self.candidates.first().map(|c| c.workload.clone()).unwrap_or_default();
+        let baseline = self.scenario.sample.files().baseline.to_owned();
+        for (_, of_baseline, of_candidate) in timeline.scale.iter().filter(|(at, ..)| *at <= second) {
+            for (name, replicas) in [(&baseline, of_baseline), (&first, of_candidate)] {
                 if let Some(replicas) = replicas {
                     let replicas = i32::try_from(*replicas).unwrap_or(i32::MAX);
-                    state.cluster.scaled.insert(name.into(), replicas);
+                    state.cluster.scaled.insert(name.clone(), replicas);
                 }
             }
         }
@@ -106,8 +108,9 @@ impl Simulated {
         if waited < after {
             return Ok(false);
         }
+        let sample = self.scenario.sample.files();
         let push = |file: &str| {
-            let path = format!("{}/{file}", environment::APP);
+            let path = format!("{}/{file}", sample.app);
             environment::append(&held(&self.repository), &pull.pull.head_branch, &path, "# Reviewed.\n", time)?;
             Ok(true)
         };
@@ -115,7 +118,7 @@ impl Simulated {
             Review::Merge => MergeStyle::Merge,
             Review::Squash => MergeStyle::Squash,
             Review::Rebase => MergeStyle::Rebase,
-            Review::Edit if !touched => return push("productpage.yaml"),
+            Review::Edit if !touched => return push(sample.manifest),
             Review::Push if !touched => return push("routing.yaml"),
             Review::Edit | Review::Push if waited < 2 * after => return Ok(false),
             Review::Edit | Review::Push => MergeStyle::Merge,

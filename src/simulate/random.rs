@@ -16,6 +16,14 @@ impl Random {
         Self(seed)
     }
 
+    /// The stream of several numbers, near none of those of their neighbours.
+    pub(super) fn of(seeds: &[u64]) -> Self {
+        seeds.iter().fold(Self(0), |Self(state), seed| {
+            let mut mixed = Self(state ^ seed);
+            Self(mixed.next())
+        })
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         let mut z = self.0;

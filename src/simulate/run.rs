@@ -1,5 +1,6 @@
 //! Plays a scenario: turns under a virtual clock until the experiment is gone or the time is up.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,14 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::environment;
+use super::environment::{self, Sample};
 use super::scenario::Scenario;
 use super::world::Simulated;
 use super::{SimulateError, Story};
-use crate::api::{Experiment, Provider, Repository, RepositorySpec};
+use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use crate::controller::resolve::{self, Referred};
 use crate::controller::status;
-use crate::engine::{self, Effect, Notice, Plan, Progress, Step, Unavailable, Wake, Watch};
+use crate::engine::{self, ArmRow, Effect, Notice, Plan, Progress, Row, Step, Unavailable, Wake, Watch};
 use crate::turn::{self, Ledger, World};
 
 /// When every simulation starts; only differences matter.
@@ -34,16 +35,19 @@ pub struct Event {
     pub what: String,
     /// Where the experiment was.
     pub phase: &'static str,
-    /// The candidate's weight that was wanted, percent.
+    /// The weight that was wanted for the candidate, of several for each one, percent.
     pub weight: u8,
-    /// The candidate's requests that were judged so far.
+    /// The candidates' requests that were judged so far by the first criterion of each.
     pub requests: f64,
     /// Bad ones among them.
     pub bad: f64,
-    /// Fail evidence of the first criterion, and what is needed.
+    /// Fail evidence of the first criterion, and what is needed; of several candidates, of the worst that is in the running.
     pub fail: (f64, f64),
-    /// Pass evidence of the first criterion, and what is needed.
+    /// Pass evidence of the first criterion, and what is needed; of several candidates, of the one that needs most yet.
     pub pass: (f64, f64),
+    /// Each version of a race as it stands, the baseline first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub race: Vec<ArmRow>,
 }
 
 /// Progress in memory; it passes through JSON at every commit, as it does in a status.
@@ -123,18 +127,20 @@ impl Simulation {
     /// Sets a scenario up in a folder that does not exist yet.
     pub fn new(scenario: &Scenario, folder: &Path) -> Result<Self, SimulateError> {
         let start: Timestamp = START.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-        let experiment = experiment(&scenario.experiment)?;
+        let sample = scenario.sample.files();
+        let experiment = experiment(sample, &scenario.experiment)?;
         let unusable = |source| SimulateError::Folder { folder: folder.display().to_string(), source };
         std::fs::create_dir_all(folder).map_err(unusable)?;
-        let repository = environment::create(folder, start.as_second() - 86_400)?;
+        let repository = environment::create(sample, folder, start.as_second() - 86_400)?;
         let before = environment::files(&repository)?;
-        let referred = Referred { repository: Some(described()), ..Referred::default() };
+        let referred = Referred { repository: Some(described(sample)), metrics: metrics(sample)? };
         let parsed: Experiment = serde_saphyr::from_str(&experiment)
             .map_err(|e| SimulateError::Manifest { path: "experiment.yaml".into(), source: Box::new(e) })?;
-        let further = further(&parsed, &before)?;
-        environment::start(&repository, &experiment, &further, start.as_second())?;
-        let target = resolve::resolve(&parsed, &referred)?.write;
-        let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, target)?;
+        let further = further(sample, &parsed, &before)?;
+        environment::start(&repository, sample, (&experiment, &further), start.as_second())?;
+        let resolved = resolve::resolve(&parsed, &referred)?;
+        let about = (resolved.plan.candidates, resolved.write);
+        let world = Simulated::new(scenario, folder, git2::Repository::open_bare(folder)?, start, about)?;
         let until = start + SignedDuration::from_secs(scenario.timeline()?.until);
         Ok(Self {
             world: Arc::new(world),
@@ -234,7 +240,9 @@ impl Simulation {
             reason: decision.map(|d| d.reason.as_str()),
             seconds_to_decision: decision.map(since),
             bad_requests: self.world.bad_requests(),
-            candidate_weight: self.world.weight(),
+            candidate: decision.and_then(|d| self.world.candidates.get(d.candidate)).map(|c| c.name.clone()),
+            candidates: self.world.candidates.iter().map(|c| c.name.clone()).collect(),
+            weights: self.world.weights(),
             removed: self.world.experiment().is_none(),
             requests: self.world.requests(),
             commits: environment::commits(&self.repository)?,
@@ -280,26 +288,26 @@ fn note(life: &mut Vec<Experiment>, mut live: Experiment, plan: &Plan, progress:
 }
 
 /// The sample experiment with the scenario's spec laid over it.
-fn experiment(over: &Value) -> Result<String, SimulateError> {
+fn experiment(sample: &Sample, over: &Value) -> Result<String, SimulateError> {
     if over.is_null() {
-        return Ok(environment::EXPERIMENT.to_owned());
+        return Ok(sample.experiment.to_owned());
     }
     let wrong = |problem: String| SimulateError::Experiment { problem };
-    let mut sample: Value = serde_saphyr::from_str(environment::EXPERIMENT).map_err(|e| wrong(e.to_string()))?;
-    let spec = sample.get_mut("spec").ok_or_else(|| wrong("the sample has no spec".into()))?;
+    let mut manifest: Value = serde_saphyr::from_str(sample.experiment).map_err(|e| wrong(e.to_string()))?;
+    let spec = manifest.get_mut("spec").ok_or_else(|| wrong("the sample has no spec".into()))?;
     json_patch::merge(spec, over);
-    let text = serde_saphyr::to_string(&sample).map_err(|e| wrong(e.to_string()))?;
+    let text = serde_saphyr::to_string(&manifest).map_err(|e| wrong(e.to_string()))?;
     serde_saphyr::from_str::<Experiment>(&text).map_err(|e| wrong(e.to_string()))?;
     Ok(text)
 }
 
 /// The Repository that the sample names; its address is never used.
-fn described() -> Repository {
+fn described(sample: &Sample) -> Repository {
     let url = "https://git.example.com/platform/environment.git";
     let spec = RepositorySpec {
         branch: Some(environment::BRANCH.into()),
         allowed_namespaces: vec!["*".into()],
-        allowed_paths: vec![environment::APP.into()],
+        allowed_paths: vec![sample.app.into()],
         allow_commit_to_base: true,
         allow_auto_merge: true,
         ..RepositorySpec::new(url, Provider::Gitea, "environment-token")
@@ -309,11 +317,25 @@ fn described() -> Repository {
     repository
 }
 
+/// The metrics that an experiment may name beside the built-in ones.
+fn metrics(sample: &Sample) -> Result<BTreeMap<String, Metric>, SimulateError> {
+    let read = |text: &&str| {
+        let metric: Metric = serde_saphyr::from_str(text)
+            .map_err(|e| SimulateError::Manifest { path: "the Metric".into(), source: Box::new(e) })?;
+        Ok((metric.metadata.name.clone().unwrap_or_default(), metric))
+    };
+    sample.metrics.iter().map(read).collect()
+}
+
 /// The further files of an experiment: plain names, of files that are not there before it.
-fn further(experiment: &Experiment, before: &[(String, String)]) -> Result<Vec<String>, SimulateError> {
+fn further(
+    sample: &Sample,
+    experiment: &Experiment,
+    before: &[(String, String)],
+) -> Result<Vec<String>, SimulateError> {
     let files = experiment.spec.gitops.as_ref().map_or(&[][..], |g| g.remove.as_slice());
     for file in files {
-        let taken = before.iter().any(|(path, _)| *path == format!("{}/{file}", environment::APP));
+        let taken = before.iter().any(|(path, _)| *path == format!("{}/{file}", sample.app));
         let plain = file.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !file.starts_with('.');
         if taken || !plain || file.is_empty() {
             let problem = format!("`gitops.remove` names `{file}`; write the name of a new file such as `fortio.yaml`");
@@ -323,18 +345,37 @@ fn further(experiment: &Experiment, before: &[(String, String)]) -> Result<Vec<S
     Ok(files.to_vec())
 }
 
+/// The first criterion of each candidate, and whether that one is still in the running.
+fn firsts(plan: &Plan, progress: &Progress) -> Vec<(Row, bool)> {
+    let runs = |row: &Row| {
+        let name = row.candidate.as_deref();
+        let at = plan.candidates.iter().position(|c| Some(c.name.as_str()) == name).unwrap_or(0);
+        progress.entrants.get(at).is_none_or(|e| e.left.is_none())
+    };
+    let mut rows = engine::rows(plan, progress);
+    rows.dedup_by(|a, b| a.candidate == b.candidate);
+    rows.into_iter().map(|row| (runs(&row), row)).map(|(runs, row)| (row, runs)).collect()
+}
+
 /// What a reader of the timeline wants to know about a step.
 fn noteworthy(plan: &Plan, before: &Progress, step: &Step, notices: &[Notice], at: i64) -> Vec<Event> {
-    let row = engine::rows(plan, &step.progress).into_iter().next();
+    let (firsts, race) = (firsts(plan, &step.progress), engine::race_rows(plan, &step.progress));
+    let running: Vec<&Row> = firsts.iter().filter(|(_, runs)| *runs).map(|(row, _)| row).collect();
+    let (worst, last) = (
+        running.iter().max_by(|a, b| a.fail.total_cmp(&b.fail)),
+        running.iter().min_by(|a, b| a.pass.total_cmp(&b.pass)),
+    );
     let event = |what: String| Event {
         at,
         what,
         phase: step.progress.phase.as_str(),
         weight: step.progress.weight,
-        requests: row.as_ref().map_or(0.0, |r| r.requests),
-        bad: row.as_ref().map_or(0.0, |r| r.bad),
-        fail: row.as_ref().map_or((0.0, 0.0), |r| (r.fail, r.needed_fail)),
-        pass: row.as_ref().map_or((0.0, 0.0), |r| (r.pass, r.needed_pass)),
+        // From 0.0: the sum of nothing is -0.
+        requests: firsts.iter().fold(0.0, |all, (r, _)| all + r.requests),
+        bad: firsts.iter().fold(0.0, |all, (r, _)| all + r.bad),
+        fail: worst.map_or((0.0, 0.0), |r| (r.fail, r.needed_fail)),
+        pass: last.map_or((0.0, 0.0), |r| (r.pass, r.needed_pass)),
+        race: race.clone(),
     };
     let mut events: Vec<Event> = notices.iter().map(|n| event(format!("{}: {}", n.reason, n.message))).collect();
     if step.progress.intervals > before.intervals {

@@ -3,14 +3,16 @@
 //! ```yaml
 //! seed: 7                     # default 1; the only source of chance
 //! rps: 50                     # requests per second, default 50
-//! baseline:  {errors: 0.1%}   # share of bad requests, default 0.1 %
-//! candidate: {errors: 0.1%, from: [{at: 10m, errors: 5%}]}   # `from`: another share from then on
+//! sample: reviews             # the directory of `samples` that is tried: bookinfo (default), or reviews with two candidates
+//! baseline:  {errors: 0.1%, reward: 2}   # share of bad requests, default 0.1 %; mean value of a request, default 1
+//! candidate: {errors: 0.1%, from: [{at: 10m, errors: 5%}]}   # `from`: other values from then on
+//! candidates: {red: {reward: 3}}         # of several candidates, those that are not like `candidate`, by their names
 //! outages:   [{from: 2m, to: 4m}]        # the metrics source does not answer
-//! notReady:  [{from: 3m, to: 4m}]        # the candidate has no ready replica
-//! edits:     [{at: 90s, candidate: 30, by: argocd-controller}]  # somebody changes the weights, default kubectl
+//! notReady:  [{from: 3m, to: 4m, candidate: red}]   # it has no ready replica; default the first one
+//! edits:     [{at: 90s, candidate: 30, by: argocd-controller}]  # somebody changes the first one's weight, default kubectl
 //! people:    [{at: 2m, ask: pause, why: lunch}]      # pause | resume | abort | promote | retry
-//! scale:     [{at: 3m, baseline: 3}]     # replicas, default as in the manifests; or candidate
-//! changes:   [{at: 3m}]                  # the candidate's Deployment is edited
+//! scale:     [{at: 3m, baseline: 3}]     # replicas, default as in the manifests; or candidate, the first one
+//! changes:   [{at: 3m, candidate: red}]  # its Deployment is edited; default the first one
 //! remoteOutages: [{from: 2m, to: 4m}]    # neither Git nor its forge answers
 //! refused: [{from: 2m, to: 4m}]          # the experiment is edited into something that cannot be carried out
 //! rollout: 2m                 # how long a changed Deployment takes to roll out, default 12s
@@ -21,14 +23,18 @@
 //! until: 4h                   # the simulation ends then, default 6h
 //! ```
 //!
-//! Times count from the commit that starts the experiment.
+//! Times count from the commit that starts the experiment. Metrics that are shares are all the share of bad requests;
+//! those that are means, rewards among them, are all the mean value of a request.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::api::{Quantity, Span, Unit};
-use crate::engine::Verb;
+use crate::engine::{Verb, Version};
+
+use super::environment;
 
 /// A scenario, as it is written.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,22 +44,26 @@ pub struct Scenario {
     pub seed: u64,
     /// Requests per second.
     pub rps: f64,
+    /// Which application is tried.
+    pub sample: Sample,
     /// The baseline's behaviour.
     pub baseline: Behaviour,
-    /// The candidate's behaviour.
+    /// The candidate's behaviour; of several, that of each one that has none of its own.
     pub candidate: Behaviour,
+    /// Behaviour of candidates among several, by their names.
+    pub candidates: BTreeMap<String, Behaviour>,
     /// When the metrics source does not answer.
     pub outages: Vec<Between>,
-    /// When the candidate has no ready replica.
-    pub not_ready: Vec<Between>,
+    /// When a candidate has no ready replica.
+    pub not_ready: Vec<Absence>,
     /// When somebody else changes the weights.
     pub edits: Vec<Edit>,
     /// What people ask of the experiment.
     pub people: Vec<Ask>,
     /// When a workload is scaled.
     pub scale: Vec<Scale>,
-    /// When the candidate's Deployment is edited.
-    pub changes: Vec<Instant>,
+    /// When a candidate's Deployment is edited.
+    pub changes: Vec<Change>,
     /// When neither Git nor its forge answers.
     pub remote_outages: Vec<Between>,
     /// When the experiment cannot be carried out as it is written.
@@ -77,8 +87,10 @@ impl Default for Scenario {
         Self {
             seed: 1,
             rps: 50.0,
+            sample: Sample::default(),
             baseline: Behaviour::default(),
             candidate: Behaviour::default(),
+            candidates: BTreeMap::new(),
             outages: vec![],
             not_ready: vec![],
             edits: vec![],
@@ -97,30 +109,55 @@ impl Default for Scenario {
     }
 }
 
+/// The application that is tried: a directory of `samples`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sample {
+    /// The product page, with one candidate.
+    #[default]
+    Bookinfo,
+    /// The reviews, with two candidates in a race.
+    Reviews,
+}
+
+impl Sample {
+    /// What the repository has of it.
+    pub(super) fn files(self) -> &'static environment::Sample {
+        match self {
+            Self::Bookinfo => &environment::BOOKINFO,
+            Self::Reviews => &environment::REVIEWS,
+        }
+    }
+}
+
 /// How a version answers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Behaviour {
     /// Share of bad requests.
     pub errors: Quantity,
-    /// Other shares, from later on.
+    /// Mean value of a request.
+    pub reward: f64,
+    /// Others, from later on.
     pub from: Vec<Later>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { errors: Quantity::from("0.1%"), from: vec![] }
+        Self { errors: Quantity::from("0.1%"), reward: 1.0, from: vec![] }
     }
 }
 
-/// Another share of bad requests from a time on.
+/// Another share of bad requests, another mean value, or both from a time on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Later {
     /// From when.
     pub at: Span,
     /// The share.
-    pub errors: Quantity,
+    pub errors: Option<Quantity>,
+    /// The mean value.
+    pub reward: Option<f64>,
 }
 
 /// A span of time.
@@ -133,7 +170,19 @@ pub struct Between {
     pub to: Span,
 }
 
-/// Somebody sets the candidate's weight.
+/// A span of time without a ready replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Absence {
+    /// Its start.
+    pub from: Span,
+    /// Its end.
+    pub to: Span,
+    /// Whose, by its name; the first one's without.
+    pub candidate: Option<String>,
+}
+
+/// Somebody sets the first candidate's weight.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -172,16 +221,18 @@ pub struct Scale {
     pub at: Span,
     /// Replicas of the baseline from then on.
     pub baseline: Option<u32>,
-    /// Replicas of the candidate from then on.
+    /// Replicas of the first candidate from then on.
     pub candidate: Option<u32>,
 }
 
-/// A point in time.
+/// Somebody edits a candidate's Deployment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Instant {
+pub struct Change {
     /// When.
     pub at: Span,
+    /// Whose, by its name; the first one's without.
+    pub candidate: Option<String>,
 }
 
 /// Somebody does something to the base branch.
@@ -282,7 +333,9 @@ impl Scenario {
 
     /// The scenario in seconds and shares.
     pub fn timeline(&self) -> Result<Timeline, ScenarioError> {
-        let spans = |spans: &[Between], field| spans.iter().map(|s| between(s, field)).collect::<Result<Vec<_>, _>>();
+        let spans = |spans: &[Between], field| {
+            spans.iter().map(|s| between((&s.from, &s.to), field)).collect::<Result<Vec<_>, _>>()
+        };
         let mut edits = self.edits.iter().map(edit).collect::<Result<Vec<_>, _>>()?;
         edits.sort_by_key(|(at, _)| *at);
         let asks = self.people.iter().map(|p| Ok((seconds(&p.at, "people[].at")?, p.verb, p.why.clone())));
@@ -294,13 +347,26 @@ impl Scenario {
         Ok(Timeline {
             people,
             scale,
-            changes: self.changes.iter().map(|c| seconds(&c.at, "changes[].at")).collect::<Result<_, _>>()?,
+            changes: self
+                .changes
+                .iter()
+                .map(|c| Ok((seconds(&c.at, "changes[].at")?, c.candidate.clone())))
+                .collect::<Result<_, _>>()?,
             remote_outages: spans(&self.remote_outages, "remoteOutages")?,
             refused: spans(&self.refused, "refused")?,
-            baseline: shares(&self.baseline, "baseline.errors")?,
-            candidate: shares(&self.candidate, "candidate.errors")?,
+            baseline: Answers::of(&self.baseline, ["baseline.errors", "baseline.reward"])?,
+            candidate: Answers::of(&self.candidate, ["candidate.errors", "candidate.reward"])?,
+            candidates: self
+                .candidates
+                .iter()
+                .map(|(name, b)| Ok((name.clone(), Answers::of(b, ["candidates.*.errors", "candidates.*.reward"])?)))
+                .collect::<Result<_, _>>()?,
             outages: spans(&self.outages, "outages")?,
-            not_ready: spans(&self.not_ready, "notReady")?,
+            not_ready: self
+                .not_ready
+                .iter()
+                .map(|a| Ok((between((&a.from, &a.to), "notReady")?, a.candidate.clone())))
+                .collect::<Result<_, _>>()?,
             edits,
             base: self.base.iter().map(|b| Ok((seconds(&b.at, "base[].at")?, b.what))).collect::<Result<_, _>>()?,
             rollout_fails: self.rollout_fails,
@@ -309,27 +375,44 @@ impl Scenario {
             until: seconds(&self.until, "until")?,
         })
     }
+
+    /// Refuses the name of a candidate that the experiment does not have.
+    pub(super) fn fits(&self, candidates: &[Version]) -> Result<(), ScenarioError> {
+        let named = self.candidates.keys().map(|name| ("candidates", name));
+        let named =
+            named.chain(self.not_ready.iter().filter_map(|a| Some(("notReady[].candidate", a.candidate.as_ref()?))));
+        let mut named =
+            named.chain(self.changes.iter().filter_map(|c| Some(("changes[].candidate", c.candidate.as_ref()?))));
+        let Some((field, name)) = named.find(|(_, name)| !candidates.iter().any(|c| c.name == **name)) else {
+            return Ok(());
+        };
+        let there: Vec<String> = candidates.iter().map(|c| format!("`{}`", c.name)).collect();
+        let problem = format!("no candidate is named `{name}`; the experiment has {}", there.join(", "));
+        Err(ScenarioError::Invalid { field, problem })
+    }
 }
 
 /// A scenario in numbers; times are seconds after the start.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// The baseline's shares, each from a time on.
-    pub baseline: Vec<(i64, f64)>,
-    /// The candidate's shares, each from a time on.
-    pub candidate: Vec<(i64, f64)>,
+    /// How the baseline answers.
+    pub baseline: Answers,
+    /// How a candidate answers that has no own answers.
+    pub candidate: Answers,
+    /// Answers of candidates among several, by their names.
+    pub candidates: BTreeMap<String, Answers>,
     /// When the metrics source does not answer.
     pub outages: Vec<(i64, i64)>,
-    /// When the candidate has no ready replica.
-    pub not_ready: Vec<(i64, i64)>,
+    /// When a candidate has no ready replica, and which one, if not the first.
+    pub not_ready: Vec<((i64, i64), Option<String>)>,
     /// Foreign weights and who writes them.
     pub edits: Vec<(i64, (u8, String))>,
     /// What people ask, and why.
     pub people: Vec<(i64, Verb, String)>,
     /// Replicas of the baseline and the candidate from a time on.
     pub scale: Vec<(i64, Option<u32>, Option<u32>)>,
-    /// When the candidate's Deployment is edited.
-    pub changes: Vec<i64>,
+    /// When a candidate's Deployment is edited, and which one's, if not the first's.
+    pub changes: Vec<(i64, Option<String>)>,
     /// When neither Git nor its forge answers.
     pub remote_outages: Vec<(i64, i64)>,
     /// When the experiment cannot be carried out as it is written.
@@ -346,8 +429,52 @@ pub struct Timeline {
     pub until: i64,
 }
 
-fn between(span: &Between, field: &'static str) -> Result<(i64, i64), ScenarioError> {
-    let (from, to) = (seconds(&span.from, field)?, seconds(&span.to, field)?);
+/// How a version answers, in numbers; each holds from a time on.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// Shares of bad requests.
+    pub errors: Vec<(i64, f64)>,
+    /// Mean values of a request.
+    pub rewards: Vec<(i64, f64)>,
+}
+
+impl Answers {
+    fn of(behaviour: &Behaviour, [errors, reward]: [&'static str; 2]) -> Result<Self, ScenarioError> {
+        let invalid = |field, problem| ScenarioError::Invalid { field, problem };
+        let share = |q: &Quantity| q.value(Unit::Share).map_err(|e| invalid(errors, e.to_string()));
+        let mean = |mean: f64| match mean {
+            mean if (0.0..=1e9).contains(&mean) => Ok(mean),
+            _ => Err(invalid(reward, format!("{mean} is no mean value; write a number from 0 to 1000000000"))),
+        };
+        let mut answers = Self {
+            errors: vec![(i64::MIN, share(&behaviour.errors)?)],
+            rewards: vec![(i64::MIN, mean(behaviour.reward)?)],
+        };
+        for later in &behaviour.from {
+            let at = seconds(&later.at, errors)?;
+            if later.errors.is_none() && later.reward.is_none() {
+                return Err(invalid(errors, format!("nothing changes at {at} s; write `errors` or `reward`")));
+            }
+            if let Some(other) = &later.errors {
+                answers.errors.push((at, share(other)?));
+            }
+            if let Some(other) = later.reward {
+                answers.rewards.push((at, mean(other)?));
+            }
+        }
+        answers.errors.sort_by_key(|(at, _)| *at);
+        answers.rewards.sort_by_key(|(at, _)| *at);
+        Ok(answers)
+    }
+
+    /// What holds at a second.
+    pub(super) fn at(values: &[(i64, f64)], second: i64) -> f64 {
+        values.iter().rev().find(|(from, _)| *from <= second).map_or(0.0, |(_, value)| *value)
+    }
+}
+
+fn between((from, to): (&Span, &Span), field: &'static str) -> Result<(i64, i64), ScenarioError> {
+    let (from, to) = (seconds(from, field)?, seconds(to, field)?);
     if from >= to {
         let problem = format!("it ends at {to} s, which is not after its start at {from} s");
         return Err(ScenarioError::Invalid { field, problem });
@@ -356,6 +483,12 @@ fn between(span: &Between, field: &'static str) -> Result<(i64, i64), ScenarioEr
 }
 
 impl Timeline {
+    /// How each version answers: the baseline, then the candidates.
+    pub(super) fn answers(&self, candidates: &[Version]) -> Vec<Answers> {
+        let own = candidates.iter().map(|c| self.candidates.get(&c.name).unwrap_or(&self.candidate));
+        std::iter::once(&self.baseline).chain(own).cloned().collect()
+    }
+
     /// When somebody acts next, after a second; a turn follows, as a watch brings it about in a cluster.
     pub fn next(&self, second: i64) -> Option<i64> {
         let edits = self.edits.iter().map(|(at, _)| *at);
@@ -363,7 +496,8 @@ impl Timeline {
         let scale = self.scale.iter().map(|(at, ..)| *at);
         let refused = self.refused.iter().flat_map(|(from, to)| [*from, *to]);
         let base = self.base.iter().map(|(at, _)| *at);
-        let all = edits.chain(people).chain(scale).chain(base).chain(self.changes.iter().copied()).chain(refused);
+        let all =
+            edits.chain(people).chain(scale).chain(base).chain(self.changes.iter().map(|(at, _)| *at)).chain(refused);
         all.filter(|at| *at > second).min()
     }
 
@@ -379,17 +513,6 @@ fn edit(edit: &Edit) -> Result<(i64, (u8, String)), ScenarioError> {
         return Err(ScenarioError::Invalid { field: "edits[].candidate", problem });
     }
     Ok((seconds(&edit.at, "edits[].at")?, (edit.candidate, edit.by.clone())))
-}
-
-fn shares(behaviour: &Behaviour, field: &'static str) -> Result<Vec<(i64, f64)>, ScenarioError> {
-    let share =
-        |q: &Quantity| q.value(Unit::Share).map_err(|e| ScenarioError::Invalid { field, problem: e.to_string() });
-    let mut all = vec![(i64::MIN, share(&behaviour.errors)?)];
-    for later in &behaviour.from {
-        all.push((seconds(&later.at, field)?, share(&later.errors)?));
-    }
-    all.sort_by_key(|(at, _)| *at);
-    Ok(all)
 }
 
 fn seconds(span: &Span, field: &'static str) -> Result<i64, ScenarioError> {

@@ -2,7 +2,7 @@
 //!
 //! Git is no model: edits, commits, pushes and per-ref results are those of [`WriteBack`] on a bare repository.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +15,8 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Seen, Split, Synced, Unavailable, Workload,
-    Workloads,
+    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced, Unavailable,
+    Version, Window, Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
 use crate::gitops::repository::{Clones, Remote};
@@ -55,6 +55,8 @@ pub struct Simulated {
     pub(super) start: Timestamp,
     /// The commit that started the experiment.
     pub(super) started: Oid,
+    /// The candidates of the experiment.
+    pub(super) candidates: Vec<Version>,
     /// None for an experiment that keeps its outcome in the status.
     target: Option<WriteTarget>,
     /// What the running process has of the repository.
@@ -71,10 +73,11 @@ impl Simulated {
         folder: &Path,
         repository: Repository,
         start: Timestamp,
-        target: Option<WriteTarget>,
+        (candidates, target): (Vec<Version>, Option<WriteTarget>),
     ) -> Result<Self, SimulateError> {
+        scenario.fits(&candidates)?;
         let timeline = scenario.timeline()?;
-        let traffic = Traffic::new(scenario.rps, scenario.seed, &timeline);
+        let traffic = Traffic::new(scenario.rps, scenario.seed, timeline.answers(&candidates));
         let started = repository.refname_to_id(&environment::reference())?;
         Ok(Self {
             started,
@@ -95,6 +98,7 @@ impl Simulated {
             folder: folder.to_owned(),
             scenario: scenario.clone(),
             start,
+            candidates,
             target,
             clones: Mutex::default(),
         })
@@ -110,6 +114,7 @@ impl Simulated {
             scenario: self.scenario.clone(),
             start: self.start,
             started: self.started,
+            candidates: self.candidates.clone(),
             target: self.target.clone(),
             clones: Mutex::default(),
         }
@@ -125,7 +130,7 @@ impl Simulated {
         let mut state = held(&self.state);
         let second = now.as_second() - self.start.as_second();
         let (weights, timeline) = (state.cluster.weights, state.timeline.clone());
-        state.traffic.advance(second, weights.of(0), &timeline);
+        state.traffic.advance(second, weights);
         state.second = second;
         while let Some((_, (weight, by))) = timeline.edits.get(state.edited).filter(|(at, _)| *at <= second) {
             (state.cluster.weights, state.cluster.writer) = (Split::one(*weight), Some(by.clone()));
@@ -213,14 +218,14 @@ impl Simulated {
         held(&self.state).requests.clone()
     }
 
-    /// Bad requests that the candidate answered so far.
+    /// Bad requests that the candidates answered so far.
     pub(super) fn bad_requests(&self) -> f64 {
         held(&self.state).traffic.bad_requests()
     }
 
-    /// The candidate's weight in the routes.
-    pub(super) fn weight(&self) -> u8 {
-        held(&self.state).cluster.weights.of(0)
+    /// The weights in the routes.
+    pub(super) fn weights(&self) -> Split {
+        held(&self.state).cluster.weights
     }
 
     /// Whether the syncing loop has nothing left to do.
@@ -228,21 +233,65 @@ impl Simulated {
         held(&self.state).cluster.synced.is_some()
     }
 
-    fn reading(&self, state: &State, window: crate::engine::Window, sources: usize) -> Reading {
-        let start = self.start.as_second();
-        let pair = || -> Seen<Option<crate::engine::Pair>> {
+    fn reading(&self, state: &State, window: Window, plan: &Plan) -> Reading {
+        let [from, to] = [window.from, window.to].map(|t| t.as_second() - self.start.as_second());
+        let (measures, candidates) = (measures(plan), plan.candidates.len().max(1));
+        let each = measures.len().div_ceil(candidates).max(1);
+        let pair = |(source, measure): (usize, Measure)| {
             if Timeline::within(&state.timeline.outages, state.second) {
                 return Err(Unavailable::new("MetricsUnavailable", "the metrics source does not answer"));
             }
-            Ok(Some(state.traffic.pair(window.from.as_second() - start, window.to.as_second() - start)))
+            // All metrics of one candidate are side by side.
+            let candidate = source / each;
+            Ok(Some(match measure {
+                Measure::Share => state.traffic.pair(candidate, from, to),
+                Measure::Mean => state.traffic.values(candidate, from, to),
+                Measure::Gauge => state.traffic.gauges(candidate, to),
+            }))
         };
-        Reading { window, pairs: (0..sources).map(|_| pair()).collect() }
+        Reading { window, pairs: measures.into_iter().enumerate().map(pair).collect() }
     }
 }
 
-/// How many metrics the criteria are about: here every one counts the same requests.
-fn sources(plan: &Plan) -> usize {
-    plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0)
+/// What becomes of the candidates besides what the cluster does with them.
+fn disturb(state: &State, plan: &Plan, candidates: &mut [Workload]) {
+    let (timeline, second) = (&state.timeline, state.second);
+    for (at, (version, workload)) in plan.candidates.iter().zip(candidates).enumerate() {
+        let meant = |name: &Option<String>| name.as_ref().map_or(at == 0, |name| *name == version.name);
+        let mut gone = timeline.not_ready.iter().filter(|(_, name)| meant(name));
+        if gone.any(|(span, _)| Timeline::within(&[*span], second)) {
+            workload.ready = 0;
+        }
+        let changes = timeline.changes.iter().filter(|(at, name)| *at <= second && meant(name)).count();
+        workload.content = format!("{}+{changes}", workload.images.values().cloned().collect::<String>());
+    }
+}
+
+/// What a metric is in this world.
+#[derive(Clone, Copy)]
+enum Measure {
+    /// Bad requests.
+    Share,
+    /// Values of requests.
+    Mean,
+    /// One number an interval.
+    Gauge,
+}
+
+/// What each source of a plan is. Those that nothing asks for are shares.
+fn measures(plan: &Plan) -> Vec<Measure> {
+    let criteria = plan.criteria.iter().map(|c| {
+        let measure = match c.rule {
+            Rule::Share { .. } | Rule::RelativeShare { .. } | Rule::Companion { .. } => Measure::Share,
+            Rule::Mean { gauge: false, .. } => Measure::Mean,
+            Rule::Mean { gauge: true, .. } | Rule::Threshold { .. } => Measure::Gauge,
+        };
+        (c.source, measure)
+    });
+    let race = plan.race.iter().flat_map(|race| race.sources.iter().map(|source| (*source, Measure::Mean)));
+    let known: BTreeMap<usize, Measure> = criteria.chain(race).collect();
+    let count = known.last_key_value().map_or(0, |(last, _)| last + 1);
+    (0..count).map(|source| known.get(&source).copied().unwrap_or(Measure::Share)).collect()
 }
 
 impl World for Simulated {
@@ -251,22 +300,16 @@ impl World for Simulated {
             let state = held(&self.state);
             let ready = |name: &str| state.cluster.workload(name, state.second);
             let mut candidates: Vec<Workload> = plan.candidates.iter().map(|v| ready(&v.workload)).collect();
-            if let Some(first) = candidates.first_mut() {
-                if Timeline::within(&state.timeline.not_ready, state.second) {
-                    first.ready = 0;
-                }
-                let changes = state.timeline.changes.iter().filter(|at| **at <= state.second).count();
-                first.content = format!("{}+{changes}", first.images.values().cloned().collect::<String>());
-            }
+            disturb(&state, plan, &mut candidates);
             let history = questions.history.map(|window| {
                 let one = state.traffic.history(window, questions.history_step, self.start.as_second());
-                (0..sources(plan)).map(|_| Ok(one.clone())).collect()
+                measures(plan).iter().map(|_| Ok(one.clone())).collect()
             });
             Observation {
                 lock: Some(Ok(if state.locked { Lock::Mine } else { Lock::Free })),
                 routes: Some(Ok(state.cluster.routes())),
                 workloads: Some(Ok(Workloads { baseline: ready(&plan.baseline.workload), candidates })),
-                reading: questions.window.map(|window| self.reading(&state, window, sources(plan))),
+                reading: questions.window.map(|window| self.reading(&state, window, plan)),
                 history,
                 subsets: questions.subsets.then_some(Ok(())),
                 ..Observation::default()

@@ -165,6 +165,19 @@ impl Composed {
     }
 }
 
+/// A start brings one image, and with it one candidate.
+fn one_candidate(path: &str, experiment: &Experiment) -> Result<(), StartError> {
+    let count = experiment.spec.version_info.candidates.len();
+    if count > 1 {
+        let problem = format!(
+            "spec.versionInfo.candidates: {count} candidates, and `start` brings one; write one, or commit the Experiment and the \
+             manifests of its candidates with git"
+        );
+        return Err(manifest(path, problem));
+    }
+    Ok(())
+}
+
 /// The Experiment, from its template.
 fn beginning(files: &dyn Files, request: &Request, suffix: &str) -> Result<Beginning, StartError> {
     let mut values = request.values.clone();
@@ -195,6 +208,7 @@ fn beginning(files: &dyn Files, request: &Request, suffix: &str) -> Result<Begin
         Ok((experiment, gitops))
     };
     let (mut experiment, mut gitops) = gitops_of(&draft)?;
+    one_candidate(&path, &experiment)?;
     if let Some(load) = request.load_generator.as_ref().filter(|load| !gitops.remove.contains(load)) {
         let all: Vec<&String> = gitops.remove.iter().chain([load]).collect();
         draft.put(&Path::default().key("spec").key("gitops").key("remove"), &serde_json::json!(all))?;

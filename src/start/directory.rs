@@ -22,7 +22,7 @@ pub(super) struct Present {
     pub(super) target: String,
     /// Whether its file holds nothing else.
     pub(super) alone: bool,
-    /// Its candidate's manifest and the further files, as far as they are harmless paths.
+    /// Its candidates' manifests and the further files, as far as they are harmless paths.
     pub(super) files: Vec<RepoPath>,
 }
 
@@ -71,7 +71,8 @@ impl Directory {
                 document.pointer("/spec/gitops").and_then(|gitops| serde_json::from_value(gitops.clone()).ok());
             let names = gitops.map(|gitops| {
                 let below = self.path.as_str() == gitops.path;
-                if below { [vec![gitops.promote.from], gitops.remove].concat() } else { Vec::new() }
+                let each = gitops.promote.from_each.into_values().collect();
+                if below { [vec![gitops.promote.from], each, gitops.remove].concat() } else { Vec::new() }
             });
             Present {
                 path: path.clone(),

@@ -40,7 +40,10 @@ const MERGED: &str = "TwoPullRequests, pullRequest: {autoMerge: {promote: true, 
 /// A reviewer adds a commit to the request and takes longer than its text may be old.
 const EDITED: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 170s, promote: push}";
 
-const CASES: [Case; 9] = [
+/// Two candidates: the second one wins, and its promotion takes the manifests of both with it.
+const RACE: &str = "sample: reviews\nrps: 200\nrollout: 5s\nreviewer: {after: 5s}\ncandidates: {red: {reward: 4}, black: {errors: 50%}}";
+
+const CASES: [Case; 11] = [
     Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
@@ -180,11 +183,11 @@ fn wrong(case: &Case, calm: &Ended, at: (usize, Fault), ended: &Ended) -> Option
         () if ended.left != calm.left => "branches were left behind",
         () if story.after != wanted.after => "the files differ",
         () if (story.outcome, story.reason) != (wanted.outcome, wanted.reason) => "the outcome differs",
-        () if !story.removed || story.candidate_weight != 0 => "it did not come to its end",
+        () if !story.removed || !story.weights.is_home() => "it did not come to its end",
         () => return None,
     };
     Some(format!(
-        "{}: {:?} call {} ({}): {problem}: {:?}, {:?} because of {:?}, weight {}, removed {}",
+        "{}: {:?} call {} ({}): {problem}: {:?}, {:?} because of {:?}, weights {:?}, removed {}",
         case.name(),
         at.1,
         at.0,
@@ -192,7 +195,7 @@ fn wrong(case: &Case, calm: &Ended, at: (usize, Fault), ended: &Ended) -> Option
         ended.made,
         story.outcome,
         story.reason,
-        story.candidate_weight,
+        story.weights,
         story.removed
     ))
 }
@@ -239,7 +242,7 @@ fn sweep(case: &Case, effects: &mut BTreeSet<String>) -> (usize, usize) {
     assert_eq!(calm.story.outcome, Some(case.outcome), "{name}");
     // A branch that others pushed to is theirs.
     assert_eq!(calm.left, usize::from(case.scenario == EDITED), "{name}");
-    assert!(calm.story.removed && calm.story.candidate_weight == 0, "{name}");
+    assert!(calm.story.removed && calm.story.weights.is_home(), "{name}");
     assert!(calls.len() >= case.least, "{name}: only {} calls were recorded", calls.len());
     effects.extend(calls.iter().filter(|c| EFFECTS.contains(&c.as_str())).cloned());
 

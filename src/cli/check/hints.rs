@@ -107,10 +107,16 @@ pub(super) fn application(folder: &Path, path: &str) -> Option<PathBuf> {
 fn files(document: &Document, experiment: &Experiment) -> Vec<Finding> {
     let (Some(gitops), Some(folder)) = (&experiment.spec.gitops, &document.folder) else { return vec![] };
     let Some(folder) = application(folder, &gitops.path) else { return vec![] };
-    let named = [("promote.from", &gitops.promote.from), ("promote.to", &gitops.promote.to)];
+    let promote = &gitops.promote;
+    // With several candidates, `from` may be nobody's.
+    let candidates = &experiment.spec.version_info.candidates;
+    let used = candidates.len() < 2 || candidates.iter().any(|c| !promote.from_each.contains_key(&c.name));
+    let from = used.then_some(("promote.from", &promote.from));
+    let each = promote.from_each.values().map(|file| ("promote.fromEach", file));
     let removed = gitops.remove.iter().map(|file| ("remove[]", file));
-    named
-        .into_iter()
+    from.into_iter()
+        .chain(each)
+        .chain([("promote.to", &promote.to)])
         .chain(removed)
         .filter(|(_, file)| !folder.join(file).is_file())
         .map(|(field, file)| {

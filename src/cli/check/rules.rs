@@ -15,7 +15,7 @@ use crate::api::experiment::{self as spec, DeploymentPattern};
 use crate::api::{Experiment, Quantity};
 use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
-use crate::engine::{Observation, Questions, Unavailable};
+use crate::engine::{Observation, Questions, Unavailable, Version};
 use crate::gitops::plan::Spec;
 use crate::live::{Live, Prometheus};
 use crate::turn::World as _;
@@ -63,7 +63,7 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
     let mut findings = vec![];
     let Some(resolved) = resolved(given, document, experiment, &mut findings).await else { return findings };
     let write = resolved.write.as_ref().filter(|_| given.rehearse);
-    findings.extend(write.and_then(|write| rehearsal(document, &write.spec)));
+    findings.extend(write.and_then(|write| rehearsal(document, &write.spec, &resolved.plan.candidates)));
     let namespace = resolved.plan.identity.namespace.clone();
     let candidates = resolved.plan.candidates.iter().enumerate();
     let versions: Vec<(String, String)> =
@@ -92,15 +92,17 @@ pub(super) async fn check(given: &Given, document: &Document, experiment: &Exper
 
 /// Both outcomes are planned on the checkout that the experiment is in, as the controller does before it moves any traffic. Files that
 /// are not there are told by name elsewhere.
-fn rehearsal(document: &Document, spec: &Spec) -> Option<Finding> {
+fn rehearsal(document: &Document, spec: &Spec, candidates: &[Version]) -> Option<Finding> {
     let folder = application(document.folder.as_ref()?, &spec.path)?;
     let named = [&spec.to].into_iter().chain(spec.manifests()).chain(&spec.remove);
     if named.into_iter().any(|file| !folder.join(file).exists()) {
         return None;
     }
     let root = folder.ancestors().nth(spec.path.split('/').count())?;
-    let flaw = (0..=spec.rivals.len()).find_map(|candidate| rehearse(root, &spec.promoting(candidate)).err())?;
-    Some(Finding::new(document, Severity::Error, flaw.field, &flaw.problem))
+    let promotion = |(at, candidate)| rehearse(root, &spec.promoting(at)).err().map(|flaw| (candidate, flaw));
+    let (candidate, flaw): (&Version, _) = candidates.iter().enumerate().find_map(promotion)?;
+    let whose = if candidates.len() > 1 { format!("a promotion of `{}`: ", candidate.name) } else { String::new() };
+    Some(Finding::new(document, Severity::Error, flaw.field, &format!("{whose}{}", flaw.problem)))
 }
 
 fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace: &str, name: &str) -> Finding {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::check::{self, Planned};
 use crate::cli::output::clean;
 use crate::cli::style;
-use crate::engine::Handover;
+use crate::engine::{Handover, Version};
 use crate::gitops::plan::Spec;
 use crate::gitops::preview::{Folder, MAX_DIFF, Proposal, whole};
 
@@ -20,12 +20,19 @@ use crate::gitops::preview::{Folder, MAX_DIFF, Proposal, whole};
 #[serde(untagged)]
 pub(super) enum Outcomes {
     /// One request each.
+    #[serde(rename_all = "camelCase")]
     Shown {
         /// The request that promotes the candidate.
         promote: Request,
         /// The request that then removes the experiment; none if the first one does.
         #[serde(skip_serializing_if = "Option::is_none")]
         cleanup: Option<Request>,
+        /// What is different if another one of several candidates is promoted than the first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        others: Vec<Other>,
+        /// The first candidate of several.
+        #[serde(skip)]
+        first: Option<String>,
         /// The request when the baseline stays.
         discard: Request,
         /// What a change is called: `CommitToBase` makes no requests.
@@ -34,6 +41,18 @@ pub(super) enum Outcomes {
     },
     /// Nothing can be shown.
     Not(Not),
+}
+
+/// The promotion of another candidate.
+#[derive(Debug, Serialize)]
+pub(super) struct Other {
+    /// Its name.
+    candidate: String,
+    /// As of the first candidate.
+    promote: Request,
+    /// As of the first candidate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cleanup: Option<Request>,
 }
 
 /// Why nothing can be shown.
@@ -84,10 +103,23 @@ fn found(planned: &Planned, given: Option<&Path>) -> Result<Outcomes, Not> {
     };
     let root = checkout(planned, given, spec).map_err(|message| Not { reason: "NoCheckout", message })?;
     let handover = planned.plan.gitops.as_ref().map(|gitops| gitops.handover).unwrap_or_default();
-    shown(&root, spec, handover)
+    shown(&root, spec, handover, &planned.plan.candidates)
 }
 
-fn shown(root: &Path, spec: &Spec, handover: Handover) -> Result<Outcomes, Not> {
+fn shown(root: &Path, spec: &Spec, handover: Handover, candidates: &[Version]) -> Result<Outcomes, Not> {
+    let (promote, cleanup, discard) = promotion(root, spec, handover)?;
+    let other = |(at, candidate): (usize, &Version)| {
+        let (promote, cleanup, _) = promotion(root, &spec.promoting(at), handover)?;
+        Ok(Other { candidate: candidate.name.clone(), promote, cleanup })
+    };
+    let others = candidates.iter().enumerate().skip(1).map(other).collect::<Result<Vec<_>, Not>>()?;
+    let first = candidates.first().filter(|_| !others.is_empty()).map(|c| c.name.clone());
+    let called = if handover == Handover::CommitToBase { "commit" } else { "request" };
+    Ok(Outcomes::Shown { promote, cleanup, others, first, discard, called })
+}
+
+/// What a promotion of the spec's candidate changes, what follows it, and what a discard changes.
+fn promotion(root: &Path, spec: &Spec, handover: Handover) -> Result<(Request, Option<Request>, Request), Not> {
     let not = |reason, message| Not { reason, message };
     let found = check::rehearse(root, spec).map_err(|flaw| not(flaw.reason, flaw.problem))?;
     let (promote, cleanup) = match handover {
@@ -96,8 +128,7 @@ fn shown(root: &Path, spec: &Spec, handover: Handover) -> Result<Outcomes, Not> 
         }
         Handover::TwoPullRequests | Handover::CommitToBase => (found.promote, Some(found.cleanup.into())),
     };
-    let called = if handover == Handover::CommitToBase { "commit" } else { "request" };
-    Ok(Outcomes::Shown { promote: promote.into(), cleanup, discard: found.discard.into(), called })
+    Ok((promote.into(), cleanup, found.discard.into()))
 }
 
 /// The root of the checkout that has the application's directory.
@@ -129,19 +160,40 @@ fn work_tree(folder: &Path) -> Option<PathBuf> {
 pub(super) fn text(outcomes: &Outcomes, colours: bool) -> String {
     match outcomes {
         Outcomes::Not(Not { reason, message }) => format!("\nNo diff of the outcomes: {} ({reason})", clean(message)),
-        Outcomes::Shown { promote, cleanup, discard, called } => {
-            let promotion = match cleanup {
-                Some(cleanup) => vec![
-                    (format!("the first {called}"), promote),
-                    (format!("the second {called}, when the first one is live"), cleanup),
-                ],
-                None => vec![(format!("the only {called}"), promote)],
-            };
+        Outcomes::Shown { promote, cleanup, others, first, discard, called } => {
             let mut out = String::new();
-            section(&mut out, "If promoted", &promotion, colours);
+            let of = |name: &String| format!("If {} is promoted", clean(name));
+            let heading = first.as_ref().map_or_else(|| "If promoted".into(), of);
+            promoted(&mut out, &heading, promote, (cleanup.as_ref(), None), (called, colours));
+            for Other { candidate, promote, cleanup: own } in others {
+                promoted(&mut out, &of(candidate), promote, (own.as_ref(), cleanup.as_ref()), (called, colours));
+            }
             section(&mut out, "If discarded", &[(format!("the only {called}"), discard)], colours);
             out.trim_end().to_owned()
         }
+    }
+}
+
+/// One promotion. Its clean-up is not shown again if it is the one that was shown above.
+fn promoted(
+    out: &mut String,
+    heading: &str,
+    promote: &Request,
+    (cleanup, above): (Option<&Request>, Option<&Request>),
+    (called, colours): (&str, bool),
+) {
+    let Some(cleanup) = cleanup else {
+        return section(out, heading, &[(format!("the only {called}"), promote)], colours);
+    };
+    let mut requests = vec![(format!("the first {called}"), promote)];
+    let second = format!("the second {called}, when the first one is live");
+    let same = above.is_some_and(|above| above.diff == cleanup.diff && above.files.len() == cleanup.files.len());
+    if !same {
+        requests.push((second.clone(), cleanup));
+    }
+    section(out, heading, &requests, colours);
+    if same {
+        let _ = writeln!(out, "  {second}: as above");
     }
 }
 
