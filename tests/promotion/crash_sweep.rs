@@ -40,10 +40,7 @@ const MERGED: &str = "TwoPullRequests, pullRequest: {autoMerge: {promote: true, 
 /// A reviewer adds a commit to the request and takes longer than its text may be old.
 const EDITED: &str = "rps: 200\nrollout: 5s\nreviewer: {after: 170s, promote: push}";
 
-/// Two candidates: the second one wins, and its promotion takes the manifests of both with it.
-const RACE: &str = "sample: reviews\nrps: 200\nrollout: 5s\nreviewer: {after: 5s}\ncandidates: {red: {reward: 4}, black: {errors: 50%}}";
-
-const CASES: [Case; 11] = [
+const CASES: [Case; 9] = [
     Case { handover: "TwoPullRequests", scenario: GOOD, outcome: Outcome::Promote, made: (2, 2, 2), least: 240 },
     Case { handover: "TwoPullRequests", scenario: BAD, outcome: Outcome::Discard, made: (1, 1, 1), least: 140 },
     Case { handover: "TwoPullRequests", scenario: ABORTED, outcome: Outcome::Discard, made: (2, 1, 2), least: 320 },
