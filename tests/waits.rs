@@ -243,7 +243,7 @@ fn before_the_verdict() -> Vec<(&'static str, Scene)> {
         (
             "TrafficOverridden",
             scene(Shifting).with(|s| {
-                (s.progress.overridden, s.progress.carried, s.weight) = (Some(start()), Some(Split::HOME), 0)
+                (s.progress.overridden, s.progress.carried, s.weight) = (Some(start()), Some(Split::HOME), 0);
             }),
         ),
         (

@@ -378,7 +378,7 @@ mod tests {
         .unwrap();
         status.race = serde_json::from_value(json!({"metric": "revenue", "versions": [
             {"name": "plain", "mean": 2.0, "values": 1200, "state": "Racing", "why": "evidence against it 3.1 of 20"},
-            {"name": "black", "mean": 2.71828, "values": 900, "state": "Out", "why": "it broke\nits limit"},
+            {"name": "black", "mean": 2.43128, "values": 900, "state": "Out", "why": "it broke\nits limit"},
             {"name": "red", "values": 0, "state": "Racing", "why": "evidence against it 1.0 of 20"},
         ]}))
         .unwrap();
@@ -387,7 +387,7 @@ mod tests {
         for part in [
             "Race        revenue, mean of each version:",
             "plain       2.0000 of      1200 values  Racing  evidence against it 3.1 of 20",
-            "black       2.7183 of       900 values  Out     it broke its limit",
+            "black       2.4313 of       900 values  Out     it broke its limit",
             "red      no values of         0 values  Racing  evidence against it 1.0 of 20",
             "Criterion   red: istio/error-rate, limit 1 %: Pass",
             "plain 70 %, black 0 %, red 30 %",
