@@ -328,7 +328,8 @@ async fn several_candidates_have_a_weight_each(cluster: &Cluster) {
         {"name": "two", "route": [stable, to("app", "a", 0), to("app", "b", 0)]},
     ]);
     api.create(&PostParams::default(), &service).await.unwrap();
-    assert_eq!(routes(&live).await.unwrap(), Routes::split(Split::HOME));
+    let created = routes(&live).await.unwrap();
+    assert_eq!((created.baseline, created.candidates), (100, Split::HOME));
     let wanted: Split = [25, 30].into_iter().collect();
     live.perform(&Effect::Route(wanted)).await.unwrap();
     assert_eq!(routes(&live).await.unwrap(), Routes::split(wanted));
