@@ -1,5 +1,5 @@
-//! Several candidates on real parts: (p) the fastest of three wins, one with errors and a slow one leave; (q) one of two
-//! loses its pods, and later the start is reverted; (r) the baseline is the fastest.
+//! Several candidates on real parts: (p) the fastest of three wins, one with errors and a slow one leave; (q) one refuses
+//! connections and leaves, another one loses its pods, and later the start is reverted; (r) the baseline is the fastest.
 //!
 //! All play side by side on one stack. Needs the parts that `hack/parts/build` makes; `hack/test` runs it.
 
@@ -78,7 +78,8 @@ async fn fastest(stack: &Stack) -> anyhow::Result<()> {
     let rivals = [Rival { errors: "0.3", ..Rival::new("bad", 5) }, Rival::new("slow", 150), Rival::new("fast", 15)];
     let scene = open(stack, "p", "race", &rivals, RPS).await?;
     let routing = scene.trial.forge.file(&format!("{APP}/routing.yaml")).await?;
-    scene.trial.race(&rivals, &[(10, 5), (25, 0)]).await?;
+    // The second step comes before the first look at the metrics: what leaves then leaves without a step at once.
+    scene.trial.race(&rivals, &[(10, 2), (25, 0)]).await?;
     scene.split(&[10, 10, 10], LONG).await?;
     scene.say("all three have traffic");
 
@@ -145,16 +146,24 @@ async fn fastest(stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// (q): the pods of one of two candidates are killed: its share is the baseline's in the same turn, the other one keeps
-/// its own; it comes back and goes on. Then `git revert` of the start, in mid-race, brings all shares home.
+/// (q): requests that reach no pod are held against the candidate that refuses them and no other. The pods of another one
+/// are killed: its share is the baseline's in the same turn, the last one keeps its own; it comes back and goes on. Then
+/// `git revert` of the start, in mid-race, brings all shares home.
 async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
     const RPS: u32 = 50;
-    let killed = Rival { env: Some(("RESTART_SECONDS", "8")), ..Rival::new("killed", stack::rivals::LATENCY) };
-    let rivals = [killed, Rival::new("kept", stack::rivals::LATENCY)];
+    let rival = |name, env| Rival { env, ..Rival::new(name, stack::rivals::LATENCY) };
+    let killed = rival("killed", Some(("RESTART_SECONDS", "8")));
+    let rivals = [killed, rival("kept", None), rival("refusing", Some(("LISTEN", "refuse")))];
     let scene = open(stack, "q", "orphaned", &rivals, RPS).await?;
-    scene.trial.race(&rivals, &[(30, 0)]).await?;
-    scene.split(&[30, 30], LONG).await?;
-    scene.state("the race", SHORT, settled).await?;
+    scene.trial.race(&rivals, &[(20, 0)]).await?;
+    let first = scene.split(&[20, 20, 20], LONG).await?;
+    let out = scene.split(&[20, 20, 0], SHORT).await?;
+    let refused = scene.load.since(scene.began).failed();
+    let took = out.at.duration_since(first.at).as_secs_f64();
+    scene.say(&format!("the refusing one is out {took:.1} s after its first traffic, {refused} failed"));
+    let on = scene.state("the race without it", SHORT, settled).await?;
+    ensure!(left(&on, 2).as_deref() == Some("Harmful"), "{:?}", left(&on, 2));
+    ensure!(left(&on, 0).is_none() && left(&on, 1).is_none(), "it left alone");
     // In the middle of it, not at the first request.
     tokio::time::sleep(Duration::from_secs(2)).await;
 
@@ -163,12 +172,12 @@ async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
     let lost = |s: &State| !s.progress("/entrants/0/lost").is_null();
     let noticed =
         scene.until("the loss", SHORT, |seen| seen.states.iter().find(|s| s.at > began && lost(s)).cloned()).await?;
-    let home = scene.split(&[0, 30], SHORT).await?;
+    let home = scene.split(&[0, 20, 0], SHORT).await?;
     let acted = home.at.saturating_duration_since(noticed.at).as_millis();
-    envoy(&scene, &[("stable", 70), ("kept", 30)]).await?;
+    envoy(&scene, &[("stable", 80), ("kept", 20)]).await?;
     let noticed = noticed.at.duration_since(began).as_millis();
     ensure!(acted <= 1000, "baseline only {acted} ms after the loss was noticed");
-    let back = scene.split(&[30, 30], SHORT).await?;
+    let back = scene.split(&[20, 20, 0], SHORT).await?;
     let failed = scene.load.since(began).failed();
     let away = back.at.duration_since(began).as_secs_f64();
     scene.say(&format!(
@@ -181,7 +190,7 @@ async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
 
     let reverted = Instant::now();
     scene.trial.reviewer.revert()?;
-    let home = scene.split(&[0, 0], LONG).await?;
+    let home = scene.split(&[0, 0, 0], LONG).await?;
     let took = home.at.duration_since(reverted).as_secs_f64();
     scene.pruned().await?;
     scene.say(&format!("the start is reverted: home after {took:.1} s, pruned"));
@@ -191,9 +200,13 @@ async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
     scene.unchanged().await?;
     scene.requests(0).await?;
     let splits = scene.record.look().splits();
-    ensure!(splits == [vec![30, 30], vec![0, 30], vec![30, 30], vec![0, 0]], "{splits:?}");
-    // A third of the traffic for the two seconds that noticing may take on a busy machine.
-    scene.close(u64::from(RPS)).await
+    let wanted = [[20, 20, 20], [20, 20, 0], [0, 20, 0], [20, 20, 0], [0, 0, 0]];
+    ensure!(splits == wanted, "{splits:?}");
+    ensure!(failed <= u64::from(RPS), "{failed} failed when the pods were killed");
+    let rest = scene.load.since(back.at);
+    scene.say(&format!("{} failed since it is back: {:?}", rest.failed(), rest.failures));
+    // A fifth of the traffic for as long as the first looks take.
+    scene.close(failed + u64::from(RPS) * 3).await
 }
 
 /// (r): no candidate is faster than the baseline: one request removes everything.
