@@ -79,6 +79,7 @@ impl Counts {
 impl Read {
     /// The same where several candidates share the requests: one that found no endpoint was not meant for a candidate that
     /// answered others in the interval.
+    #[must_use]
     pub fn of_several(self) -> Self {
         match self {
             Self::Counts(Counts { baseline, candidate, .. }) if candidate.requests > candidate.bad => {
