@@ -74,7 +74,7 @@ async fn envoy(scene: &Scene<'_>, wanted: &[(&str, u64)]) -> anyhow::Result<()> 
 /// (p): one candidate has errors, and the best reward; it leaves alone. The slow one is outdone, the fast one wins, and
 /// is promoted although it is the last in the list.
 async fn fastest(stack: &Stack) -> anyhow::Result<()> {
-    const RPS: u32 = 110;
+    const RPS: u32 = 104;
     let rivals = [Rival { errors: "0.3", ..Rival::new("bad", 5) }, Rival::new("slow", 150), Rival::new("fast", 15)];
     let scene = open(stack, "p", "race", &rivals, RPS).await?;
     let routing = scene.trial.forge.file(&format!("{APP}/routing.yaml")).await?;
@@ -150,7 +150,7 @@ async fn fastest(stack: &Stack) -> anyhow::Result<()> {
 /// are killed: its share is the baseline's in the same turn, the last one keeps its own; it comes back and goes on. Then
 /// `git revert` of the start, in mid-race, brings all shares home.
 async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
-    const RPS: u32 = 50;
+    const RPS: u32 = 40;
     let rival = |name, env| Rival { env, ..Rival::new(name, stack::rivals::LATENCY) };
     let killed = rival("killed", Some(("RESTART_SECONDS", "8")));
     let rivals = [killed, rival("kept", None), rival("refusing", Some(("LISTEN", "refuse")))];
@@ -211,7 +211,7 @@ async fn orphaned(stack: &Stack) -> anyhow::Result<()> {
 
 /// (r): no candidate is faster than the baseline: one request removes everything.
 async fn best_already(stack: &Stack) -> anyhow::Result<()> {
-    const RPS: u32 = 80;
+    const RPS: u32 = 62;
     let rivals = [Rival::new("slower", 110), Rival::new("slowest", 160)];
     let scene = open(stack, "r", "best", &rivals, RPS).await?;
     scene.trial.race(&rivals, &[(33, 0)]).await?;
