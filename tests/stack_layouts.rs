@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use layouts::{Snapshot, Tree, after, spec, tree};
-use reiter8::gitops::plan::{plan_cleanup, plan_discard, plan_promote};
+use layouts::{Snapshot, Tree, after, parse, spec, tree};
+use reiter8::gitops::plan::{Spec, plan_cleanup, plan_discard, plan_promote};
 use serde_json::{Value, json};
 
 /// Rendered manifests, by kind and name.
@@ -137,6 +137,70 @@ fn only_the_promoted_fields_differ_in_what_kustomize_and_helm_render() {
         }
         println!("{case}: {} objects, {} promoted fields", was.len(), wanted.len());
     }
+}
+
+/// The Kustomize case with one more candidate, and what its experiment asks for.
+fn two_candidates() -> (Tree, Spec) {
+    let mut tree = tree("kustomize", "started");
+    let path = |name: &str| format!("apps/reviews/{name}.yaml");
+    let text = |tree: &Tree, name: &str| String::from_utf8(tree[&path(name)].clone()).unwrap();
+    let edit = |text: String, edits: &[(&str, &str)]| {
+        edits.iter().fold(text, |text, (old, new)| {
+            assert!(text.contains(old), "{text} has no {old}");
+            text.replace(old, new)
+        })
+    };
+    let manifest = text(&tree, "reviews-candidate");
+    let other = [("reviews-candidate", "reviews-other"), ("version: candidate", "version: other"), ("'on'", "'gold'")];
+    let other = edit(manifest, &other);
+    let resource = "- reviews-candidate.yaml\n";
+    let image = "- name: reviews-candidate\n  newName: ghcr.io/acme/reviews\n  newTag: v1.3.0\n";
+    let more = |line: &str| format!("{line}{}", edit(line.into(), &[("reviews-candidate", "reviews-other")]));
+    let images = more(image);
+    let (first, last) = images.rsplit_once("v1.3.0").unwrap();
+    let images = format!("{first}v1.4.0{last}");
+    let kustomization = edit(text(&tree, "kustomization"), &[(resource, &more(resource)), (image, &images)]);
+    let candidate = "    - {name: candidate, workload: {name: reviews-candidate}, destination: {subset: candidate}}\n";
+    let candidates = format!("{candidate}{}", candidate.replace("candidate", "other"));
+    let experiment = edit(
+        text(&tree, "experiment"),
+        &[
+            (candidate, &candidates),
+            ("testingPattern: Canary", "testingPattern: A/B/N"),
+            ("  criteria:\n", "  criteria:\n    rewards: [{metric: istio/mean-latency, preferredDirection: Low}]\n"),
+            ("from: reviews-candidate.yaml,", "from: reviews-candidate.yaml, fromEach: {other: reviews-other.yaml},"),
+        ],
+    );
+    let spec = parse(&experiment);
+    let files = [("reviews-other", other), ("kustomization", kustomization), ("experiment", experiment)];
+    tree.extend(files.map(|(name, text)| (path(name), text.into_bytes())));
+    (tree, spec)
+}
+
+#[test]
+fn of_two_candidates_only_the_winners_fields_are_left() {
+    let (before, (started, spec)) = (tree("kustomize", "before"), two_candidates());
+    let render = |tree: &Tree| render(tree, "kustomize", &["build", "apps/reviews"]);
+    let (was, running) = (render(&before), render(&started));
+    let names = ["Deployment/reviews-candidate", "Deployment/reviews-other", "Experiment/reviews-x7k2p"];
+    assert!(names.iter().all(|name| running.contains_key(*name) && !was.contains_key(*name)), "{running:#?}");
+    for (winner, stars, tag) in [(0, "on", "v1.3.0"), (1, "gold", "v1.4.0")] {
+        let spec = spec.promoting(winner);
+        let merged = after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap());
+        let field = |place: &str| format!("/Deployment/reviews/spec/template/spec/containers/0/{place}");
+        let image = |tag: &str| json!(format!("ghcr.io/acme/reviews:{tag}"));
+        let wanted = BTreeMap::from([
+            (field("env/0/value"), (json!("off"), json!(stars))),
+            (field("image"), (image("v1.2.0"), image(tag))),
+        ]);
+        assert_eq!(changed(&running, &render(&merged)), wanted, "{tag}: promote");
+        let cleaned = after(&merged, &plan_cleanup(&Snapshot(&merged), &spec).unwrap());
+        assert_eq!(changed(&was, &render(&cleaned)), wanted, "{tag}: clean-up");
+        let texts: Vec<_> = cleaned.values().map(|content| String::from_utf8_lossy(content)).collect();
+        assert!(texts.iter().all(|t| !t.contains("reviews-candidate") && !t.contains("reviews-other")), "{texts:?}");
+    }
+    let discarded = after(&started, &plan_discard(&Snapshot(&started), &spec).unwrap());
+    assert_eq!(discarded, before);
 }
 
 /// What the planner takes for the version's pods is what the tools make of them.

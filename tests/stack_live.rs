@@ -89,17 +89,30 @@ impl Cluster {
 
     /// The same with its weights elsewhere.
     fn live_at(&self, name: &str, uid: &str, contenders: Vec<Contender>, weights: WeightsAt) -> Live {
+        self.live_of(name, uid, contenders, weights, &["next"])
+    }
+
+    /// The same with candidates of these names.
+    fn live_of(
+        &self,
+        name: &str,
+        uid: &str,
+        contenders: Vec<Contender>,
+        weights: WeightsAt,
+        candidates: &[&str],
+    ) -> Live {
         let to = |subset: &str| Destination { host: Some("app".into()), subset: Some(subset.into()) };
         let version = |workload: &str| VersionBinding { workload: workload.into(), ..VersionBinding::default() };
+        let each = || candidates.iter().copied();
         let binding = Binding {
             namespace: NAMESPACE.into(),
             name: name.into(),
             uid: uid.into(),
             created: Timestamp::from_second(100).unwrap(),
             target: "default/app".into(),
-            routes: RouteBinding { weights, baseline: to("stable"), candidates: vec![to("next")] },
+            routes: RouteBinding { weights, baseline: to("stable"), candidates: each().map(to).collect() },
             baseline: version("app"),
-            candidates: vec![version("app-next")],
+            candidates: each().map(|name| version(&format!("app-{name}"))).collect(),
             metrics: vec![],
         };
         let prometheus = Prometheus::new("http://127.0.0.1:9").unwrap();
@@ -194,6 +207,7 @@ async fn on_a_real_api_server() {
     whoever_wrote_the_weights_after_us_is_named(&cluster).await;
     a_third_destination_is_named(&cluster).await;
     a_rollback_does_not_wait_for_a_route_that_is_gone(&cluster).await;
+    several_candidates_have_a_weight_each(&cluster).await;
     a_delegate_is_one(&cluster).await;
     the_sample_of_a_delegate_works(&cluster).await;
     weights_may_be_in_any_field(&cluster).await;
@@ -299,6 +313,62 @@ async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
     let left = routes.get("app").await.unwrap().data;
     assert_eq!(left.pointer("/spec/http/1/route/0/weight"), Some(&json!(0)));
     assert_eq!(left.pointer("/spec/http/1/route/1/weight"), Some(&json!(100)));
+}
+
+async fn several_candidates_have_a_weight_each(cluster: &Cluster) {
+    let api = cluster.routes();
+    let live = cluster.live_of("me", "u1", vec![], in_routes("several", &["one", "two"], false), &["a", "b"]);
+    let to = |host: &str, subset: &str, weight: u8| json!({"destination": {"host": host, "subset": subset}, "weight": weight});
+    let mut stable = to("app.default", "stable", 100);
+    stable["headers"] = json!({"request": {"set": {"x": "1"}}});
+    let mut service = virtual_service();
+    service.metadata.name = Some("several".into());
+    service.data["spec"]["http"] = json!([
+        {"name": "one", "timeout": "3s", "route": [to("app", "b", 0), stable, to("app", "a", 0)]},
+        {"name": "two", "route": [stable, to("app", "a", 0), to("app", "b", 0)]},
+    ]);
+    api.create(&PostParams::default(), &service).await.unwrap();
+    let created = routes(&live).await.unwrap();
+    assert_eq!((created.baseline, created.candidates), (100, Split::HOME));
+    let wanted: Split = [25, 30].into_iter().collect();
+    live.perform(&Effect::Route(wanted)).await.unwrap();
+    assert_eq!(routes(&live).await.unwrap(), Routes::split(wanted));
+    for (path, weight) in
+        [("0/route/0", 30), ("0/route/1", 45), ("0/route/2", 25), ("1/route/0", 45), ("1/route/1", 25)]
+    {
+        service.data.pointer_mut(&format!("/spec/http/{path}")).unwrap()["weight"] = json!(weight);
+    }
+    service.data.pointer_mut("/spec/http/1/route/2").unwrap()["weight"] = json!(30);
+    let written = api.get("several").await.unwrap();
+    assert_eq!(written.data["spec"], service.data["spec"], "nothing else was touched");
+    live.perform(&Effect::Route(wanted)).await.unwrap();
+    assert_eq!(api.get("several").await.unwrap().resource_version(), written.resource_version());
+
+    // A foreign edit between candidates: the baseline's weight is as it was.
+    let move_ten = [0, 1].map(|route| {
+        let path = |index: usize| format!("/spec/http/{route}/route/{index}/weight");
+        let (a, b) = if route == 0 { (2, 0) } else { (1, 2) };
+        [json!({"op": "add", "path": path(a), "value": 15}), json!({"op": "add", "path": path(b), "value": 40})]
+    });
+    edit(&api, "several", "kubectl-edit", json!(move_ten.concat())).await;
+    let edited = routes(&live).await.unwrap();
+    assert_eq!((edited.baseline, edited.candidates), (45, [15, 40].into_iter().collect()));
+    assert_eq!(edited.writer.as_deref(), Some("kubectl-edit"));
+    live.perform(&Effect::Route(wanted)).await.unwrap();
+    assert_eq!(routes(&live).await.unwrap(), Routes::split(wanted));
+
+    // One destination is gone: it is named, and what the other candidate has can still be brought home.
+    edit(&api, "several", "kubectl-edit", json!([{"op": "remove", "path": "/spec/http/1/route/2"}])).await;
+    let missing = routes(&live).await.unwrap_err();
+    let words = ["route `two`", "subset `b`", r#""subset":"a""#];
+    assert!(missing.reason == "RouteIncomplete" && words.iter().all(|w| missing.message.contains(w)), "{missing}");
+    live.perform(&Effect::Route(Split::HOME)).await.unwrap();
+    let left = api.get("several").await.unwrap().data;
+    let weights = |route: usize| -> Vec<Value> {
+        let all = left["spec"]["http"][route]["route"].as_array().unwrap();
+        all.iter().map(|to| to["weight"].clone()).collect()
+    };
+    assert_eq!((weights(0), weights(1)), (vec![json!(0), json!(100), json!(0)], vec![json!(100), json!(0)]));
 }
 
 async fn a_delegate_is_one(cluster: &Cluster) {

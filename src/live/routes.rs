@@ -62,7 +62,8 @@ struct Found {
 struct Place {
     route: usize,
     baseline: usize,
-    candidates: Vec<usize>,
+    /// None for one that the route does not lead to.
+    candidates: Vec<Option<usize>>,
 }
 
 impl RouteTable {
@@ -105,17 +106,18 @@ impl RouteTable {
     /// The hosts of the baseline's and then of each candidate's destination, as the first route writes them.
     pub(super) async fn hosts(&self) -> Seen<Vec<String>> {
         let object = self.get().await?;
-        let Found { places, .. } = self.find(&object)?;
+        let Found { places, missing, .. } = self.find(&object)?;
         let host = |route: usize, index: usize| {
             let path = format!("/spec/http/{route}/route/{index}/destination/host");
             object.data.pointer(&path).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
-        let place = places.first().ok_or_else(|| self.absent())?;
-        Ok(place.all().map(|index| host(place.route, index)).collect())
+        let whole = |place: &Place| place.all().map(|index| Some(host(place.route, index?))).collect();
+        let hosts = places.iter().find_map(whole);
+        hosts.ok_or_else(|| Unavailable::new("RouteIncomplete", missing.unwrap_or_default()))
     }
 
-    /// Gives the candidates their weights and the baseline the rest, in all routes at once. Routes that are missing hinder
-    /// nothing: a rollback is not to wait for them.
+    /// Gives the candidates their weights and the baseline the rest, in all routes at once. Routes and candidates that are
+    /// missing hinder nothing: a rollback is not to wait for them.
     pub(super) async fn write(&self, wanted: Split) -> Result<(), Unavailable> {
         let object = self.get().await?;
         let places = self.find(&object)?.places;
@@ -188,14 +190,14 @@ fn disagreeing(candidates: usize) -> Routes {
 
 impl Place {
     /// The baseline's position, then the candidates'.
-    fn all(&self) -> impl Iterator<Item = usize> {
-        std::iter::once(self.baseline).chain(self.candidates.iter().copied())
+    fn all(&self) -> impl Iterator<Item = Option<usize>> {
+        std::iter::once(Some(self.baseline)).chain(self.candidates.iter().copied())
     }
 
     /// All weights.
     fn paths(&self) -> impl Iterator<Item = Vec<Step>> {
         let key = |k: &str| Step::Key(k.into());
-        self.all().map(move |index| {
+        self.all().flatten().map(move |index| {
             let (route, index) = (Step::Index(self.route), Step::Index(index));
             vec![key("spec"), key("http"), route, key("route"), index, key("weight")]
         })
@@ -212,17 +214,20 @@ fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
             continue;
         }
         let at = |version: &Destination| destinations(entry).iter().position(|d| matches(d, version, namespace));
-        let all = || std::iter::once(&wanted.baseline).chain(&wanted.candidates);
-        let found: Vec<usize> = all().map_while(at).collect();
-        match (found.as_slice(), all().nth(found.len())) {
-            ([baseline, candidates @ ..], None) => {
-                others = others.or_else(|| other(name, entry, &found));
-                places.push(Place { route, baseline: *baseline, candidates: candidates.to_vec() });
-            }
-            // Without names, routes that lead elsewhere are not meant; but the only one is.
-            _ if wanted.routes.is_empty() && http.len() > 1 => {}
-            (_, Some(first)) => absent = Some(missing(name, first, entry)),
-            ([], None) => {}
+        let mut all = std::iter::once(&wanted.baseline).chain(&wanted.candidates);
+        let candidates: Vec<Option<usize>> = wanted.candidates.iter().map(at).collect();
+        let first = all.find(|version| at(version).is_none());
+        // Without names, routes that lead elsewhere are not meant; but the only one is.
+        if first.is_some() && wanted.routes.is_empty() && http.len() > 1 {
+            continue;
+        }
+        absent = first.map(|first| missing(name, first, entry)).or(absent);
+        let Some(baseline) = at(&wanted.baseline) else { continue };
+        // What is left of several candidates can still be brought home.
+        if candidates.iter().any(Option::is_some) {
+            let ours: Vec<usize> = std::iter::once(baseline).chain(candidates.iter().copied().flatten()).collect();
+            others = others.or_else(|| other(name, entry, &ours));
+            places.push(Place { route, baseline, candidates });
         }
     }
     let names: Vec<&str> = http.iter().filter_map(|e| e.get("name").and_then(Value::as_str)).collect();
@@ -304,7 +309,7 @@ fn split(object: &DynamicObject, place: &Place) -> Routes {
         let written = object.data.pointer(&format!("{route}/{index}/weight")).and_then(Value::as_u64);
         u8::try_from(written.unwrap_or(if only { 100 } else { 0 })).unwrap_or(u8::MAX)
     };
-    let candidates = place.candidates.iter().map(|index| weight(*index)).collect();
+    let candidates = place.candidates.iter().map(|index| index.map_or(0, weight)).collect();
     Routes { baseline: weight(place.baseline), candidates, writer: None }
 }
 
@@ -313,8 +318,10 @@ fn operations(object: &DynamicObject, places: &[Place], wanted: Split) -> Value 
     let mut operations =
         vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version()})];
     for place in places {
-        let weights = std::iter::once(wanted.baseline()).chain(wanted.weights(place.candidates.len()));
-        for (index, weight) in place.all().zip(weights) {
+        let candidates = place.candidates.iter().zip(wanted.weights(place.candidates.len()));
+        let candidates: Vec<(usize, u8)> = candidates.filter_map(|(index, weight)| Some(((*index)?, weight))).collect();
+        let rest = candidates.iter().fold(100, |left: u8, (_, weight)| left.saturating_sub(*weight));
+        for (index, weight) in std::iter::once((place.baseline, rest)).chain(candidates) {
             let path = format!("/spec/http/{}/route/{index}", place.route);
             let seen = object.data.pointer(&format!("{path}/destination"));
             operations.push(json!({"op": "test", "path": format!("{path}/destination"), "value": seen}));
@@ -357,7 +364,7 @@ mod tests {
     fn destinations_are_found_by_name_wherever_they_stand() {
         let web = object(&json!([{"name": "other"}, {"name": "main", "route": two("next", "stable")}]));
         let found = find(&web, &wanted(&["main"]), "ns").places;
-        assert_eq!(found, [Place { route: 1, baseline: 1, candidates: vec![0] }]);
+        assert_eq!(found, [Place { route: 1, baseline: 1, candidates: vec![Some(0)] }]);
         assert_eq!(split(&web, &found[0]), Routes::split(Split::one(90)));
     }
 
@@ -385,6 +392,23 @@ mod tests {
         let found = find(&web, &wanted(&["main", "gone"]), "ns");
         assert_eq!(found.places.len(), 1);
         assert!(found.missing.unwrap().contains("`gone`"));
+    }
+
+    #[test]
+    fn what_is_left_of_several_candidates_can_be_brought_home() {
+        let mut wanted = wanted(&["main"]);
+        wanted.candidates.push(Destination { host: Some("app".into()), subset: Some("last".into()) });
+        let web = object(&json!([{"name": "main", "route": two("stable", "last")}]));
+        let found = find(&web, &wanted, "ns");
+        assert!(found.missing.unwrap().contains("subset `next`"));
+        let patch = operations(&web, &found.places, Split::HOME);
+        let sets: Vec<_> = patch.as_array().unwrap().iter().filter(|o| o["op"] == "add").collect();
+        let path = "/spec/http/0/route";
+        assert_eq!(*sets[0], json!({"op": "add", "path": format!("{path}/0/weight"), "value": 100}));
+        assert_eq!(*sets[1], json!({"op": "add", "path": format!("{path}/1/weight"), "value": 0}));
+        // Without the baseline there is no home.
+        wanted.baseline.subset = Some("gone".into());
+        assert_eq!(find(&web, &wanted, "ns").places, []);
     }
 
     #[test]

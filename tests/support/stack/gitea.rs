@@ -179,6 +179,16 @@ impl Gitea {
         Ok(pulls)
     }
 
+    /// The paths of the files that a request changes, sorted, with what it does to each.
+    pub async fn changed(&self, number: u64) -> anyhow::Result<Vec<(String, String)>> {
+        let files = self.all(&format!("/pulls/{number}/files?")).await?;
+        let text = |file: &Value, key: &str| Some(file.get(key)?.as_str()?.to_owned());
+        let mut changed: Vec<_> =
+            files.iter().filter_map(|f| Some((text(f, "filename")?, text(f, "status")?))).collect();
+        changed.sort();
+        Ok(changed)
+    }
+
     /// The open requests.
     pub async fn open(&self) -> anyhow::Result<Vec<Value>> {
         self.all("/pulls?state=open").await

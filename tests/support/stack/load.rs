@@ -39,6 +39,8 @@ pub struct Counts {
     pub lost: u64,
     /// Answers of any status, by version.
     pub by_version: BTreeMap<String, u64>,
+    /// Requests without a good answer, by version; those that were not answered have none.
+    pub failed_by_version: BTreeMap<String, u64>,
     /// The first failures, for messages.
     pub failures: Vec<String>,
 }
@@ -99,7 +101,11 @@ fn count(answers: &[Answer], moment: Instant, began: Instant) -> Counts {
         if answer.outcome.is_ok() {
             *counts.by_version.entry(answer.version.clone()).or_default() += 1;
         }
-        if !matches!(answer.outcome, Ok(200..=299)) && counts.failures.len() < 20 {
+        if matches!(answer.outcome, Ok(200..=299)) {
+            continue;
+        }
+        *counts.failed_by_version.entry(answer.version.clone()).or_default() += 1;
+        if counts.failures.len() < 20 {
             let seconds = answer.at.duration_since(began).as_secs_f64();
             counts.failures.push(format!("{seconds:.2} s: {:?} {}", answer.outcome, answer.version));
         }

@@ -10,6 +10,7 @@ pub mod node;
 pub mod parts;
 pub mod pod;
 pub mod process;
+pub mod rivals;
 pub mod scene;
 pub mod trial;
 

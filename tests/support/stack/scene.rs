@@ -61,8 +61,22 @@ pub struct Split {
     pub at: Instant,
     pub stable: u64,
     pub candidate: u64,
+    /// Those of further candidates.
+    pub others: Vec<u64>,
     /// Who wrote the route last.
     pub by: String,
+}
+
+impl Split {
+    /// The weights of all candidates.
+    pub fn candidates(&self) -> Vec<u64> {
+        [&[self.candidate], &self.others[..]].concat()
+    }
+
+    /// Whether all weights are 100 together.
+    fn adds_up(&self) -> bool {
+        self.stable + self.candidates().iter().sum::<u64>() == 100
+    }
 }
 
 /// What was seen, oldest first.
@@ -84,16 +98,22 @@ impl Seen {
         weights
     }
 
+    /// The weights of all candidates that the controller wrote, without repetitions.
+    pub fn splits(&self) -> Vec<Vec<u64>> {
+        let written = self.splits.iter().filter(|s| s.by == "reiter8");
+        let mut weights: Vec<Vec<u64>> = written.map(Split::candidates).collect();
+        weights.dedup();
+        weights
+    }
+
     /// What holds in every experiment: a weight that the controller writes was committed as progress; nothing but a look
     /// at the metrics changes the evidence.
     pub fn check(&self) -> anyhow::Result<()> {
         let committed: Vec<u64> = self.states.iter().filter_map(|s| s.progress("/weight").as_u64()).collect();
         for split in self.splits.iter().filter(|s| s.by == "reiter8") {
-            ensure!(split.stable + split.candidate == 100, "{split:?} does not add up");
-            ensure!(
-                split.candidate == 0 || committed.contains(&split.candidate),
-                "{split:?} was in no committed progress: {committed:?}"
-            );
+            ensure!(split.adds_up(), "{split:?} does not add up");
+            let planned = |weight: &u64| *weight == 0 || committed.contains(weight);
+            ensure!(split.candidates().iter().all(planned), "{split:?} was in no committed progress: {committed:?}");
         }
         for two in self.states.windows(2) {
             let [before, after] = two else { continue };
@@ -119,7 +139,8 @@ impl Seen {
         }
         for split in self.splits.iter().filter(|s| s.at > began) {
             let at = split.at.duration_since(began).as_secs_f64();
-            lines.push((at, format!("route {}/{} by {}", split.stable, split.candidate, split.by)));
+            let weights: Vec<String> = split.candidates().iter().map(ToString::to_string).collect();
+            lines.push((at, format!("route {}/{} by {}", split.stable, weights.join("/"), split.by)));
         }
         lines.sort_by(|a, b| a.0.total_cmp(&b.0));
         lines.iter().map(|(at, line)| format!("    {at:7.2} s  {line}\n")).collect()
@@ -151,12 +172,12 @@ impl Record {
         });
         let routes = note(watcher::watcher(services, config()), move |service: DynamicObject, _| {
             // One that delegates has no weights.
-            if service.data.pointer("/spec/http/0/route").is_none() {
-                return;
-            }
-            let weight = |i: usize| service.data.pointer(&format!("/spec/http/0/route/{i}/weight"))?.as_u64();
-            let (stable, candidate) = (weight(0).unwrap_or(0), weight(1).unwrap_or(0));
-            let split = Split { at: Instant::now(), stable, candidate, by: writer(&service) };
+            let Some(route) = service.data.pointer("/spec/http/0/route").and_then(Value::as_array) else { return };
+            let mut weights = route.iter().map(|to| to.get("weight").and_then(Value::as_u64).unwrap_or(0));
+            let mut next = || weights.next().unwrap_or(0);
+            let (stable, candidate) = (next(), next());
+            let split =
+                Split { at: Instant::now(), stable, candidate, others: weights.collect(), by: writer(&service) };
             lock(&splits).splits.push(split);
         });
         let tasks = [tokio::spawn(experiments).abort_handle(), tokio::spawn(routes).abort_handle()];
@@ -252,7 +273,16 @@ impl<'a> Scene<'a> {
     pub async fn weight(&self, candidate: u64, patience: Duration) -> anyhow::Result<Split> {
         let what = format!("the candidate to have {candidate} %");
         self.until(&what, patience, |seen| {
-            seen.splits.last().filter(|s| s.candidate == candidate && s.stable + candidate == 100).cloned()
+            seen.splits.last().filter(|s| s.candidate == candidate && s.adds_up()).cloned()
+        })
+        .await
+    }
+
+    /// Waits until the candidates have these weights in the routes.
+    pub async fn split(&self, candidates: &[u64], patience: Duration) -> anyhow::Result<Split> {
+        let what = format!("the candidates to have {candidates:?} %");
+        self.until(&what, patience, |seen| {
+            seen.splits.last().filter(|s| s.candidates() == candidates && s.adds_up()).cloned()
         })
         .await
     }
@@ -263,7 +293,7 @@ impl<'a> Scene<'a> {
         self.trial.reviewer.merge(number).await
     }
 
-    /// Waits until the experiment and its candidate are pruned.
+    /// Waits until the experiment and its candidates are pruned.
     pub async fn pruned(&self) -> anyhow::Result<()> {
         let left = vec!["Deployment/productpage".to_owned()];
         self.trial
@@ -280,13 +310,16 @@ impl<'a> Scene<'a> {
 
     /// The repository has its old shape, and its baseline this version.
     pub async fn repository(&self, version: &str) -> anyhow::Result<()> {
+        let (image, variable) = (format!("productpage:{version}"), format!("value: {version}"));
+        self.differs_by(&[("productpage:v1", &image), ("value: v1", &variable)]).await
+    }
+
+    /// The repository has its old shape, and its baseline these texts in the place of others.
+    pub async fn differs_by(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
         let files = self.trial.forge.files().await?;
         ensure!(files == self.files, "the repository's files are {files:?}, they were {:?}", self.files);
         let baseline = self.trial.forge.file(&format!("{APP}/productpage.yaml")).await?;
-        let wanted = self
-            .baseline
-            .replace("productpage:v1", &format!("productpage:{version}"))
-            .replace("value: v1", &format!("value: {version}"));
+        let wanted = changes.iter().fold(self.baseline.clone(), |text, (old, new)| text.replace(old, new));
         ensure!(baseline == wanted, "the baseline's manifest is:\n{baseline}");
         Ok(())
     }
@@ -301,6 +334,11 @@ impl<'a> Scene<'a> {
 
     /// Ends the load, prints the seconds and the requests, and checks them.
     pub async fn close(self, most_failed: u64) -> anyhow::Result<()> {
+        self.end(most_failed).await.map(|_| ())
+    }
+
+    /// The same, and what became of the requests.
+    pub async fn end(self, most_failed: u64) -> anyhow::Result<Counts> {
         let story = self.record.look().story();
         let seconds = self.began.elapsed().as_secs_f64();
         let counts: Counts = self.load.stop().await;
@@ -308,7 +346,8 @@ impl<'a> Scene<'a> {
         let checked = self.record.look().check();
         let few = counts.failed() <= most_failed;
         ensure!(few, "{} failed, at most {most_failed} may: {:?}\n{story}", counts.failed(), counts.failures);
-        checked.map_err(|e| e.context(story))
+        checked.map_err(|e| e.context(story))?;
+        Ok(counts)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One service on the stack, as its team sees it: a repository that Argo CD syncs, a gateway, and the controller with
 //! the rights that its chart grants.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,9 +19,9 @@ use super::process::{Process, free_port};
 use super::{Endpoints, Site, parts};
 
 const ROUTING: &str = include_str!("manifests/routing.yaml");
-const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
-const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
-const APPLICATION: &str = include_str!("../../../samples/argocd/application.yaml");
+pub(super) const BASELINE: &str = include_str!("../../../samples/bookinfo/productpage.yaml");
+pub(super) const CANDIDATE: &str = include_str!("../../../samples/bookinfo/productpage-candidate.yaml");
+pub(super) const APPLICATION: &str = include_str!("../../../samples/argocd/application.yaml");
 const DELEGATE: &str = include_str!("../../../samples/delegate/routing.yaml");
 const DELEGATE_APPLICATION: &str = include_str!("../../../samples/delegate/application.yaml");
 
@@ -106,8 +107,15 @@ impl Stack {
         Controller::start(self, binary, &self.site.dir.join("reiter8.kubeconfig"))
     }
 
-    /// The weights that Envoy has for a virtual host, by subset.
+    /// The weights that Envoy has for a virtual host, of the baseline and of an only candidate.
     pub async fn envoy_weights(&self, host: &str) -> anyhow::Result<(u64, u64)> {
+        let split = self.envoy_split(host).await?;
+        let of = |subset: &str| split.get(subset).copied().unwrap_or(0);
+        Ok((of("stable"), of("candidate")))
+    }
+
+    /// The weights that Envoy has for a virtual host, by subset; it drops those of 0.
+    pub async fn envoy_split(&self, host: &str) -> anyhow::Result<BTreeMap<String, u64>> {
         let url =
             format!("http://127.0.0.1:{}/config_dump?resource=dynamic_route_configs", self.endpoints.envoy_admin_port);
         let dump: Value = reqwest::get(url).await?.json().await?;
@@ -126,20 +134,18 @@ impl Stack {
     }
 }
 
-/// Weights of the baseline's and the candidate's clusters in one route; Envoy drops clusters of weight 0.
-fn weights(route: &Value) -> (u64, u64) {
-    let is = |cluster: Option<&Value>, subset: &str| {
-        cluster.and_then(Value::as_str).is_some_and(|c| c.contains(&format!("|{subset}|")))
-    };
+/// The weights of one route's clusters, by their subset.
+fn weights(route: &Value) -> BTreeMap<String, u64> {
+    let subset = |cluster: Option<&Value>| Some(cluster?.as_str()?.split('|').nth(2)?.to_owned());
     let Some(clusters) = route.pointer("/weighted_clusters/clusters").and_then(Value::as_array) else {
-        let only = route.get("cluster");
-        return (u64::from(is(only, "stable")) * 100, u64::from(is(only, "candidate")) * 100);
+        return subset(route.get("cluster")).map(|only| (only, 100)).into_iter().collect();
     };
-    let of = |subset: &str| {
-        let matching = clusters.iter().filter(|c| is(c.get("name"), subset));
-        matching.filter_map(|c| c.get("weight")?.as_u64()).sum()
-    };
-    (of("stable"), of("candidate"))
+    let mut split = BTreeMap::new();
+    for cluster in clusters {
+        let weight = cluster.get("weight").and_then(Value::as_u64).unwrap_or(0);
+        *split.entry(subset(cluster.get("name")).unwrap_or_default()).or_default() += weight;
+    }
+    split
 }
 
 /// The controller's process.
@@ -288,49 +294,56 @@ impl<'a> Trial<'a> {
 
     /// The same with the routes' split in a delegate, if that is wanted.
     pub async fn routed(stack: &'a Stack, namespace: &str, delegate: bool) -> anyhow::Result<Self> {
-        let e = &stack.endpoints;
-        let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
-        forge.create().await?;
-        let host = format!("{namespace}.example.com");
-        let trial = Self {
-            stack,
-            client: stack.client().await?,
-            namespace: namespace.into(),
-            reviewer: Gitea::new(&e.gitea_url, &e.reviewer_token, namespace),
-            host,
-            forge,
-        };
-        let routing = if delegate { trial.delegate() } else { trial.routing() };
+        let trial = Self::empty(stack, namespace).await?;
         let baseline = trial.manifest(BASELINE, "0");
+        if !delegate {
+            let routing = trial.routing();
+            return trial.serve(baseline, routing, APPLICATION).await;
+        }
+        stack.kubectl(&["create", "namespace", namespace], None)?;
+        let routing = trial.delegate();
+        trial.serve(baseline, routing, DELEGATE_APPLICATION).await
+    }
+
+    /// An empty repository.
+    pub(super) async fn empty(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        let trial = Self::unused(stack, namespace).await?;
+        trial.forge.create().await?;
+        Ok(trial)
+    }
+
+    /// Nothing but names.
+    async fn unused(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
+        let e = &stack.endpoints;
+        let gitea = |token: &str| Gitea::new(&e.gitea_url, token, namespace);
+        let (forge, reviewer) = (gitea(&e.bot_token), gitea(&e.reviewer_token));
+        let host = format!("{namespace}.example.com");
+        Ok(Self { stack, client: stack.client().await?, namespace: namespace.into(), reviewer, host, forge })
+    }
+
+    /// Commits the baseline and the routes, which Argo CD syncs from then on, and waits for the first answer.
+    pub(super) async fn serve(self, baseline: String, routing: String, application: &str) -> anyhow::Result<Self> {
         let files =
             [(format!("{APP}/productpage.yaml"), Some(baseline)), (format!("{APP}/routing.yaml"), Some(routing))];
-        trial.commit("The product page", &files).await?;
-        trial.repository().await?;
-        if delegate {
-            stack.kubectl(&["create", "namespace", namespace], None)?;
-        }
-        trial.application(if delegate { DELEGATE_APPLICATION } else { APPLICATION })?;
-        trial
-            .until("the baseline to serve", Duration::from_secs(60), async || {
-                let sent = reqwest::Client::new()
-                    .get(format!("http://{}/productpage", stack.gateway()))
-                    .header("host", &trial.host)
-                    .timeout(Duration::from_secs(2))
-                    .send()
-                    .await;
-                Ok(sent.is_ok_and(|a| a.status().is_success()).then_some(()))
-            })
-            .await?;
-        Ok(trial)
+        self.commit("The product page", &files).await?;
+        self.repository().await?;
+        self.application(application)?;
+        self.until("the baseline to serve", Duration::from_secs(60), async || {
+            let sent = reqwest::Client::new()
+                .get(format!("http://{}/productpage", self.stack.gateway()))
+                .header("host", &self.host)
+                .timeout(Duration::from_secs(2))
+                .send()
+                .await;
+            Ok(sent.is_ok_and(|a| a.status().is_success()).then_some(()))
+        })
+        .await?;
+        Ok(self)
     }
 
     /// The baseline, the candidate and the routing without Git, Argo CD or an experiment; both are ready.
     pub async fn plain(stack: &'a Stack, namespace: &str) -> anyhow::Result<Self> {
-        let e = &stack.endpoints;
-        let forge = Gitea::new(&e.gitea_url, &e.bot_token, namespace);
-        let reviewer = Gitea::new(&e.gitea_url, &e.reviewer_token, namespace);
-        let host = format!("{namespace}.example.com");
-        let trial = Self { stack, client: stack.client().await?, namespace: namespace.into(), reviewer, host, forge };
+        let trial = Self::unused(stack, namespace).await?;
         stack.kubectl(&["create", "namespace", namespace], None)?;
         for manifest in [trial.manifest(BASELINE, "0"), trial.manifest(CANDIDATE, "0"), trial.routing()] {
             stack.kubectl(&["apply", "-f", "-"], Some(&manifest))?;
@@ -357,14 +370,14 @@ impl<'a> Trial<'a> {
     }
 
     /// A sample's manifest for this trial: its namespace, its error rate, and two seconds of preStop.
-    fn manifest(&self, sample: &str, error_rate: &str) -> String {
+    pub(super) fn manifest(&self, sample: &str, error_rate: &str) -> String {
         sample
             .replace("namespace: bookinfo", &format!("namespace: {}", self.namespace))
             .replace("value: \"0.001\"", &format!("value: \"{error_rate}\""))
             .replace("sleep: {seconds: 5}", "sleep: {seconds: 3}")
     }
 
-    fn routing(&self) -> String {
+    pub(super) fn routing(&self) -> String {
         ROUTING
             .replace("@NAMESPACE@", &self.namespace)
             .replace("@HOST@", &self.host)
@@ -436,7 +449,7 @@ spec:
         self.commit("Try the next product page", &files).await
     }
 
-    async fn commit(&self, message: &str, files: &[(String, Option<String>)]) -> anyhow::Result<()> {
+    pub(super) async fn commit(&self, message: &str, files: &[(String, Option<String>)]) -> anyhow::Result<()> {
         let files: Vec<_> = files.iter().map(|(p, c)| (p.as_str(), c.as_deref())).collect();
         self.forge.commit(message, &files).await
     }
