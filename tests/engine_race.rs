@@ -383,6 +383,27 @@ fn gitops() -> Gitops {
     }
 }
 
+/// One that never becomes ready takes no part; the others start without it.
+#[test]
+fn who_is_not_ready_at_the_start_takes_no_part() {
+    let mut world = World::new(GOOD, &[GOOD, Does(0.001, 1.3), GOOD], 41);
+    world.dead.insert(2);
+    let mut run = Run::new(plan(3));
+    run.until(&mut world, |run| run.progress.phase == Phase::Shifting);
+    assert_eq!(run.left(2).unwrap(), (Reason::CandidateNotReady, "app-c3 had no ready replica within 10 minutes"));
+    // It comes back too late to be compared fairly.
+    world.dead.clear();
+    let decision = run.verdict(&mut world).clone();
+    assert_eq!((decision.outcome, decision.candidate), (Outcome::Promote, 1));
+    assert!(run.splits.iter().all(|split| split.of(2) == 0), "{:?}", run.splits);
+    // Without any there is nothing to try.
+    let mut world = World::new(GOOD, &[GOOD, GOOD], 43);
+    world.dead.extend([0, 1]);
+    let mut run = Run::new(plan(2));
+    let decision = run.verdict(&mut world).clone();
+    assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::CandidateNotReady));
+}
+
 /// What a status shows of it: four weights, criteria by candidate, and the race.
 #[test]
 fn the_status_shows_every_version() {

@@ -8,6 +8,7 @@ use super::observation::{Workload, Workloads};
 use super::phases::{MOST_LOSSES, READY_DEADLINE, Turn};
 use super::plan::Version;
 use super::progress::{Entrant, Left, Outcome, Phase, Reason};
+use super::race::Contest;
 use super::split::Split;
 
 impl<'a> Turn<'a> {
@@ -59,6 +60,22 @@ impl<'a> Turn<'a> {
         }
         #[allow(clippy::indexing_slicing, reason = "it was made as long as needed above")]
         &mut entrants[candidate]
+    }
+
+    /// The candidates as they are at the start, and their race. One that did not become ready takes no part.
+    pub(super) fn enter_all(&mut self, workloads: &Workloads) {
+        for (at, workload) in workloads.candidates.iter().enumerate() {
+            workload.content.clone_into(&mut self.entrant(at).content);
+        }
+        self.begin_race();
+    }
+
+    /// The race from its beginning, among those that have not left.
+    pub(super) fn begin_race(&mut self) {
+        let mut race = Contest::start(self.plan);
+        let left = (0..self.plan.candidates.len()).filter(|at| !self.runs(*at));
+        left.for_each(|at| race.iter_mut().for_each(|race| race.drop_out(at)));
+        self.progress.race = race;
     }
 
     /// Takes out those that changed or have lost their replicas for good. What one of several says of its end is in its

@@ -10,8 +10,7 @@ use super::effects::{Effect, Notice, Step, Wake};
 use super::evidence::Evidence;
 use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
 use super::plan::{Criterion, Plan, Ramp, Version};
-use super::progress::{Entrant, HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
-use super::race::Contest;
+use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
 use super::requests::because;
 use super::shift;
 use super::split::Split;
@@ -199,10 +198,12 @@ impl<'a> Turn<'a> {
             None => {}
         }
         let Ok(()) = self.clear(self.seen.routes.as_ref()) else { return };
-        let candidates = self.plan.candidates.iter().zip(&workloads.candidates);
-        for (version, workload) in std::iter::once((&self.plan.baseline, &workloads.baseline)).chain(candidates) {
+        let candidates = self.plan.candidates.iter().zip(&workloads.candidates).enumerate();
+        let candidates = candidates.filter(|(at, _)| self.runs(*at)).map(|(at, (version, w))| (Some(at), version, w));
+        let all: Vec<_> = std::iter::once((None, &self.plan.baseline, &workloads.baseline)).chain(candidates).collect();
+        for (candidate, version, workload) in all {
             if workload.ready == 0 || !workload.exists {
-                return self.not_ready(version, workload);
+                return self.not_ready(candidate, version, workload);
             }
         }
         let Ok(()) = self.clear(self.seen.subsets.as_ref()) else { return };
@@ -237,18 +238,20 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// A workload has no ready replica before the start.
-    fn not_ready(&mut self, version: &Version, workload: &Workload) {
+    /// A workload has no ready replica before the start. One of several candidates is not waited for longer than one alone.
+    fn not_ready(&mut self, candidate: Option<usize>, version: &Version, workload: &Workload) {
         let name = &version.workload;
         let until = self.progress.since.map(|s| s + READY_DEADLINE);
-        let given_up = workload.failed.as_ref().filter(|_| *version != self.plan.baseline);
-        if let Some(failed) = given_up {
+        if let Some((at, failed)) = candidate.zip(workload.failed.as_ref()) {
             let sentence = format!("{name} did not become ready: {failed}");
-            return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
+            return self.dismiss(at, Reason::CandidateNotReady, sentence);
         }
         if until.is_some_and(|u| self.now >= u) {
             let sentence = format!("{name} had no ready replica within {} minutes", READY_DEADLINE.as_mins());
-            return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
+            return match candidate {
+                Some(at) => self.dismiss(at, Reason::CandidateNotReady, sentence),
+                None => self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence),
+            };
         }
         let what =
             if workload.exists { format!("a ready replica of {name}") } else { format!("workload {name} to exist") };
@@ -266,9 +269,7 @@ impl<'a> Turn<'a> {
         self.progress.budgets = Some(self.plan.analysis.budgets());
         self.progress.start =
             Some(Start { baseline_desired: workloads.baseline.desired, baseline_ready: workloads.baseline.ready });
-        let entrant = |w: &Workload| Entrant { content: w.content.clone(), ..Entrant::default() };
-        self.progress.entrants = workloads.candidates.iter().map(entrant).collect();
-        self.progress.race = Contest::start(self.plan);
+        self.enter_all(workloads);
         self.progress.rate = shift::rate(history, a.interval);
         let Some(weight) = self.first_weight() else { return };
         self.progress.weight = weight;

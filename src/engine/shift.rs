@@ -11,7 +11,6 @@ use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
 use super::plan::{Plan, Ramp, Rule, Rung};
 use super::progress::{Entrant, HeldBy, Hold, Iterations, Phase, Progress, Spell};
-use super::race::Contest;
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -191,10 +190,7 @@ impl Turn<'_> {
         }
         let horizon = self.plan.analysis.horizon();
         self.progress.evidence = criteria.iter().map(|c| Evidence::edited(c, before, horizon)).collect();
-        self.progress.race = Contest::start(self.plan);
-        for left in (0..self.plan.candidates.len()).filter(|at| !self.runs(*at)).collect::<Vec<_>>() {
-            self.progress.race.iter_mut().for_each(|race| race.drop_out(left));
-        }
+        self.begin_race();
         self.progress.iterations = Iterations::default();
         self.progress.budgets = Some(budgets);
         self.progress.restarts = self.progress.restarts.saturating_add(1);

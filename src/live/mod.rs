@@ -124,7 +124,6 @@ impl Live {
         let began = self.binding.created;
         // The interval ends as long ago as samples need to arrive: from then on, the newest is no older than that.
         let age = Timestamp::now().duration_since(window.to);
-        let several = versions.len() > 1;
         let all = versions.iter().flat_map(|pair| self.binding.metrics.iter().map(move |query| (pair, query)));
         let queries = all.map(async |(versions, query)| {
             if let MetricQuery::Opaque(opaque) = query {
@@ -133,10 +132,14 @@ impl Live {
             }
             let read = self.prometheus.read(query, versions, window, began);
             let current = self.prometheus.current(query, versions, window.to, age);
-            let (read, ()) = futures::future::try_join(read, current).await?;
-            Ok(read.map(|read| if several { read.of_several() } else { read }))
+            futures::future::try_join(read, current).await.map(|(read, ())| read)
         });
-        Some((window, futures::future::join_all(queries).await))
+        let mut answers = futures::future::join_all(queries).await;
+        let metrics = self.binding.metrics.len();
+        if versions.len() > 1 {
+            (0..metrics).for_each(|metric| prometheus::blame(answers.iter_mut().skip(metric).step_by(metrics)));
+        }
+        Some((window, answers))
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {

@@ -76,16 +76,24 @@ impl Counts {
     }
 }
 
-impl Read {
-    /// The same where several candidates share the requests: one that found no endpoint was not meant for a candidate that
-    /// answered others in the interval.
-    #[must_use]
-    pub fn of_several(self) -> Self {
-        match self {
-            Self::Counts(Counts { baseline, candidate, .. }) if candidate.requests > candidate.bad => {
-                Self::Counts(Counts { baseline, candidate, unreached: 0.0 })
-            }
-            other => other,
+/// Requests without an endpoint that are needed for each candidate that answered none: one of the same weight that serves
+/// would have answered as many, and misses five by chance in one of 150 intervals.
+const LEAST_UNREACHED: f64 = 5.0;
+
+/// What one metric says of several candidates, each with the requests that found no endpoint: they are held against those
+/// that answered no request in the interval, and only if so many were not reached that this is no accident.
+pub(super) fn blame<'a>(answers: impl Iterator<Item = &'a mut Seen<Option<Read>>>) {
+    let counts: Vec<&mut Counts> = answers
+        .filter_map(|answer| match answer {
+            Ok(Some(Read::Counts(counts))) => Some(counts),
+            Ok(Some(Read::Pair(_)) | None) | Err(_) => None,
+        })
+        .collect();
+    let silent = |counts: &Counts| counts.candidate.requests <= counts.candidate.bad;
+    let needed = LEAST_UNREACHED * counts.iter().filter(|c| silent(c)).count() as f64;
+    for one in counts {
+        if !silent(one) || one.unreached < needed {
+            one.unreached = 0.0;
         }
     }
 }
@@ -421,4 +429,35 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text.chars().take(MOST_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    /// Requests and bad ones of each candidate beside so many that found no endpoint; what is held against each.
+    fn held(unreached: f64, candidates: &[(f64, f64)]) -> Vec<f64> {
+        let tally = |(requests, bad): (f64, f64)| Tally { requests, bad };
+        let counts = |own: &(f64, f64)| Counts { baseline: tally((100.0, 0.0)), candidate: tally(*own), unreached };
+        let mut answers: Vec<Seen<Option<Read>>> =
+            candidates.iter().map(|c| Ok(Some(Read::Counts(counts(c))))).collect();
+        blame(answers.iter_mut());
+        let unreached = |answer: Seen<Option<Read>>| match answer {
+            Ok(Some(Read::Counts(counts))) => counts.unreached,
+            other => panic!("{other:?}"),
+        };
+        answers.into_iter().map(unreached).collect()
+    }
+
+    #[test]
+    fn a_candidate_that_answers_is_not_blamed_for_one_that_refuses() {
+        assert_eq!(held(9.0, &[(30.0, 1.0), (0.0, 0.0)]), [0.0, 9.0]);
+        assert_eq!(held(12.0, &[(0.0, 0.0), (2.0, 2.0), (40.0, 0.0)]), [12.0, 12.0, 0.0], "two refuse");
+        // So few may have been meant for one that had no request by chance.
+        assert_eq!(held(4.0, &[(3.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
+        assert_eq!(held(9.0, &[(0.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
+        assert_eq!(held(0.0, &[(30.0, 1.0), (30.0, 0.0)]), [0.0, 0.0]);
+    }
 }
