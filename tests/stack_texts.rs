@@ -111,7 +111,7 @@ fn body(report: &Report) -> String {
 }
 
 /// Rows of each table of such a request, the head among them, and its cells.
-const TABLES: [(usize, usize); 4] = [(3, 4), (4, 7), (2, 5), (3, 3)];
+const TABLES: [(usize, usize); 5] = [(3, 4), (4, 7), (3, 5), (2, 5), (3, 3)];
 
 /// The names of the tags in a page, with their order.
 fn tags(html: &str) -> Vec<String> {

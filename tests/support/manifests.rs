@@ -309,7 +309,7 @@ pub const RULES: &[Row] = &[
     ),
     (
         "platform/repository.yaml",
-        "[apps/productpage]",
+        "[apps/productpage, apps/reviews]",
         "[apps/reviews]",
         32,
         "error",
