@@ -29,6 +29,8 @@ struct World {
     candidates: Vec<Does>,
     split: Split,
     writer: Option<String>,
+    /// Ready replicas of the first candidate; the others have four.
+    replicas: u32,
     /// Candidates without a ready replica.
     dead: BTreeSet<usize>,
     /// Digests of what the candidates run.
@@ -43,6 +45,7 @@ impl World {
             candidates: candidates.to_vec(),
             split: Split::HOME,
             writer: None,
+            replicas: 4,
             dead: BTreeSet::new(),
             content: (0..candidates.len()).map(|at| format!("content {at}")).collect(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
@@ -90,21 +93,26 @@ impl World {
     }
 
     fn see(&mut self, q: &Questions) -> Observation {
-        let workload = |ready: bool, content: &str| Workload {
+        let workload = |ready: u32, content: &str| Workload {
             exists: true,
             desired: 4,
-            ready: if ready { 4 } else { 0 },
+            ready,
             content: content.into(),
             ..Workload::default()
         };
         let candidates = self.content.iter().enumerate();
-        let candidates = candidates.map(|(at, content)| workload(!self.dead.contains(&at), content)).collect();
+        let ready = |at| match at {
+            _ if self.dead.contains(&at) => 0,
+            0 => self.replicas,
+            _ => 4,
+        };
+        let candidates = candidates.map(|(at, content)| workload(ready(at), content)).collect();
         let quiet = |i: usize| Tally { requests: 2000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
         let sources = 2 * self.candidates.len();
         Observation {
             lock: Some(Ok(Lock::Mine)),
             routes: Some(Ok(Routes { writer: self.writer.clone(), ..Routes::split(self.split) })),
-            workloads: Some(Ok(Workloads { baseline: workload(true, "stable"), candidates })),
+            workloads: Some(Ok(Workloads { baseline: workload(4, "stable"), candidates })),
             reading: q.window.map(|window| {
                 let seconds = window.to.duration_since(window.from).as_secs_f64();
                 Reading { window, pairs: self.pairs(seconds) }
@@ -191,7 +199,7 @@ impl Run {
     }
 
     fn left(&self, candidate: usize) -> Option<(Reason, &str)> {
-        self.progress.entrants[candidate].left.as_ref().map(|left| (left.reason, left.sentence.as_str()))
+        self.progress.entrants.get(candidate)?.left.as_ref().map(|left| (left.reason, left.sentence.as_str()))
     }
 }
 
@@ -402,6 +410,100 @@ fn who_is_not_ready_at_the_start_takes_no_part() {
     let mut run = Run::new(plan(2));
     let decision = run.verdict(&mut world).clone();
     assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::CandidateNotReady));
+}
+
+/// Before the start the candidates may be edited: what is known of one that is gone concerns no other.
+#[test]
+fn candidates_that_are_edited_before_the_start_begin_anew() {
+    let mut world = World::new(GOOD, &[GOOD, GOOD], 47);
+    world.dead.extend([0, 1]);
+    let mut run = Run::new(plan(2));
+    run.until(&mut world, |run| run.progress.entrants.first().is_some_and(|e| e.left.is_some()));
+    // The first one is taken out in Git: the second one is the first now.
+    let mut alone = plan(1);
+    (alone.candidates[0], alone.race) = (run.plan.candidates[1].clone(), None);
+    let (mut edited, mut other) = (Run { plan: alone, ..run }, World::new(GOOD, &[GOOD], 47));
+    edited.until(&mut other, |run| run.progress.first_traffic.is_some());
+    // The one that is left of two is not ready, and never was.
+    let mut world = World::new(GOOD, &[GOOD, GOOD], 47);
+    world.dead.extend([0, 1]);
+    let mut run = Run::new(plan(2));
+    run.until(&mut world, |run| run.progress.entrants.first().is_some_and(|e| e.left.is_some()));
+    let mut alone = plan(1);
+    (alone.candidates[0], alone.race) = (run.plan.candidates[0].clone(), None);
+    let mut ended = Run { plan: alone, ..run };
+    let decision = ended.verdict(&mut World::new(GOOD, &[GOOD], 47)).clone();
+    assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::CandidateNotReady));
+}
+
+/// Whatever took the baseline out of the race is void with the candidate that had it: the one that is left has to be better
+/// by itself.
+#[test]
+fn the_last_one_beside_a_dropped_one_is_no_winner_by_that() {
+    let (mut seen, mut promoted) = (0, 0);
+    for seed in 53..113 {
+        let mut world = World::new(GOOD, &[Does(0.001, 1.05), Does(0.001, 1.001)], seed);
+        let mut run = Run::new(plan(2));
+        run.plan.analysis.hard_deadline = run.plan.analysis.deadline;
+        let out = |run: &Run| race_rows(&run.plan, &run.progress).first().is_some_and(|row| !row.racing);
+        run.until(&mut world, |run| out(run) || run.left(1).is_some() || run.progress.decision.is_some());
+        if run.progress.decision.is_some() || run.left(1).is_some() {
+            continue;
+        }
+        seen += 1;
+        world.content[0] = "another".into();
+        let decision = run.verdict(&mut world).clone();
+        promoted += u32::from(decision.outcome == Outcome::Promote);
+    }
+    // The baseline left by chance now and then; that it did is no proof for the one that is left.
+    assert!(seen >= 4 && 4 * promoted <= seen, "{promoted} of {seen} were promoted");
+}
+
+/// What the race has shown at one final weight is void at another, and of one reward at another.
+#[test]
+fn another_final_weight_or_reward_begins_the_race_anew() {
+    let mut world = World::new(GOOD, &[GOOD, GOOD], 59);
+    let mut run = Run::new(plan(2));
+    let values = |run: &Run| race_rows(&run.plan, &run.progress).get(1).map_or(0.0, |row| row.values);
+    run.until(&mut world, |run| values(run) > 10_000.0);
+    run.plan.race.as_mut().unwrap().metric = "clicks".into();
+    run.until(&mut world, |run| run.progress.restarts == 1);
+    assert!(values(&run) < 1_000.0);
+    run.until(&mut world, |run| values(run) > 10_000.0);
+    world.replicas = 1;
+    run.until(&mut world, |run| run.progress.weight == 25 && run.progress.phase == Phase::Deciding);
+    assert!(values(&run) < 1_000.0, "{}", values(&run));
+    assert!(
+        run.told.iter().any(|t| t == "CapacityLimited: final weight 25 %: 1 of 4 replicas of c1"),
+        "{:?}",
+        run.told
+    );
+}
+
+/// An unproven promotion needs a reward that is no worse than the baseline's; one that is asked for needs one at all.
+#[test]
+fn without_a_reward_nobody_is_promoted() {
+    let mut world = World::new(Does(0.001, 1.01), &[GOOD, GOOD], 61);
+    let mut run = Run::new(plan(2));
+    run.plan.wishes = vec![Wish::Asked { verb: Verb::Promote, at: run.now, why: String::new() }];
+    run.until(&mut world, |run| run.progress.phase == Phase::Shifting);
+    run.plan.wishes =
+        vec![Wish::Asked { verb: Verb::Promote, at: run.now + SignedDuration::from_secs(1), why: String::new() }];
+    run.until(&mut world, |run| run.told.iter().any(|t| t.contains("rewards were not compared yet")));
+    run.plan.wishes = vec![];
+    run.plan.analysis.on_undecided = OnUndecided::PromoteUnproven;
+    run.plan.analysis.deadline = SignedDuration::from_mins(15);
+    let decision = run.verdict(&mut world).clone();
+    let best = decision.race.iter().skip(1).filter_map(|row| row.mean).fold(f64::NEG_INFINITY, f64::max);
+    let promoted = decision.outcome == Outcome::Promote;
+    assert!(!promoted || best >= decision.race[0].mean.unwrap(), "{decision:?}");
+}
+
+#[test]
+fn a_split_of_an_earlier_release_is_read() {
+    let read = |text: &str| serde_json::from_str::<Split>(text).unwrap();
+    assert_eq!((read("25"), read("[25]"), read("[]")), (Split::one(25), Split::one(25), Split::HOME));
+    assert_eq!(serde_json::to_string(&[Split::one(25), Split::only(1, 30)]).unwrap(), "[[25],[0,30]]");
 }
 
 /// What a status shows of it: four weights, criteria by candidate, and the race.

@@ -66,7 +66,7 @@ async fn killed(stack: &Stack) -> anyhow::Result<()> {
     let scene = Scene::open(stack, "f", "killed", RPS).await?;
     let change = scene.trial.change(NAME).steps(&[(50, 0)]).env("RESTART_SECONDS", "8");
     scene.trial.submit(&change).await?;
-    let lost = |s: &State| s.progress("/lost") == true;
+    let lost = |s: &State| !s.progress("/entrants/0/lost").is_null();
     let mut losses = 0;
     loop {
         let half = |s: &State| s.status.outcome.is_some() || !lost(s) && !s.progress("/applied").is_null();

@@ -390,6 +390,7 @@ fn promotion() -> Request {
         target: "bookinfo/productpage".into(),
         baseline: running("stable", "productpage"),
         candidate: running("next", "productpage-candidate"),
+        others: vec![],
         race: None,
         outcome: Outcome::Promote,
         reason: Reason::Proven,

@@ -53,7 +53,7 @@ pub(super) async fn run(
     let namespace = namespace.as_deref();
     let (experiments, writer) = reflector::store();
     let (calls, called) = futures::channel::mpsc::unbounded();
-    let waiting = experiments.clone();
+    let (waiting, known) = (experiments.clone(), experiments.clone());
     let (leaving, repositories_of) = (Arc::clone(&context), Arc::clone(&context));
     readiness.wait("experiments", "the list of experiments");
     let wanted = predicates::generation;
@@ -72,6 +72,8 @@ pub(super) async fn run(
             // Not the store's own `wait_until_ready`: it wakes one waiter only, and that has to be the controller.
             if matches!(event, Ok(watcher::Event::InitDone)) {
                 readiness.done("experiments");
+                let uids = known.state().iter().filter_map(|guard| guard.uid()).collect();
+                leaving.resting.keep_only(&uids);
             }
         })
         .applied_objects()

@@ -5,7 +5,7 @@
 //! [news](Rest::is_ended_by) is the engine's choice, and gets a turn with fresh reads; so does whatever the watches say was
 //! changed. Called by [`super::rest`] and [`super::experiments`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -74,6 +74,11 @@ impl Looks {
 
     pub(super) fn forget(&self, uid: &str) {
         lock(&self.tickets).remove(uid);
+    }
+
+    /// Forgets all others.
+    pub(super) fn keep_only(&self, uids: &HashSet<String>) {
+        lock(&self.tickets).retain(|uid, _| uids.contains(uid));
     }
 
     /// Looks, if it is time; when to come back, unless it takes a turn.

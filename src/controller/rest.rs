@@ -5,7 +5,7 @@
 //! [`super::looks`]. Called by [`super::experiments`] before it reads anything.
 //! It decides nothing about an experiment: whatever it is not sure of gets a turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,12 @@ impl Resting {
     pub(super) fn forget(&self, uid: &str) {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.looks.forget(uid);
+    }
+
+    /// Forgets all but these uids: a list that begins anew tells nobody what went meanwhile.
+    pub(super) fn keep_only(&self, uids: &HashSet<String>) {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        self.looks.keep_only(uids);
     }
 
     /// When an experiment is to be thought of again, if there is nothing to do for it now. May ask its forge.

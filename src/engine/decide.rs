@@ -137,6 +137,7 @@ impl Turn<'_> {
     fn unsuspicious(&self, candidate: usize) -> bool {
         self.progress.phase == Phase::Deciding
             && !self.is_lost(candidate)
+            && self.progress.race.as_ref().is_none_or(|race| race.is_unsuspicious(candidate, LEAST_UNPROVEN))
             && self.evidence(candidate).iter().all(|e| {
                 let asked = e.criterion.rule.has_to_pass();
                 let gauge = matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. });

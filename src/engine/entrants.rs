@@ -6,10 +6,16 @@
 
 use super::observation::{Workload, Workloads};
 use super::phases::{MOST_LOSSES, READY_DEADLINE, Turn};
-use super::plan::Version;
-use super::progress::{Entrant, Left, Outcome, Phase, Reason};
+use super::plan::{Plan, Version};
+use super::progress::{Entrant, Left, Outcome, Phase, Progress, Reason, runs};
 use super::race::Contest;
 use super::split::Split;
+
+/// The candidates of several that have left or cannot serve: their parts need not be as they should, and no request is theirs.
+pub(super) fn idle(plan: &Plan, progress: &Progress) -> Vec<usize> {
+    let idle = |at: &usize| progress.entrants.get(*at).is_some_and(|e| e.left.is_some() || e.lost.is_some());
+    if plan.candidates.len() > 1 { (0..plan.candidates.len()).filter(idle).collect() } else { vec![] }
+}
 
 impl<'a> Turn<'a> {
     /// A candidate, by its position in the plan.
@@ -24,7 +30,7 @@ impl<'a> Turn<'a> {
 
     /// Whether a candidate has not left.
     pub(super) fn runs(&self, candidate: usize) -> bool {
-        self.progress.entrants.get(candidate).is_none_or(|e| e.left.is_none())
+        runs(&self.progress.entrants, candidate)
     }
 
     /// Positions of the candidates that have not left.
@@ -65,14 +71,37 @@ impl<'a> Turn<'a> {
     /// The candidates as they are at the start, and their race. One that did not become ready takes no part.
     pub(super) fn enter_all(&mut self, workloads: &Workloads) {
         for (at, workload) in workloads.candidates.iter().enumerate() {
-            workload.content.clone_into(&mut self.entrant(at).content);
+            let name = self.version(at).workload.clone();
+            let entrant = self.entrant(at);
+            (entrant.workload, entrant.content) = (name, workload.content.clone());
         }
         self.begin_race();
+    }
+
+    /// Before the start the candidates may be edited: what is known of another workload is void.
+    pub(super) fn mind_edits(&mut self) {
+        let plan = self.plan;
+        self.progress.entrants.truncate(plan.candidates.len());
+        for (entrant, version) in self.progress.entrants.iter_mut().zip(&plan.candidates) {
+            if !entrant.workload.is_empty() && entrant.workload != version.workload {
+                *entrant = Entrant::default();
+            }
+        }
+    }
+
+    /// The race is about this final weight; what another one has shown is void.
+    pub(super) fn race_at(&mut self, weight: u8) {
+        if self.progress.race.as_ref().is_some_and(|race| race.weight != 0 && race.weight != weight) {
+            self.begin_race();
+        }
+        self.progress.race.iter_mut().for_each(|race| race.weight = weight);
     }
 
     /// The race from its beginning, among those that have not left.
     pub(super) fn begin_race(&mut self) {
         let mut race = Contest::start(self.plan);
+        let weight = self.progress.race.as_ref().map_or(0, |race| race.weight);
+        race.iter_mut().for_each(|race| race.weight = weight);
         let left = (0..self.plan.candidates.len()).filter(|at| !self.runs(*at));
         left.for_each(|at| race.iter_mut().for_each(|race| race.drop_out(at)));
         self.progress.race = race;
@@ -144,7 +173,9 @@ impl<'a> Turn<'a> {
             race.drop_out(candidate);
         }
         let what = format!("{} is out: {sentence}; its traffic returns to the baseline", self.version(candidate).name);
-        self.entrant(candidate).left = Some(Left { reason, sentence, at: self.now });
+        let (name, at) = (self.version(candidate).workload.clone(), self.now);
+        let entrant = self.entrant(candidate);
+        (entrant.workload, entrant.left) = (name, Some(Left { reason, sentence, at }));
         self.warn("CandidateDismissed", &what);
     }
 

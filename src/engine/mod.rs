@@ -41,9 +41,9 @@ pub use plan::{
 };
 pub use progress::{
     Decision, Entrant, HeldBy, Hold, Left, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress,
-    StageState, StageWork, Start, Waiting, Watch,
+    StageState, StageWork, Start, Waiting, Watch, runs,
 };
-pub use race::Contest;
+pub use race::{Contest, race_test};
 pub(crate) use report::number;
 pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
 pub use split::{MOST_CANDIDATES, Split};
@@ -72,6 +72,7 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
         rollout: writeback::rollout(progress),
         sync: progress.preflight.as_ref().filter(|_| ready).map(|p| p.base.clone()),
         subsets: ready,
+        idle: entrants::idle(plan, progress),
     }
 }
 

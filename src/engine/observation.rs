@@ -70,6 +70,9 @@ pub struct Questions {
     pub sync: Option<CommitId>,
     /// Whether the destinations lead to their workloads.
     pub subsets: bool,
+    /// Positions of candidates, of several, that have left or cannot serve: neither their workloads nor their destinations
+    /// have to be as they should, and no request that found no endpoint was meant for them.
+    pub idle: Vec<usize>,
 }
 
 /// What is asked about a stage of the write-back.

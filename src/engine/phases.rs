@@ -190,6 +190,11 @@ impl<'a> Turn<'a> {
         if let Some(refusal) = &self.plan.refused {
             return self.missing(refusal);
         }
+        self.mind_edits();
+        if self.running_ones().next().is_none() {
+            let sentence = "no candidate became ready".to_owned();
+            return self.decide(Outcome::Discard, Reason::CandidateNotReady, sentence);
+        }
         let Some(workloads) = self.workloads() else { return };
         match &self.seen.preflight {
             Some(Ok(preflight)) => self.progress.preflight = Some(preflight.clone()),

@@ -254,6 +254,9 @@ pub struct Start {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Entrant {
+    /// Its workload's name: before the start the candidates may still be edited.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workload: String,
     /// Digest of what it ran at the start.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub content: String,
@@ -266,6 +269,11 @@ pub struct Entrant {
     /// Why it left while others went on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
+}
+
+/// Whether the candidate at a position has not left.
+pub fn runs(entrants: &[Entrant], candidate: usize) -> bool {
+    entrants.get(candidate).is_none_or(|entrant| entrant.left.is_none())
 }
 
 /// The end of one candidate among several.

@@ -4,12 +4,14 @@
 //! [`RaceTest`]'s. What counts are intervals in which Pass evidence counts as well: at the final weight and after the
 //! warm-up, so that what is promised of the winner holds there.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Arm, MeanEvidence, MeanTest, RaceEvidence, RaceTest, Sample};
 use super::observation::{Pair, Reading};
 use super::phases::Turn;
-use super::plan::{Plan, Race};
+use super::plan::Plan;
 use super::progress::{Outcome, Reason};
 use super::report::number;
 use super::shift::pair_of;
@@ -17,6 +19,10 @@ use super::shift::pair_of;
 /// A race, and what it has seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contest {
+    /// The reward, as the user wrote it.
+    pub metric: Arc<str>,
+    /// The candidates' weight when the race began, percent; 0 before the final one was reached.
+    pub weight: u8,
     /// The test, as it was when the race began. Arm 0 is the baseline, then the candidates in the plan's order.
     pub test: RaceTest,
     /// What it has seen.
@@ -30,20 +36,26 @@ impl Contest {
     /// budgets: it may be the baseline, or a candidate.
     pub(super) fn start(plan: &Plan) -> Option<Box<Self>> {
         let race = plan.race.as_ref()?;
-        let test = Self::test(plan, race);
+        let test = race_test(plan)?;
         let ahead = vec![ahead(&test).start(); plan.candidates.len()];
-        Some(Box::new(Self { seen: test.start(), test, ahead }))
-    }
-
-    fn test(plan: &Plan, race: &Race) -> RaceTest {
-        let [rollback, promotion] = plan.analysis.budgets();
-        let (arms, alpha) = (plan.candidates.len() + 1, rollback.min(promotion));
-        RaceTest { arms, higher_is_better: race.higher_is_better, margin: 0.0, alpha }
+        Some(Box::new(Self { metric: race.metric.clone(), weight: 0, seen: test.start(), test, ahead }))
     }
 
     /// Whether it still is the race of this plan.
     pub(super) fn is_of(&self, plan: &Plan) -> bool {
-        plan.race.as_ref().is_some_and(|race| Self::test(plan, race) == self.test)
+        plan.race.as_ref().is_some_and(|race| race.metric == self.metric) && race_test(plan) == Some(self.test)
+    }
+
+    /// Natural logarithm of the evidence that a candidate alone is better than the baseline.
+    fn log_ahead(&self, candidate: usize) -> f64 {
+        self.ahead.get(candidate).map_or(0.0, |seen| ahead(&self.test).log_pass(seen))
+    }
+
+    /// Whether nothing speaks against a candidate: it and the baseline have so many values, and its mean is no worse.
+    pub(super) fn is_unsuspicious(&self, candidate: usize, least: f64) -> bool {
+        let values = |arm: usize| self.test.totals(&self.seen, arm).count;
+        let means = self.mean(candidate + 1).zip(self.mean(0));
+        values(candidate + 1) >= least && values(0) >= least && means.is_some_and(|(own, base)| !self.better(base, own))
     }
 
     /// A candidate left for another reason than its reward: what it had against others is void.
@@ -56,9 +68,12 @@ impl Contest {
         self.test.arms(&self.seen).get(candidate + 1) == Some(&Arm::Eliminated)
     }
 
-    /// Whether this candidate is the last version that may be the best.
-    pub(super) fn is_won_by(&self, candidate: usize) -> bool {
-        self.test.winner(&self.seen) == Some(candidate + 1)
+    /// Whether this candidate is the last version that may be the best. Where one was dropped, what took the baseline out may
+    /// have been that one's: then the winner has to be better than the baseline by itself.
+    fn is_won_by(&self, candidate: usize) -> bool {
+        let dropped = self.test.arms(&self.seen).contains(&Arm::Dropped);
+        let won = self.test.winner(&self.seen) == Some(candidate + 1);
+        won && (!dropped || self.log_ahead(candidate) >= -self.test.alpha.ln())
     }
 
     /// The mean reward of an arm, if it has values.
@@ -74,10 +89,19 @@ impl Contest {
 
     /// The arm with most evidence against another one.
     fn best_against(&self, arm: usize) -> usize {
-        let others = (0..self.test.arms).filter(|other| *other != arm);
+        let void = |other: &usize| self.test.arms(&self.seen).get(*other) == Some(&Arm::Dropped);
+        let others = (0..self.test.arms).filter(|other| *other != arm && !void(other));
         let log = |other: &usize| self.test.log_e(&self.seen, *other, arm);
         others.max_by(|a, b| log(a).total_cmp(&log(b))).unwrap_or(0)
     }
+}
+
+/// The race that a plan asks for; none without several candidates.
+pub fn race_test(plan: &Plan) -> Option<RaceTest> {
+    let race = plan.race.as_ref()?;
+    let [rollback, promotion] = plan.analysis.budgets();
+    let (arms, alpha) = (plan.candidates.len() + 1, rollback.min(promotion));
+    Some(RaceTest { arms, higher_is_better: race.higher_is_better, margin: 0.0, alpha })
 }
 
 /// The test of one candidate against the baseline, of which the Pass evidence is asked.
@@ -133,6 +157,12 @@ impl Turn<'_> {
         )
     }
 
+    /// Whether several candidates compete, and none of them has a reward yet.
+    pub(super) fn nobody_leads(&self) -> bool {
+        let race = self.progress.race.as_ref();
+        race.is_some_and(|race| !self.running_ones().any(|at| race.mean(at + 1).is_some()))
+    }
+
     /// The candidate that has the best reward so far; the first one before there is any.
     pub(super) fn leader(&self) -> Option<usize> {
         let serving = self.running_ones().filter(|at| !self.is_lost(*at));
@@ -153,21 +183,22 @@ impl Turn<'_> {
         let (race, contest) = (self.plan.race.as_ref()?, self.progress.race.as_ref()?);
         let leader = self.leader()?;
         let needed = (self.plan.candidates.len() as f64 / contest.test.alpha).ln();
-        let log = contest.ahead.get(leader).map_or(0.0, |seen| ahead(&contest.test).log_pass(seen));
-        if log < needed || !self.passes(leader) {
+        if contest.log_ahead(leader) < needed || !self.passes(leader) {
             return None;
         }
         let others: Vec<&str> =
             self.running_ones().filter(|at| *at != leader).map(|at| self.version(at).name.as_str()).collect();
         let sentence = format!(
-            "{} keeps every limit at {} % of the traffic, and its {} is better than the baseline's; until the deadline it \
-             could not be told apart from that of {}",
+            "{} keeps every limit at {} % of the traffic, and its {} is better than the baseline's",
             self.version(leader).name,
             self.progress.weight,
             race.metric,
-            others.join(" and ")
         );
-        Some((leader, sentence))
+        if others.is_empty() {
+            return Some((leader, sentence));
+        }
+        let rest = format!("; until the deadline it could not be told apart from that of {}", others.join(" and "));
+        Some((leader, sentence + &rest))
     }
 
     /// The verdict for a candidate: that of its limits and, with several, that of the race.

@@ -114,6 +114,8 @@ pub struct Report {
     pub baseline: Running,
     /// The version on trial; of several, the one that is promoted or was the last to leave.
     pub candidate: Running,
+    /// The other candidates, if there are several; what they ran is not told.
+    pub others: Vec<Running>,
     /// The reward that several candidates competed for, with all versions as they stood.
     pub race: Option<(String, Vec<ArmRow>)>,
     /// What is done.
@@ -138,6 +140,7 @@ impl Report {
     /// The report of a decided experiment.
     pub fn new(plan: &Plan, progress: &Progress, decision: &Decision, news: News) -> Self {
         let began = progress.first_traffic.unwrap_or(decision.at);
+        let others = plan.candidates.iter().enumerate().filter(|(at, _)| *at != decision.candidate);
         Self {
             namespace: plan.identity.namespace.clone(),
             name: plan.identity.name.clone(),
@@ -148,6 +151,7 @@ impl Report {
                 plan.candidates.get(decision.candidate).unwrap_or(&plan.baseline),
                 &decision.candidate_images,
             ),
+            others: others.map(|(_, version)| running(version, &[])).collect(),
             race: plan.race.as_ref().map(|race| (race.metric.to_string(), decision.race.clone())),
             outcome: decision.outcome,
             reason: decision.reason,

@@ -89,6 +89,12 @@ impl Turn<'_> {
             Phase::Shifting | Phase::Deciding if self.progress.refused.is_some() => {
                 self.warn("CannotPromote", "the experiment is refused as it is written; ask again when it is mended");
             }
+            Phase::Shifting | Phase::Deciding if self.nobody_leads() => {
+                self.warn(
+                    "CannotPromote",
+                    "the candidates' rewards were not compared yet; ask again when `status.race` has values",
+                );
+            }
             Phase::Shifting | Phase::Deciding if let Some(leader) = self.leader() => {
                 let sentence = because("a person asked for the promotion before there was a verdict", why);
                 (self.progress.hold, self.progress.overridden) = (None, None);

@@ -10,7 +10,7 @@ use super::judge::{Tally, ramp};
 use super::observation::{Pair, Reading, Seen, Window};
 use super::phases::Turn;
 use super::plan::{Plan, Ramp, Rule, Rung};
-use super::progress::{Entrant, HeldBy, Hold, Iterations, Phase, Progress, Spell};
+use super::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell, runs};
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -54,19 +54,14 @@ pub(super) fn rate(history: &[Seen<Vec<Tally>>], interval: SignedDuration) -> f6
         .fold(0.0, f64::max)
 }
 
-/// Whether the candidate that a criterion is about is still in the running.
-fn has_not_left(entrants: &[Entrant], e: &Evidence) -> bool {
-    entrants.get(e.criterion.candidate).is_none_or(|entrant| entrant.left.is_none())
-}
-
 impl Turn<'_> {
     /// The candidates' first weight; none if there is no split to take over.
     pub(super) fn first_weight(&mut self) -> Option<u8> {
         let cap = self.cap();
         Some(match &self.plan.ramp {
             Ramp::Gated { budget } => {
-                let each = budget / self.plan.candidates.len() as f64;
-                ramp::start(self.progress.rate, each, self.plan.analysis.reaction(), self.plan.cap).min(cap)
+                ramp::start(self.progress.rate, self.each(*budget), self.plan.analysis.reaction(), self.plan.cap)
+                    .min(cap)
             }
             Ramp::Steps(rungs) => rungs.first().map_or(cap, |r| r.weight.min(cap)),
             Ramp::Fixed => {
@@ -80,6 +75,11 @@ impl Turn<'_> {
                 found
             }
         })
+    }
+
+    /// One candidate's part of a budget: together they may cost no more than one alone.
+    fn each(&self, budget: f64) -> f64 {
+        budget / self.running_ones().count().max(1) as f64
     }
 
     /// The weight at which the verdict falls.
@@ -121,7 +121,7 @@ impl Turn<'_> {
         let counts = self.counts_for_pass(reading.window);
         let mut masked = false;
         let (all, entrants) = (&mut self.progress.evidence, &self.progress.entrants);
-        for evidence in all.iter_mut().filter(|e| has_not_left(entrants, e)) {
+        for evidence in all.iter_mut().filter(|e| runs(entrants, e.criterion.candidate)) {
             if let Some(pair) = pair_of(reading, evidence.criterion.source) {
                 masked |= evidence.update(&pair, counts);
             }
@@ -243,7 +243,7 @@ impl Turn<'_> {
             return;
         }
         let entrants = &self.progress.entrants;
-        let running = || self.progress.evidence.iter().filter(|e| has_not_left(entrants, e));
+        let running = || self.progress.evidence.iter().filter(|e| runs(entrants, e.criterion.candidate));
         let gates = || running().filter_map(|e| e.gate(GAMMA));
         if gates().any(|g| g == Gate::Calm(false)) {
             return;
@@ -254,9 +254,7 @@ impl Turn<'_> {
         });
         let (weight, cap) = (self.progress.weight, self.cap());
         let next = if shares.clone().next().is_some() {
-            // Together they may cost no more than one alone.
-            let each = budget / self.running_ones().count().max(1) as f64;
-            ramp::next(weight, self.progress.rate, each, self.plan.analysis.reaction(), cap, shares)
+            ramp::next(weight, self.progress.rate, self.each(budget), self.plan.analysis.reaction(), cap, shares)
         } else {
             ramp::blind(weight, cap)
         };
@@ -275,6 +273,7 @@ impl Turn<'_> {
                 return;
             }
             self.progress.evidence.iter_mut().for_each(Evidence::restart_pass);
+            self.race_at(self.progress.weight);
             return self.enter(Phase::Deciding);
         }
         let (Ramp::Steps(rungs), Some(rung)) = (&self.plan.ramp, rung) else { return };

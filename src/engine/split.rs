@@ -8,7 +8,7 @@ pub const MOST_CANDIDATES: usize = 7;
 
 /// Percent for each candidate, in the order of the resource. What they leave is the baseline's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<u8>", into = "Vec<u8>")]
+#[serde(from = "Written", into = "Vec<u8>")]
 pub struct Split([u8; MOST_CANDIDATES]);
 
 impl Split {
@@ -58,6 +58,23 @@ impl FromIterator<u8> for Split {
         let mut split = Self::HOME;
         split.0.iter_mut().zip(weights).for_each(|(at, weight)| *at = weight);
         split
+    }
+}
+
+/// As it is remembered; by releases that knew one candidate, as its weight.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    All(Vec<u8>),
+    One(u8),
+}
+
+impl From<Written> for Split {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::All(weights) => weights.into(),
+            Written::One(weight) => Self::one(weight),
+        }
     }
 }
 

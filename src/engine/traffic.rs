@@ -98,9 +98,11 @@ impl Turn<'_> {
     /// The candidates' ready replicas, where they are fewest, against those that the baseline started with.
     pub(super) fn replicas(&self, workloads: &Workloads) -> String {
         let of = self.progress.start.as_ref().map_or(0, |s| s.baseline_ready);
-        let ready = |at| workloads.candidates.get(at).map_or(0, |w: &Workload| w.ready);
-        let fewest = self.running_ones().filter(|at| !self.is_lost(*at)).map(ready).min().unwrap_or(0);
-        format!("{fewest} of {of} replicas")
+        let ready = |at: &usize| workloads.candidates.get(*at).map_or(0, |w: &Workload| w.ready);
+        let fewest = self.running_ones().filter(|at| !self.is_lost(*at)).min_by_key(ready);
+        let whose =
+            fewest.filter(|_| self.several()).map_or_else(String::new, |at| format!(" of {}", self.version(at).name));
+        format!("{} of {of} replicas{whose}", fewest.as_ref().map_or(0, ready))
     }
 
     /// Whether the baseline has fewer replicas than it started with while it shares the traffic.

@@ -66,6 +66,8 @@ pub struct Report {
     pub baseline: Running,
     /// The version that was tried; of several, the one that is promoted or was the last to leave.
     pub candidate: Running,
+    /// The other candidates, if there are several.
+    pub others: Vec<Running>,
     /// The reward that several candidates competed for, with all versions as they stood.
     pub race: Option<(String, Vec<ArmRow>)>,
     /// The criteria, in the experiment's order.
@@ -199,8 +201,9 @@ fn versions(report: &Report) -> String {
         let images: Vec<_> = version.images.iter().take(MAX_ROWS).map(|image| cell(image)).collect();
         format!("| {role} | {} | {} | {} |\n", cell(&version.name), cell(&version.workload), images.join(" "))
     };
+    let others: String = report.others.iter().map(|other| row("candidate", other)).collect();
     format!(
-        "| | version | workload | images |\n|---|---|---|---|\n{}{}",
+        "| | version | workload | images |\n|---|---|---|---|\n{}{}{others}",
         row("baseline", &report.baseline),
         row("candidate", &report.candidate)
     )

@@ -543,6 +543,7 @@ fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
         reason: told.reason.as_str().to_owned(),
         baseline: told.baseline.clone(),
         candidate: told.candidate.clone(),
+        others: told.others.clone(),
         race: told.race.clone(),
         criteria: told.rows.iter().map(criterion).collect(),
         weight: told.weight,

@@ -165,6 +165,7 @@ impl FieldTable {
         if looked.iter().all(Result::is_err) {
             return Err(Unavailable::new("RouteNotFound", missing(&looked)));
         }
+        let mut serves = looked.first().is_some_and(|l| l.as_ref().is_ok_and(|baseline| baseline.weight > 0));
         let weights = std::iter::once(wanted.baseline()).chain(wanted.weights(self.candidates.len()));
         let mut writes: Vec<(Place<'_>, u8)> =
             looked.into_iter().zip(weights).filter_map(|(place, weight)| Some((place.ok()?, weight))).collect();
@@ -179,9 +180,9 @@ impl FieldTable {
             writes = rest;
             let operations: Vec<(&Place<'_>, u8)> = together.iter().map(|(place, weight)| (place, *weight)).collect();
             let written = self.patch(&operations).await;
-            // Only a rollback goes on, and only if the baseline has a share already: somebody must have one.
-            let home = together.iter().any(|(place, weight)| *weight == 100 && place.weight > 0);
-            if written.is_err() && !home {
+            serves |= written.is_ok() && together.iter().any(|(_, weight)| *weight == 100);
+            // Only a rollback goes on, and only if the baseline has a share: somebody must have one.
+            if written.is_err() && !(wanted.is_home() && serves) {
                 return written;
             }
             failed = failed.and(written);

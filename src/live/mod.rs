@@ -115,7 +115,7 @@ impl Live {
     }
 
     /// What each metric says of an interval, candidate by candidate.
-    async fn metrics(&self, window: Option<Window>) -> Option<(Window, Vec<Seen<Option<Read>>>)> {
+    async fn metrics(&self, window: Option<Window>, idle: &[usize]) -> Option<(Window, Vec<Seen<Option<Read>>>)> {
         let window = window?;
         let versions = match self.versions().await {
             Ok(versions) => versions,
@@ -137,7 +137,10 @@ impl Live {
         let mut answers = futures::future::join_all(queries).await;
         let metrics = self.binding.metrics.len();
         if versions.len() > 1 {
-            (0..metrics).for_each(|metric| prometheus::blame(answers.iter_mut().skip(metric).step_by(metrics)));
+            let hosts: Vec<Option<&str>> = versions.iter().map(|v| v.candidate.get("host")).collect();
+            for metric in 0..metrics {
+                prometheus::blame(answers.iter_mut().skip(metric).step_by(metrics), &hosts, idle);
+            }
         }
         Some((window, answers))
     }
@@ -176,24 +179,24 @@ impl Live {
         })
     }
 
-    async fn sync(&self, commit: Option<&CommitId>) -> Option<Seen<Synced>> {
+    async fn sync(&self, commit: Option<&CommitId>, idle: &[usize]) -> Option<Seen<Synced>> {
         let commit = commit?;
         let write_back = match self.writer() {
             Ok(write_back) => write_back,
             Err(u) => return Some(Err(u)),
         };
         Some(match write_back.templates(commit).await {
-            Ok(templates) => self.deployments.synced(&templates).await,
+            Ok(templates) => self.deployments.synced(&templates, idle).await,
             Err(u) => Err(u),
         })
     }
 
     /// Whether the destinations lead to the workloads; of fields in objects of unknown meaning nobody can tell.
-    async fn subsets(&self, asked: bool) -> Option<Seen<()>> {
+    async fn subsets(&self, asked: bool, idle: &[usize]) -> Option<Seen<()>> {
         if !asked {
             return None;
         }
-        Some(match (self.routes.hosts().await, self.deployments.labels().await) {
+        Some(match (self.routes.hosts().await, self.deployments.labels(idle).await) {
             (Ok(None), _) => Ok(()),
             (Ok(Some(hosts)), Ok(labels)) => self.subsets.check(&self.binding, &hosts, &labels).await,
             (Err(u), _) | (_, Err(u)) => Err(u),
@@ -263,13 +266,13 @@ impl World for Live {
             Box::pin(unless(questions.quiet, self.lock.read(&self.binding, &self.contenders))),
             Box::pin(unless(questions.quiet, self.routes.read())),
             Box::pin(unless(questions.quiet, self.deployments.read())),
-            Box::pin(self.metrics(questions.window)),
+            Box::pin(self.metrics(questions.window, &questions.idle)),
             Box::pin(self.history(questions)),
             Box::pin(self.preflight(questions.preflight)),
             Box::pin(self.stage(questions.stage.as_ref())),
             Box::pin(self.rollout(questions.rollout.as_ref())),
-            Box::pin(self.sync(questions.sync.as_ref())),
-            Box::pin(self.subsets(questions.subsets)),
+            Box::pin(self.sync(questions.sync.as_ref(), &questions.idle)),
+            Box::pin(self.subsets(questions.subsets, &questions.idle)),
         );
         let ready = workloads.as_ref().and_then(|w| w.as_ref().ok()).map(|w| w.baseline.ready > 0);
         let reading = metrics.map(|(window, read)| Reading {

@@ -80,21 +80,33 @@ impl Counts {
 /// would have answered as many, and misses five by chance in one of 150 intervals.
 const LEAST_UNREACHED: f64 = 5.0;
 
-/// What one metric says of several candidates, each with the requests that found no endpoint: they are held against those
-/// that answered no request in the interval, and only if so many were not reached that this is no accident.
-pub(super) fn blame<'a>(answers: impl Iterator<Item = &'a mut Seen<Option<Read>>>) {
-    let counts: Vec<&mut Counts> = answers
-        .filter_map(|answer| match answer {
-            Ok(Some(Read::Counts(counts))) => Some(counts),
+/// What one metric says of several candidates, each with its host and the requests to it that found no endpoint. Where
+/// several are behind one host, these are held against those that answered no request in the interval, and only if so many
+/// were not reached that this is no accident. None was meant for an idle candidate.
+pub(super) fn blame<'a>(
+    answers: impl Iterator<Item = &'a mut Seen<Option<Read>>>,
+    hosts: &[Option<&str>],
+    idle: &[usize],
+) {
+    let mut counts: Vec<(usize, &mut Counts)> = answers
+        .enumerate()
+        .filter_map(|(at, answer)| match answer {
+            Ok(Some(Read::Counts(counts))) => Some((at, counts)),
             Ok(Some(Read::Pair(_)) | None) | Err(_) => None,
         })
         .collect();
     let silent = |counts: &Counts| counts.candidate.requests <= counts.candidate.bad;
-    let needed = LEAST_UNREACHED * counts.iter().filter(|c| silent(c)).count() as f64;
-    for one in counts {
-        if !silent(one) || one.unreached < needed {
-            one.unreached = 0.0;
-        }
+    let beside = |one: usize, other: usize| hosts.get(one) == hosts.get(other) && !idle.contains(&other);
+    let held: Vec<bool> = counts
+        .iter()
+        .map(|(at, own)| {
+            let group = || counts.iter().filter(|(other, _)| beside(*at, *other));
+            let needed = LEAST_UNREACHED * group().filter(|(_, c)| silent(c)).count() as f64;
+            !idle.contains(at) && (group().count() == 1 || silent(own) && own.unreached >= needed)
+        })
+        .collect();
+    for ((_, own), held) in counts.iter_mut().zip(held) {
+        own.unreached = if held { own.unreached } else { 0.0 };
     }
 }
 
@@ -437,13 +449,16 @@ mod tests {
 
     use super::*;
 
-    /// Requests and bad ones of each candidate beside so many that found no endpoint; what is held against each.
-    fn held(unreached: f64, candidates: &[(f64, f64)]) -> Vec<f64> {
+    /// Requests and bad ones of each candidate, so many of them behind one host, beside so many that found no endpoint; what
+    /// is held against each.
+    fn held(unreached: f64, candidates: &[(f64, f64)], shared: usize, idle: &[usize]) -> Vec<f64> {
         let tally = |(requests, bad): (f64, f64)| Tally { requests, bad };
         let counts = |own: &(f64, f64)| Counts { baseline: tally((100.0, 0.0)), candidate: tally(*own), unreached };
         let mut answers: Vec<Seen<Option<Read>>> =
             candidates.iter().map(|c| Ok(Some(Read::Counts(counts(c))))).collect();
-        blame(answers.iter_mut());
+        let host = |at: usize| if at < shared { "app" } else { "other" };
+        let hosts: Vec<Option<&str>> = (0..candidates.len()).map(|at| Some(host(at))).collect();
+        blame(answers.iter_mut(), &hosts, idle);
         let unreached = |answer: Seen<Option<Read>>| match answer {
             Ok(Some(Read::Counts(counts))) => counts.unreached,
             other => panic!("{other:?}"),
@@ -453,11 +468,17 @@ mod tests {
 
     #[test]
     fn a_candidate_that_answers_is_not_blamed_for_one_that_refuses() {
-        assert_eq!(held(9.0, &[(30.0, 1.0), (0.0, 0.0)]), [0.0, 9.0]);
-        assert_eq!(held(12.0, &[(0.0, 0.0), (2.0, 2.0), (40.0, 0.0)]), [12.0, 12.0, 0.0], "two refuse");
+        let one_host = |unreached: f64, candidates: &[(f64, f64)]| held(unreached, candidates, 9, &[]);
+        assert_eq!(one_host(9.0, &[(30.0, 1.0), (0.0, 0.0)]), [0.0, 9.0]);
+        assert_eq!(one_host(12.0, &[(0.0, 0.0), (2.0, 2.0), (40.0, 0.0)]), [12.0, 12.0, 0.0], "two refuse");
         // So few may have been meant for one that had no request by chance.
-        assert_eq!(held(4.0, &[(3.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
-        assert_eq!(held(9.0, &[(0.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
-        assert_eq!(held(0.0, &[(30.0, 1.0), (30.0, 0.0)]), [0.0, 0.0]);
+        assert_eq!(one_host(4.0, &[(3.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
+        assert_eq!(one_host(9.0, &[(0.0, 0.0), (0.0, 0.0)]), [0.0, 0.0]);
+        assert_eq!(one_host(0.0, &[(30.0, 1.0), (30.0, 0.0)]), [0.0, 0.0]);
+        // One that has no traffic is neither blamed nor counted, and the last one is as one alone.
+        assert_eq!(held(9.0, &[(0.0, 0.0), (0.0, 0.0), (30.0, 0.0)], 9, &[0]), [0.0, 9.0, 0.0]);
+        assert_eq!(held(2.0, &[(0.0, 0.0), (0.0, 0.0), (7.0, 0.0)], 9, &[0, 1]), [0.0, 0.0, 2.0]);
+        // Behind a host of its own there is no doubt.
+        assert_eq!(held(2.0, &[(9.0, 0.0), (9.0, 0.0)], 1, &[]), [2.0, 2.0]);
     }
 }

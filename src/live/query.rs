@@ -89,6 +89,11 @@ impl Values {
         Self(built_in.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own).collect())
     }
 
+    /// What a placeholder stands for.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// Checks a selector and fills it in.
     pub(super) fn fill(&self, selector: &str) -> Result<String, SelectorError> {
         let mut out = String::new();

@@ -218,7 +218,8 @@ fn find(object: &DynamicObject, wanted: &Wanted, namespace: &str) -> Found {
         let candidates: Vec<Option<usize>> = wanted.candidates.iter().map(at).collect();
         let first = all.find(|version| at(version).is_none());
         // Without names, routes that lead elsewhere are not meant; but the only one is.
-        if first.is_some() && wanted.routes.is_empty() && http.len() > 1 {
+        let some = at(&wanted.baseline).is_some() && candidates.iter().any(Option::is_some);
+        if first.is_some() && !some && wanted.routes.is_empty() && http.len() > 1 {
             continue;
         }
         absent = first.map(|first| missing(name, first, entry)).or(absent);

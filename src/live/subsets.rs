@@ -64,19 +64,20 @@ impl Subsets {
         }
     }
 
-    /// Compares all destinations with all workloads. `hosts` and `labels`: the baseline's, then the candidates'.
+    /// Compares all destinations with all workloads that have labels here. `hosts` and `labels`: the baseline's, then the
+    /// candidates'.
     ///
     /// Errors besides those of a call: `ServiceNotFound`, `SubsetNotFound`, `SubsetMismatch`.
-    pub(super) async fn check(&self, binding: &Binding, hosts: &[String], labels: &[Labels]) -> Seen<()> {
+    pub(super) async fn check(&self, binding: &Binding, hosts: &[String], labels: &[Option<Labels>]) -> Seen<()> {
         let routes = &binding.routes;
         let destinations = || std::iter::once(&routes.baseline).chain(&routes.candidates);
         let versions = std::iter::once(&binding.baseline).chain(&binding.candidates);
         let subset = destinations().any(|d| d.subset.is_some());
         let rules = if subset { list(&self.rules, "DestinationRules").await? } else { vec![] };
         let sides = hosts.iter().zip(destinations()).zip(versions).zip(labels);
-        let sides = futures::future::try_join_all(sides.map(|(((host, destination), version), labels)| {
+        let sides = futures::future::try_join_all(sides.filter_map(|(((host, destination), version), labels)| {
             let host = full(host, &self.namespace);
-            self.side(&rules, host, destination.subset.as_deref(), &version.workload, labels)
+            Some(self.side(&rules, host, destination.subset.as_deref(), &version.workload, labels.as_ref()?))
         }));
         let sides = sides.await?;
         for (at, side) in sides.iter().enumerate() {

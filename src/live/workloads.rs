@@ -48,24 +48,30 @@ impl Deployments {
             .ok_or_else(|| Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline)))
     }
 
-    /// Whether all run what these pod templates say: the baseline's, then the candidates'.
-    pub(super) async fn synced(&self, templates: &[Value]) -> Seen<Synced> {
+    /// Whether all but the idle candidates run what these pod templates say: the baseline's, then the candidates'.
+    pub(super) async fn synced(&self, templates: &[Value], idle: &[usize]) -> Seen<Synced> {
         let live = self.all().await?;
-        let sides = self.names().zip(&live).zip(templates);
+        let sides = self.names().zip(&live).zip(templates).enumerate();
+        let sides = sides.filter(|(at, _)| !is_idle(*at, idle)).map(|(_, side)| side);
         Ok(super::rollout::synced(sides.map(|((name, live), template)| (name.as_str(), live.as_ref(), template))))
     }
 
-    /// The labels of the pods of the baseline and then of each candidate.
+    /// The labels of the pods of the baseline and then of each candidate; none of one that is idle.
     ///
     /// Errors besides those of a call: `WorkloadNotFound`.
-    pub(super) async fn labels(&self) -> Seen<Vec<Labels>> {
-        let live = self.all().await?;
-        live.into_iter().zip(self.names()).map(|(live, name)| labels(live, name)).collect()
+    pub(super) async fn labels(&self, idle: &[usize]) -> Seen<Vec<Option<Labels>>> {
+        let live = self.all().await?.into_iter().zip(self.names()).enumerate();
+        live.map(|(at, (live, name))| if is_idle(at, idle) { Ok(None) } else { labels(live, name).map(Some) }).collect()
     }
 
     async fn get(&self, name: &str) -> Seen<Option<Deployment>> {
         call(&format!("read Deployment {name}"), self.api.get(name)).await
     }
+}
+
+/// Whether a version, by its position with the baseline at 0, is an idle candidate.
+fn is_idle(version: usize, idle: &[usize]) -> bool {
+    version.checked_sub(1).is_some_and(|candidate| idle.contains(&candidate))
 }
 
 fn labels(live: Option<Deployment>, name: &str) -> Seen<Labels> {

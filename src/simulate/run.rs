@@ -350,7 +350,7 @@ fn firsts(plan: &Plan, progress: &Progress) -> Vec<(Row, bool)> {
     let runs = |row: &Row| {
         let name = row.candidate.as_deref();
         let at = plan.candidates.iter().position(|c| Some(c.name.as_str()) == name).unwrap_or(0);
-        progress.entrants.get(at).is_none_or(|e| e.left.is_none())
+        engine::runs(&progress.entrants, at)
     };
     let mut rows = engine::rows(plan, progress);
     rows.dedup_by(|a, b| a.candidate == b.candidate);

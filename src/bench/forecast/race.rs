@@ -7,8 +7,8 @@
 use super::super::chance::{self, Chance};
 use super::super::statistics::{median, quantile};
 use super::Known;
-use crate::engine::Plan;
-use crate::engine::judge::{Arm, RaceTest, Sample};
+use crate::engine::judge::{Arm, Sample};
+use crate::engine::{Plan, race_test};
 
 /// Mean reward of the baseline; no result depends on it.
 const MEAN: f64 = 100.0;
@@ -31,14 +31,7 @@ pub struct Won {
 /// Races of a plan's candidates, each of which has this weight at the end; `spread`: the standard deviation of a request's
 /// reward in means. None for a plan without a race.
 pub fn won(plan: &Plan, known: &Known, weight: u8, spread: f64, by: f64) -> Option<Won> {
-    let race = plan.race.as_ref()?;
-    let [rollback, promotion] = plan.analysis.budgets();
-    let test = RaceTest {
-        arms: plan.candidates.len() + 1,
-        higher_is_better: race.higher_is_better,
-        margin: 0.0,
-        alpha: rollback.min(promotion),
-    };
+    let test = race_test(plan)?;
     let per_percent = known.rps * plan.analysis.interval.as_secs_f64() / 100.0;
     let intervals = plan.analysis.deadline.as_secs_f64() / plan.analysis.interval.as_secs_f64();
     let better = if test.higher_is_better { 1.0 + by } else { 1.0 - by };

@@ -21,6 +21,7 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
             workload: "productpage-candidate".into(),
             images: vec!["example/productpage:v1.3.0".into(), "example/proxy:1".into()],
         },
+        others: vec![],
         race: None,
         criteria: vec![
             Criterion {
@@ -126,6 +127,8 @@ fn the_text_about_several_candidates() {
         [("race_promote", Stage::Promote, Outcome::Promote), ("race_discard", Stage::CleanUp, Outcome::Discard)]
     {
         let mut report = Report { race: Some(("orders".into(), versions.clone())), ..report(stage, outcome) };
+        let other = Running { name: "c | d".into(), workload: "app-c".into(), images: vec![] };
+        report.others = vec![other];
         report.criteria.iter_mut().for_each(|c| c.candidate = Some("b".into()));
         insta::assert_snapshot!(name, format!("{}\n{}", title(&report), body(&report)));
     }
