@@ -94,16 +94,19 @@ impl<'a> Turn<'a> {
         if self.progress.race.as_ref().is_some_and(|race| race.weight != 0 && race.weight != weight) {
             self.begin_race();
         }
-        self.progress.race.iter_mut().for_each(|race| race.weight = weight);
+        if let Some(race) = &mut self.progress.race {
+            race.weight = weight;
+        }
     }
 
     /// The race from its beginning, among those that have not left.
     pub(super) fn begin_race(&mut self) {
         let mut race = Contest::start(self.plan);
         let weight = self.progress.race.as_ref().map_or(0, |race| race.weight);
-        race.iter_mut().for_each(|race| race.weight = weight);
-        let left = (0..self.plan.candidates.len()).filter(|at| !self.runs(*at));
-        left.for_each(|at| race.iter_mut().for_each(|race| race.drop_out(at)));
+        if let Some(race) = &mut race {
+            race.weight = weight;
+            (0..self.plan.candidates.len()).filter(|at| !self.runs(*at)).for_each(|at| race.drop_out(at));
+        }
         self.progress.race = race;
     }
 
