@@ -71,9 +71,7 @@ impl<'a> Turn<'a> {
     /// The candidates as they are at the start, and their race. One that did not become ready takes no part.
     pub(super) fn enter_all(&mut self, workloads: &Workloads) {
         for (at, workload) in workloads.candidates.iter().enumerate() {
-            let name = self.version(at).workload.clone();
-            let entrant = self.entrant(at);
-            (entrant.workload, entrant.content) = (name, workload.content.clone());
+            workload.content.clone_into(&mut self.entrant(at).content);
         }
         self.begin_race();
     }

@@ -254,7 +254,7 @@ pub struct Start {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Entrant {
-    /// Its workload's name: before the start the candidates may still be edited.
+    /// The workload of one that left: before the start the candidates may still be edited.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub workload: String,
     /// Digest of what it ran at the start.
