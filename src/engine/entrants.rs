@@ -111,9 +111,9 @@ impl<'a> Turn<'a> {
     /// Takes out those that changed or have lost their replicas for good. What one of several says of its end is in its
     /// entry; the last one ends the experiment.
     pub(super) fn look_over(&mut self, workloads: &Workloads) {
-        let running: Vec<usize> = self.running_ones().collect();
-        for at in running {
-            if let Some((reason, sentence)) = self.unfit(at, workloads) {
+        for at in 0..self.plan.candidates.len() {
+            let unfit = if self.runs(at) { self.unfit(at, workloads) } else { None };
+            if let Some((reason, sentence)) = unfit {
                 self.dismiss(at, reason, sentence);
             }
         }
