@@ -113,7 +113,6 @@ impl Turn<'_> {
         let Some(began) = self.progress.began().filter(|_| self.progress.hold.is_none()) else { return };
         let (deadline, hard) = (began + a.deadline, began + a.hard_deadline);
         if self.now >= deadline
-            && self.is_running()
             && let Some((at, sentence)) = self.better_than_baseline()
         {
             self.decide_on(at, Outcome::Promote, Reason::Proven, sentence);

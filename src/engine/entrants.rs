@@ -43,14 +43,24 @@ impl<'a> Turn<'a> {
         self.progress.entrants.get(candidate).is_some_and(|e| e.lost.is_some())
     }
 
+    /// Whether a candidate has not left, and has a ready replica.
+    fn serves(&self, candidate: usize) -> bool {
+        self.runs(candidate) && !self.is_lost(candidate)
+    }
+
+    /// Positions of the candidates that have not left and have a ready replica.
+    pub(super) fn serving_ones(&self) -> impl Iterator<Item = usize> + use<'_, 'a> {
+        (0..self.plan.candidates.len()).filter(|at| self.serves(*at))
+    }
+
     /// Whether no candidate that has not left has a ready replica.
     pub(super) fn all_lost(&self) -> bool {
-        self.running_ones().all(|at| self.is_lost(at))
+        self.serving_ones().next().is_none()
     }
 
     /// The ramp's weight for each candidate that has not left and can serve.
     pub(super) fn shares(&self) -> Split {
-        let weight = |at| if self.runs(at) && !self.is_lost(at) { self.progress.weight } else { 0 };
+        let weight = |at| if self.serves(at) { self.progress.weight } else { 0 };
         (0..self.plan.candidates.len()).map(weight).collect()
     }
 

@@ -165,8 +165,7 @@ impl Turn<'_> {
 
     /// The candidate that has the best reward so far; the first one before there is any.
     pub(super) fn leader(&self) -> Option<usize> {
-        let serving = self.running_ones().filter(|at| !self.is_lost(*at));
-        serving.reduce(|best, at| {
+        self.serving_ones().reduce(|best, at| {
             let mean =
                 |at: usize| self.progress.race.as_ref().and_then(|race| race.mean(at + 1).map(|mean| (race, mean)));
             match (mean(best), mean(at)) {

@@ -58,8 +58,7 @@ impl Turn<'_> {
     /// The most that the ready replicas of each candidate carry that has any, percent: all have the same weight. 100 if it
     /// is unknown, nothing if none has one.
     pub(super) fn carries(&self) -> u8 {
-        let ready = self.running_ones().filter(|at| !self.is_lost(*at));
-        ready.map(|at| self.carries_of(at)).min().unwrap_or(0)
+        self.serving_ones().map(|at| self.carries_of(at)).min().unwrap_or(0)
     }
 
     /// The most that the ready replicas of a candidate carry, percent; 100 if it is unknown, nothing without one.
@@ -99,7 +98,7 @@ impl Turn<'_> {
     pub(super) fn replicas(&self, workloads: &Workloads) -> String {
         let of = self.progress.start.as_ref().map_or(0, |s| s.baseline_ready);
         let ready = |at: &usize| workloads.candidates.get(*at).map_or(0, |w: &Workload| w.ready);
-        let fewest = self.running_ones().filter(|at| !self.is_lost(*at)).min_by_key(ready);
+        let fewest = self.serving_ones().min_by_key(ready);
         let whose =
             fewest.filter(|_| self.several()).map_or_else(String::new, |at| format!(" of {}", self.version(at).name));
         format!("{} of {of} replicas{whose}", fewest.as_ref().map_or(0, ready))

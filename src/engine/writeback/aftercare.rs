@@ -14,8 +14,6 @@ use crate::engine::phases::Turn;
 use crate::engine::plan::Plan;
 use crate::engine::progress::{Phase, Progress, Stage, StageState};
 
-/// How often the clean-up request is looked at.
-const LOOK: SignedDuration = SignedDuration::from_mins(15);
 /// How soon work on another one goes on, at first; what hinders it for long is tried ever less often.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
 /// Work that goes on is thought of again after this part of the time that it has taken.
@@ -57,7 +55,7 @@ struct Glance {
 
 impl Rest {
     /// How often it is looked at.
-    pub const EVERY: SignedDuration = LOOK;
+    pub const EVERY: SignedDuration = SignedDuration::from_mins(15);
 
     /// Whether an answer needs a turn. A forge that does not answer has no news.
     pub fn is_ended_by(&self, seen: &Seen<StageSeen>) -> bool {
@@ -106,11 +104,11 @@ impl Turn<'_> {
             StageState::Waiting if self.conflicts_anew() => self.only_after(SOON),
             StageState::Waiting => {
                 self.rest = self.resting();
-                self.only_after(LOOK);
+                self.only_after(Rest::EVERY);
             }
             _ => {
                 let spent = self.progress.stages.last().map(|s| self.now.duration_since(s.since) / PACE);
-                self.only_after(spent.map_or(SOON, |spent| spent.clamp(SOON, LOOK)));
+                self.only_after(spent.map_or(SOON, |spent| spent.clamp(SOON, Rest::EVERY)));
             }
         }
     }
