@@ -121,8 +121,9 @@ pub(super) fn uses_virtual_service(experiment: &Experiment, object: &impl Resour
     // `name` or `namespace/name`; another namespace than the experiment's is refused.
     let named = written.map(|w| w.rsplit('/').next().unwrap_or(w));
     // A reference of any other kind is not watched: the engine looks again in time.
-    let referred = std::iter::once(&spec.version_info.baseline)
-        .chain(&spec.version_info.candidates)
+    let referred = spec
+        .version_info
+        .versions()
         .filter_map(|v| v.weight_obj_ref.as_ref())
         .filter(|r| r.kind.as_deref() == Some("VirtualService"))
         .filter_map(|r| r.name.as_deref());
@@ -132,12 +133,9 @@ pub(super) fn uses_virtual_service(experiment: &Experiment, object: &impl Resour
 
 /// Whether an experiment compares this workload.
 pub(super) fn uses_workload(experiment: &Experiment, object: &impl Resource) -> bool {
-    let info = &experiment.spec.version_info;
+    let versions = experiment.spec.version_info.versions();
     experiment.namespace() == object.meta().namespace
-        && std::iter::once(&info.baseline)
-            .chain(&info.candidates)
-            .filter_map(|v| v.workload.as_ref())
-            .any(|w| Some(&w.name) == object.meta().name.as_ref())
+        && versions.filter_map(|v| v.workload.as_ref()).any(|w| Some(&w.name) == object.meta().name.as_ref())
 }
 
 /// Whether an experiment writes to this repository.

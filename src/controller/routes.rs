@@ -15,9 +15,8 @@ const OWN_GROUP: &str = "iter8.tools";
 /// The weights of an experiment.
 pub(super) fn routes(spec: &spec::ExperimentSpec, namespace: &str) -> Result<RouteBinding, Refusal> {
     let info = &spec.version_info;
-    let mut versions = std::iter::once(&info.baseline).chain(&info.candidates);
     match &spec.traffic {
-        Some(_) if versions.any(|version| version.weight_obj_ref.is_some()) => Err(Refusal::Invalid {
+        Some(_) if info.versions().any(|version| version.weight_obj_ref.is_some()) => Err(Refusal::Invalid {
             field: "spec.traffic".into(),
             problem: "traffic is named twice; remove every `weightObjRef`, or `spec.traffic`".into(),
         }),

@@ -122,10 +122,8 @@ fn guard(plan: &Plan, progress: &Progress) -> Option<String> {
 /// what others write in between is being put right, and said by the Event and the reason.
 fn weights(plan: &Plan, progress: &Progress) -> Vec<VersionWeight> {
     let carried = progress.carried.unwrap_or_default();
-    let values = std::iter::once(carried.baseline()).chain(carried.weights(plan.candidates.len()));
-    let versions = std::iter::once(&plan.baseline).chain(&plan.candidates);
-    versions
-        .zip(values)
+    plan.versions()
+        .zip(carried.all(plan.candidates.len()))
         .map(|(version, value)| VersionWeight { name: version.name.clone(), value: value.into() })
         .collect()
 }

@@ -49,6 +49,13 @@ pub struct Plan {
     pub gitops: Option<Gitops>,
 }
 
+impl Plan {
+    /// All versions: the baseline, then the candidates.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.baseline).chain(&self.candidates)
+    }
+}
+
 /// Names of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

@@ -235,7 +235,7 @@ pub fn race_rows(plan: &Plan, progress: &Progress) -> Vec<ArmRow> {
             left,
         }
     };
-    std::iter::once(&plan.baseline).chain(&plan.candidates).enumerate().map(row).collect()
+    plan.versions().enumerate().map(row).collect()
 }
 
 /// The interval for people. What a verdict has shown of a share belongs to it: a Pass is the proof that the share is below

@@ -45,10 +45,14 @@ impl Split {
         self.0.iter().copied().take(candidates)
     }
 
+    /// The baseline's percentage, then each candidate's.
+    pub fn all(&self, candidates: usize) -> impl Iterator<Item = u8> + '_ {
+        std::iter::once(self.baseline()).chain(self.weights(candidates))
+    }
+
     /// The split as people write it: the baseline's percentage, then each candidate's.
     pub fn text(&self, candidates: usize) -> String {
-        let all = std::iter::once(self.baseline()).chain(self.weights(candidates));
-        all.map(|weight| weight.to_string()).collect::<Vec<_>>().join("/")
+        self.all(candidates).map(|weight| weight.to_string()).collect::<Vec<_>>().join("/")
     }
 }
 

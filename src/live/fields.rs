@@ -166,7 +166,7 @@ impl FieldTable {
             return Err(Unavailable::new("RouteNotFound", missing(&looked)));
         }
         let mut serves = looked.first().is_some_and(|l| l.as_ref().is_ok_and(|baseline| baseline.weight > 0));
-        let weights = std::iter::once(wanted.baseline()).chain(wanted.weights(self.candidates.len()));
+        let weights = wanted.all(self.candidates.len());
         let mut writes: Vec<(Place<'_>, u8)> =
             looked.into_iter().zip(weights).filter_map(|(place, weight)| Some((place.ok()?, weight))).collect();
         writes.sort_by_key(|(place, weight)| place.weight >= *weight);

@@ -194,8 +194,7 @@ impl Simulated {
         let templates = self.writer()?.templates(commit).await?;
         let state = held(&self.state);
         let live = |name: &str| state.cluster.deployment(name, state.second);
-        let versions = std::iter::once(&plan.baseline).chain(&plan.candidates);
-        let sides = versions.zip(templates).map(|(v, template)| (&v.workload, live(&v.workload), template));
+        let sides = plan.versions().zip(templates).map(|(v, template)| (&v.workload, live(&v.workload), template));
         let sides: Vec<_> = sides.collect();
         Ok(crate::live::synced(sides.iter().map(|(name, live, template)| (name.as_str(), live.as_ref(), template))))
     }

@@ -19,6 +19,13 @@ pub struct VersionInfo {
     pub candidates: Vec<Version>,
 }
 
+impl VersionInfo {
+    /// All versions: the baseline, then the candidates.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.baseline).chain(&self.candidates)
+    }
+}
+
 /// One version.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

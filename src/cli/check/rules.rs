@@ -216,8 +216,7 @@ fn unfit(document: &Document, experiment: &Experiment, versions: &[(String, Stri
         let subset = version.destination.as_ref()?.subset.as_ref()?;
         message.find(&format!("subset `{subset}`"))
     };
-    let all = std::iter::once(&info.baseline).chain(&info.candidates).enumerate();
-    let named = all.filter_map(|(index, version)| Some((position(version)?, index))).min();
+    let named = info.versions().enumerate().filter_map(|(index, version)| Some((position(version)?, index))).min();
     let destination = versions.get(named.map_or(0, |(_, index)| index)).map_or("spec.versionInfo", |(field, _)| field);
     let field = match found.reason {
         "NotADelegate" | "DelegateMissing" => "spec.traffic.mode".to_owned(),

@@ -48,7 +48,7 @@ pub(super) fn contest(spread: Option<f64>, planned: &Planned, known: &Known) -> 
             seconds90: won.most,
         })
     };
-    let versions = std::iter::once(&plan.baseline).chain(&plan.candidates).map(|v| v.name.clone()).collect();
+    let versions = plan.versions().map(|v| v.name.clone()).collect();
     Some(Contest { metric, versions, spread, cases: BETTER.iter().filter_map(|by| case(*by)).collect() })
 }
 
