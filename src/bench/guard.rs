@@ -1,7 +1,7 @@
 //! How soon the guard notices harm that begins after the verdict, while the promote request waits for its review.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::ours::{Driver, plan, waiting};
 use super::scenario::{Objective, Scenario};
@@ -65,21 +65,13 @@ fn watched(hours: f64, seed: u64) -> Option<f64> {
 
 /// Delays after [`HOURS`], `replications` runs each; those that were done if `stop` is set.
 pub fn delays(replications: u32, seed: u64, jobs: usize, stop: &AtomicBool) -> Vec<Delay> {
+    let all: Vec<u32> = (0..replications).collect();
     let delay = |hours: f64| {
-        let (next, found) = (AtomicU32::new(0), Mutex::new(vec![]));
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.max(1) {
-                scope.spawn(|| {
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n >= replications || stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        let seed = chance::seed(&format!("guard after {hours} h"), seed, u64::from(n));
-                        run::held(&found).extend(watched(hours, seed));
-                    }
-                });
-            }
+        let found = Mutex::new(vec![]);
+        run::on_threads(&all, jobs, stop, |n| {
+            let seed = chance::seed(&format!("guard after {hours} h"), seed, u64::from(*n));
+            let seconds = watched(hours, seed);
+            run::held(&found).extend(seconds);
         });
         let found = run::held(&found).clone();
         let late: Vec<f64> = found.iter().copied().filter(|seconds| *seconds >= 0.0).collect();

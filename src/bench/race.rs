@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::chance::{self, Chance};
 use super::ours;
 use super::report::About;
-use super::run::held;
+use super::run::{held, on_threads};
 use super::scenario::{LAG, Objective, Scenario};
 use super::statistics::{median, upper_bound};
 use crate::engine::judge::{Sample, Tally};
@@ -235,27 +235,19 @@ pub fn results(
 ) -> Vec<(Field, Counts)> {
     let fields = Field::all();
     let work: Vec<(usize, u32)> = (0..fields.len()).flat_map(|at| (0..replications).map(move |n| (at, n))).collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(vec![Counts::default(); fields.len()]));
+    let (done, counts) = (AtomicUsize::new(0), Mutex::new(vec![Counts::default(); fields.len()]));
     let plans: Vec<Option<Plan>> = fields.iter().map(Field::plan).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((at, n)) = work.get(at).filter(|_| !stop.load(Ordering::Relaxed)) else { return };
-                    let (Some(field), Some(Some(plan))) = (fields.get(*at), plans.get(*at)) else { continue };
-                    let seed = chance::seed(&format!("race | {}", field.name()), seed, u64::from(*n));
-                    if let Some(end) = run(field, plan, seed)
-                        && let Some(result) = held(&done).get_mut(*at)
-                    {
-                        result.add(field, &end);
-                    }
-                    tell(next.load(Ordering::Relaxed).min(work.len()), work.len());
-                }
-            });
+    on_threads(&work, jobs, stop, |(at, n)| {
+        let (Some(field), Some(Some(plan))) = (fields.get(*at), plans.get(*at)) else { return };
+        let seed = chance::seed(&format!("race | {}", field.name()), seed, u64::from(*n));
+        if let Some(end) = run(field, plan, seed)
+            && let Some(result) = held(&counts).get_mut(*at)
+        {
+            result.add(field, &end);
         }
+        tell(done.fetch_add(1, Ordering::Relaxed) + 1, work.len());
     });
-    let results = held(&done).clone();
+    let results = held(&counts).clone();
     fields.into_iter().zip(results).collect()
 }
 

@@ -277,6 +277,23 @@ pub(super) fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Does each piece of work once, on so many threads, until all are done or `stop` is set.
+pub(super) fn on_threads<T: Sync>(pieces: &[T], jobs: usize, stop: &AtomicBool, work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    work(piece);
+                }
+            });
+        }
+    });
+}
+
 impl Floor<'_> {
     /// Runs, of each cell, the replications that `wanted` says.
     fn round(&self, jobs: usize, wanted: impl Fn(&Work<'_>, &Bench) -> (u32, u32)) {
@@ -290,19 +307,7 @@ impl Floor<'_> {
                 pieces.extend(starts.map(|start| (at, start, to.min(start.saturating_add(PIECE)))));
             }
         }
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..jobs.max(1) {
-                scope.spawn(|| {
-                    while let Some((at, from, to)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if self.stop.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        self.piece(*at, *from, *to);
-                    }
-                });
-            }
-        });
+        on_threads(&pieces, jobs, self.stop, |(at, from, to)| self.piece(*at, *from, *to));
     }
 
     fn piece(&self, at: usize, from: u32, to: u32) {
