@@ -124,7 +124,7 @@ fn a_race_alone_is_planned_with_a_spread_and_refused_without() {
     let text = std::fs::read_to_string(&file).unwrap();
     let alone = text.replace(ERROR_RATE, "{metric: revenue, lowerLimit: 1}");
     assert_ne!(text, alone);
-    std::fs::write(&file, alone).unwrap();
+    std::fs::write(&file, &alone).unwrap();
     let (code, plan) = planned(dir.path(), &["--rps", "50", "--spread", "2"]);
     assert_eq!((code, plan[0]["cases"].as_array().unwrap().len()), (Some(0), 0), "{plan}");
     assert_eq!(plan[0]["notPlanned"], serde_json::json!(["revenue"]), "{plan}");
@@ -132,6 +132,12 @@ fn a_race_alone_is_planned_with_a_spread_and_refused_without() {
     let error = reiter8("plan", dir.path(), &["--rps", "50"]).stderr;
     let error = String::from_utf8_lossy(&error).into_owned();
     assert!(error.contains("nothing can be planned") && error.contains("--spread N"), "{error}");
+    let stepped =
+        alone.replace("{maxCandidateWeight: 30}", "{maxCandidateWeight: 30}\n    ramp: {steps: [{weight: 10}]}");
+    assert_ne!(alone, stepped);
+    std::fs::write(&file, stepped).unwrap();
+    let (_, plan) = planned(dir.path(), &["--rps", "50", "--spread", "2"]);
+    assert_eq!(plan[0]["finalWeight"], 10, "the weight that the race was forecast at: {plan}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ impl Forecast {
     /// Nats an interval at the final weight, if so many bad requests count as one.
     fn information(&self, c: &Criterion, share: f64, phi: f64) -> f64 {
         let requests = self.known.rps * self.plan.analysis.interval.as_secs_f64();
-        let weight = f64::from(self.final_weight()) / 100.0;
+        let weight = f64::from(final_weight(&self.plan)) / 100.0;
         let baseline = self.share(c.source);
         let (candidate, rest) = (requests * weight, requests * (1.0 - weight));
         match c.rule {
@@ -215,11 +215,6 @@ impl Forecast {
             }
             Rule::Companion { .. } | Rule::Mean { .. } | Rule::Threshold { .. } => 0.0,
         }
-    }
-
-    /// The candidate's weight when the verdict is due, percent.
-    pub fn final_weight(&self) -> u8 {
-        final_weight(&self.plan)
     }
 
     /// What the judge makes of an hour of this baseline.

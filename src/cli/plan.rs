@@ -21,7 +21,7 @@ use super::check::{self, Planned};
 use super::output::{self, Output, clean};
 use super::style::coloured;
 use crate::api::{Quantity, Unit};
-use crate::bench::forecast::{Fate, Forecast, Known};
+use crate::bench::forecast::{Fate, Forecast, Known, final_weight};
 use crate::engine::judge::Tally;
 use crate::engine::{Outcome, Window};
 use crate::live::{Prometheus, Versions};
@@ -266,90 +266,74 @@ async fn observed(url: &str, planned: &Planned) -> anyhow::Result<(f64, Vec<Opti
     Ok((rps, shares))
 }
 
-fn report(
-    args: &PlanArgs,
-    planned: &Planned,
-    (known, mut baseline): (Known, Vec<Assumption>),
-) -> anyhow::Result<Report> {
-    let rps = known.rps;
-    let contest = race::contest(args.spread, planned, &known);
-    let Some(forecast) = Forecast::new(&planned.plan, known) else {
-        return nothing_but_a_race(args, planned, rps, contest);
-    };
-    let metrics = forecast.metrics();
-    for a in &mut baseline {
-        a.limit = metrics.iter().find(|(_, m, _)| *m == a.metric).map_or(0.0, |(.., limit)| *limit);
-    }
-    let mut progress = super::style::progress("simulating", 1 + 3 * metrics.len());
-    let mut cases = vec![];
-    let mut add = |candidate: String, other: Option<(usize, f64)>, metric: Option<&str>, wanted: Outcome| {
-        let fate = forecast.fate(other, wanted);
-        progress();
-        cases.push(case(candidate, metric, other.map(|(_, share)| share), &fate));
-    };
-    add("like the baseline".into(), None, None, Outcome::Promote);
-    for (source, metric, limit) in &metrics {
-        for times in [2.0, 5.0] {
-            let share = times * limit;
-            if share < 1.0 {
-                add(format!("{times} times the limit"), Some((*source, share)), Some(metric), Outcome::Discard);
-            }
-        }
-        add("every request bad".into(), Some((*source, 1.0)), Some(metric), Outcome::Discard);
-    }
-    let smallest = metrics
-        .iter()
-        .map(|(source, metric, _)| Smallest { metric: metric.clone(), share: forecast.smallest(*source) });
-    let good = cases.first().is_some_and(|healthy| healthy.promoted_in_time >= GOOD);
-    Ok(Report {
+fn report(args: &PlanArgs, planned: &Planned, (known, baseline): (Known, Vec<Assumption>)) -> anyhow::Result<Report> {
+    let mut report = Report {
         experiment: planned.name.clone(),
-        requests_per_second: rps,
+        requests_per_second: known.rps,
         clump: args.clump,
         replications: args.replications,
         deadline_seconds: planned.plan.analysis.deadline.as_secs_f64(),
-        final_weight: forecast.final_weight(),
-        baseline,
-        not_planned: forecast.left_out.clone(),
-        smallest_effect: smallest.collect(),
-        race: contest,
-        cases,
-        good,
-        outcomes: outcomes::outcomes(planned, args.repository_dir.as_deref()),
-    })
-}
-
-/// The plan of an experiment without an objective that can be planned.
-fn nothing_but_a_race(
-    args: &PlanArgs,
-    planned: &Planned,
-    rps: f64,
-    contest: Option<Contest>,
-) -> anyhow::Result<Report> {
-    let Some(contest) = contest.filter(|contest| contest.spread.is_some()) else {
-        let race = planned.plan.race.as_ref().map_or("", |_| "; for the race for its reward write `--spread N`");
-        bail!(
-            "nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known{race}",
-            planned.name
-        );
-    };
-    let mut not_planned: Vec<String> = planned.plan.criteria.iter().map(|c| c.metric.to_string()).collect();
-    not_planned.sort();
-    not_planned.dedup();
-    Ok(Report {
-        experiment: planned.name.clone(),
-        requests_per_second: rps,
-        clump: args.clump,
-        replications: args.replications,
-        deadline_seconds: planned.plan.analysis.deadline.as_secs_f64(),
-        final_weight: planned.plan.cap,
+        final_weight: final_weight(&planned.plan),
         baseline: vec![],
-        not_planned,
+        not_planned: vec![],
         cases: vec![],
         smallest_effect: vec![],
-        race: Some(contest),
+        race: race::contest(args.spread, planned, &known),
         good: true,
         outcomes: outcomes::outcomes(planned, args.repository_dir.as_deref()),
-    })
+    };
+    match Forecast::new(&planned.plan, known) {
+        Some(forecast) => report.tell_objectives(&forecast, baseline),
+        None => report.tell_nothing_but_a_race(planned)?,
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// What is forecast of the objectives on shares.
+    fn tell_objectives(&mut self, forecast: &Forecast, mut baseline: Vec<Assumption>) {
+        let metrics = forecast.metrics();
+        for a in &mut baseline {
+            a.limit = metrics.iter().find(|(_, m, _)| *m == a.metric).map_or(0.0, |(.., limit)| *limit);
+        }
+        let mut progress = super::style::progress("simulating", 1 + 3 * metrics.len());
+        let mut add = |candidate: String, other: Option<(usize, f64)>, metric: Option<&str>, wanted: Outcome| {
+            let fate = forecast.fate(other, wanted);
+            progress();
+            self.cases.push(case(candidate, metric, other.map(|(_, share)| share), &fate));
+        };
+        add("like the baseline".into(), None, None, Outcome::Promote);
+        for (source, metric, limit) in &metrics {
+            for times in [2.0, 5.0] {
+                let share = times * limit;
+                if share < 1.0 {
+                    add(format!("{times} times the limit"), Some((*source, share)), Some(metric), Outcome::Discard);
+                }
+            }
+            add("every request bad".into(), Some((*source, 1.0)), Some(metric), Outcome::Discard);
+        }
+        let smallest = metrics
+            .iter()
+            .map(|(source, metric, _)| Smallest { metric: metric.clone(), share: forecast.smallest(*source) });
+        self.smallest_effect = smallest.collect();
+        self.good = self.cases.first().is_some_and(|healthy| healthy.promoted_in_time >= GOOD);
+        (self.baseline, self.not_planned) = (baseline, forecast.left_out.clone());
+    }
+
+    /// What is left without an objective that can be planned: the race, if it is forecast.
+    fn tell_nothing_but_a_race(&mut self, planned: &Planned) -> anyhow::Result<()> {
+        if self.race.as_ref().is_none_or(|race| race.spread.is_none()) {
+            let race = planned.plan.race.as_ref().map_or("", |_| "; for the race for its reward write `--spread N`");
+            bail!(
+                "nothing can be planned: every objective of {} is a mean or a gauge, whose spread is not known{race}",
+                planned.name
+            );
+        }
+        self.not_planned = planned.plan.criteria.iter().map(|c| c.metric.to_string()).collect();
+        self.not_planned.sort();
+        self.not_planned.dedup();
+        Ok(())
+    }
 }
 
 fn case(candidate: String, metric: Option<&str>, share: Option<f64>, fate: &Fate) -> Case {
