@@ -53,12 +53,20 @@ impl Lookout {
     }
 
     /// The request of an experiment that rests, as [`super::WriteBack::stage`] sees it, but without others from its
-    /// branch, and without what it would be now.
+    /// branch, without what it would be now, and without the branches if there is no news.
     pub async fn glance(&self, rest: &Rest) -> Seen<StageSeen> {
         let found = self.seen(self.forge().await?.get(rest.number).await).await?;
+        let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
+        if let Some(pull) = found.as_ref().filter(|pull| pull.state == PullState::Open && !conflict) {
+            let pull = Some(engine_pull(pull.clone(), engine::PullState::Open));
+            let seen = Ok(StageSeen { pull, ..StageSeen::default() });
+            // Without news the branches make no difference.
+            if !rest.is_ended_by(&seen) {
+                return seen;
+            }
+        }
         // After the request: a merge that it tells is in the base branch.
         let (branch, head) = self.heads(&rest.branch, &rest.base_branch).await?;
-        let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
         let pull = found.map(|pull| {
             let state = match &pull.state {
                 PullState::Open => engine::PullState::Open,

@@ -26,6 +26,8 @@ pub(crate) struct Said {
     pub(crate) away: bool,
     /// Looks at each request, also those that it refused.
     pub(crate) looks: BTreeMap<u64, usize>,
+    /// How often its branches were listed.
+    pub(crate) listed: usize,
 }
 
 impl QuietForge {
@@ -74,7 +76,8 @@ async fn one(
 }
 
 /// The list of refs of git's protocol.
-async fn refs() -> Response {
+async fn refs(State(forge): State<QuietForge>) -> Response {
+    forge.said().listed += 1;
     let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
     let id = "b".repeat(40);
     let service = line("# service=git-upload-pack\n");

@@ -124,11 +124,13 @@ fn completed() -> Progress {
 async fn looks_ask_the_forge_alone_until_it_has_news() {
     let scene = Scene::of(&["ended"]).await;
     scene.settle(&["ended"]).await;
+    let listed = scene.forge.said().listed;
     for look in 2..50 {
         assert_eq!(scene.reconcile("ended", scene.after(look)).await, (0, 1), "look {look}");
         let early = scene.after(look) + Rest::EVERY / 2;
         assert_eq!(scene.reconcile("ended", early).await, (0, 0), "called before its time, after look {look}");
     }
+    assert_eq!(scene.forge.said().listed, listed, "without news nobody asks for the branches");
     scene.forge.said().closed = true;
     let (asked, _) = scene.reconcile("ended", scene.after(50)).await;
     // Itself, its Repository, its Secret, its status, an Event.
