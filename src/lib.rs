@@ -16,7 +16,6 @@ pub mod api;
 pub mod bench;
 pub mod cli;
 pub mod controller;
-pub mod engine;
 pub mod gitops;
 pub mod live;
 pub mod server;
@@ -24,3 +23,5 @@ pub mod simulate;
 pub mod start;
 pub mod telemetry;
 pub mod turn;
+
+pub use reiter8_engine as engine;

@@ -480,7 +480,7 @@ fn waits(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_reason_to_wait_has_a_row() {
-    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/engine/src");
     let code: BTreeSet<String> = sources(&engine).iter().flat_map(|source| waits(source)).collect();
     assert!(code.len() > 25, "the patterns find too little: {code:?}");
     let rows: BTreeSet<String> = table().into_iter().map(|(reason, _)| reason.to_owned()).collect();

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where reasons are given.
-const MODULES: [&str; 4] = ["engine", "live", "gitops", "controller"];
+const MODULES: [&str; 4] = ["crates/engine/src", "src/live", "src/gitops", "src/controller"];
 
 /// Capitalised words that are no reasons, by what they are.
 const OTHERS: [&[&str]; 8] = [
@@ -90,7 +90,7 @@ pub fn stale() -> Vec<&'static str> {
 
 /// The sources without comments and tests.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
     let mut all = vec![];
     for module in MODULES {
         let files = files(&root.join(module)).into_iter().chain([root.join(format!("{module}.rs"))]);

@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::news::is_young;
 use super::{current, request};
-use crate::engine::observation::{CommitId, PullState, Seen, StageSeen, TextSeen};
-use crate::engine::phases::Turn;
-use crate::engine::plan::Plan;
-use crate::engine::progress::{Phase, Progress, Stage, StageState};
+use crate::observation::{CommitId, PullState, Seen, StageSeen, TextSeen};
+use crate::phases::Turn;
+use crate::plan::Plan;
+use crate::progress::{Phase, Progress, Stage, StageState};
 
 /// How soon work on another one goes on, at first; what hinders it for long is tried ever less often.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
@@ -22,7 +22,7 @@ const PACE: i32 = 10;
 const SETTLED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether the cluster is left alone.
-pub(in crate::engine) fn is_quiet(plan: &Plan, progress: &Progress, now: Timestamp) -> bool {
+pub(crate) fn is_quiet(plan: &Plan, progress: &Progress, now: Timestamp) -> bool {
     let since = progress.since.filter(|_| progress.phase == Phase::Completed && plan.deleting.is_none());
     since.is_some_and(|since| now >= since + SETTLED)
 }
@@ -79,7 +79,7 @@ impl Glance {
 
 impl Turn<'_> {
     /// What became of the clean-up request.
-    pub(in crate::engine) fn look_after(&mut self) {
+    pub(crate) fn look_after(&mut self) {
         let (Some(gitops), Some(stage)) = (&self.plan.gitops, current(&self.progress)) else {
             return self.progress.waiting = None;
         };

@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::automerge::for_checks;
 use super::{SOON, current};
-use crate::engine::effects::Effect;
-use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{CommitId, Planned, Pull, PullState, StageSeen, TextSeen};
-use crate::engine::phases::Turn;
-use crate::engine::plan::Gitops;
-use crate::engine::progress::{Phase, Reason, Stage, StageProgress, StageState};
+use crate::effects::Effect;
+use crate::mutants::{Mutant, on};
+use crate::observation::{CommitId, Planned, Pull, PullState, StageSeen, TextSeen};
+use crate::phases::Turn;
+use crate::plan::Gitops;
+use crate::progress::{Phase, Reason, Stage, StageProgress, StageState};
 
 /// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
 /// hand-over begin at once, and one who merges next week costs a request every five minutes.

@@ -7,11 +7,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::current;
-use crate::engine::effects::Effect;
-use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::PullState;
-use crate::engine::phases::Turn;
-use crate::engine::progress::{StageProgress, StageState};
+use crate::effects::Effect;
+use crate::mutants::{Mutant, on};
+use crate::observation::PullState;
+use crate::phases::Turn;
+use crate::progress::{StageProgress, StageState};
 
 /// How often a branch is to be deleted: once for a process that died in between, once more for the next one.
 const TRIES: u32 = 2;
@@ -44,7 +44,7 @@ impl Turn<'_> {
     }
 
     /// The branch of a request that has ended, for an experiment that is being let go: it gets one try.
-    pub(in crate::engine) fn last_branch(&self) -> Option<Effect> {
+    pub(crate) fn last_branch(&self) -> Option<Effect> {
         let ended = self.seen_pull().is_some_and(|state| *state != PullState::Open);
         self.left_branch().filter(|_| ended)
     }

@@ -7,11 +7,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::current;
-use crate::engine::effects::Effect;
-use crate::engine::observation::{Pull, PullState};
-use crate::engine::phases::Turn;
-use crate::engine::plan::Plan;
-use crate::engine::progress::Stage;
+use crate::effects::Effect;
+use crate::observation::{Pull, PullState};
+use crate::phases::Turn;
+use crate::plan::Plan;
+use crate::progress::Stage;
 
 /// How long an experiment whose traffic is final stays for the merge of its clean-up: checks take minutes. One that
 /// wants a person as well is left to that person, and its target to the next experiment.

@@ -314,7 +314,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A number with no more digits than it needs.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     format!("{}", (value * 1e4).round() / 1e4)
 }
 

@@ -7,17 +7,17 @@ use jiff::Timestamp;
 
 use super::merge::ROLLOUT_DEADLINE;
 use super::{FINAL_SPLIT, current};
-use crate::engine::effects::Effect;
-use crate::engine::observation::{Pull, PullState};
-use crate::engine::phases::Turn;
-use crate::engine::progress::{Phase, Reason, Stage, StageState};
+use crate::effects::Effect;
+use crate::observation::{Pull, PullState};
+use crate::phases::Turn;
+use crate::progress::{Phase, Reason, Stage, StageState};
 
 /// Why a request is closed for which there is another one.
 const ANOTHER: &str = "another request takes its place";
 
 impl Turn<'_> {
     /// When a stage that does not get on is given up. A rollout has its own deadline, a person's review too.
-    pub(in crate::engine) fn give_up_at(&self) -> Option<Timestamp> {
+    pub(crate) fn give_up_at(&self) -> Option<Timestamp> {
         let stage = current(&self.progress)?;
         let patience = self.plan.gitops.as_ref()?.stale_after;
         let stuck = matches!(
@@ -36,7 +36,7 @@ impl Turn<'_> {
     }
 
     /// When something is overdue that hinders the write-back without ending it: what is seen then is still acted on.
-    pub(in crate::engine) fn overdue_at(&self) -> Option<Timestamp> {
+    pub(crate) fn overdue_at(&self) -> Option<Timestamp> {
         let (gitops, stage) = (self.plan.gitops.as_ref(), current(&self.progress));
         match gitops.zip(stage) {
             Some((gitops, s)) if s.state == StageState::Waiting => {

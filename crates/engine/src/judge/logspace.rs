@@ -54,11 +54,11 @@ pub(super) mod exact {
     use super::{Deserialize, Deserializer, Error, Serializer};
 
     #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-    pub(in super::super) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(&format_args!("{value:?}"))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(from)?;
         let value = text.parse::<f64>().map_err(Error::custom)?;
         let holds = value < f64::INFINITY;

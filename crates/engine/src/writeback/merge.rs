@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::SOON;
-use crate::engine::mutants::{Mutant, on};
-use crate::engine::phases::{Turn, routes_are_gone};
-use crate::engine::plan::Gitops;
-use crate::engine::progress::{Reason, Stage, StageState};
+use crate::mutants::{Mutant, on};
+use crate::phases::{Turn, routes_are_gone};
+use crate::plan::Gitops;
+use crate::progress::{Reason, Stage, StageState};
 
 /// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
 /// some minutes, large images, many replicas.

@@ -7,13 +7,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::automerge;
-use crate::engine::effects::Effect;
-use crate::engine::mutants::{Mutant, on};
-use crate::engine::observation::{PullState, StageSeen, TextSeen};
-use crate::engine::phases::Turn;
-use crate::engine::plan::Plan;
-use crate::engine::progress::{Phase, Progress, Stage, StageProgress, StageState};
-use crate::engine::report::Row;
+use crate::effects::Effect;
+use crate::mutants::{Mutant, on};
+use crate::observation::{PullState, StageSeen, TextSeen};
+use crate::phases::Turn;
+use crate::plan::Plan;
+use crate::progress::{Phase, Progress, Stage, StageProgress, StageState};
+use crate::report::Row;
 
 /// The least time between two texts of one request: people who are told of each change shall not mute them.
 const LEAST: SignedDuration = SignedDuration::from_mins(5);
@@ -42,7 +42,7 @@ pub struct Guarded {
 
 impl News {
     /// What is known of a stage's request now.
-    pub(in crate::engine) fn of(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Self {
+    pub(crate) fn of(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Self {
         let waiting = progress.waiting.as_ref().filter(|_| stage.state == StageState::Waiting);
         let waits = waiting.map(|w| w.reason.as_str()).filter(|reason| TOLD.contains(reason));
         let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage == Stage::Promote);
@@ -79,7 +79,7 @@ pub(super) fn is_young(seen: &StageSeen, now: Timestamp) -> bool {
 
 impl Turn<'_> {
     /// Writes the text of an open request anew if it does not tell the news, not too often.
-    pub(in crate::engine) fn keep_text(&mut self) {
+    pub(crate) fn keep_text(&mut self) {
         let Some(stage) = self.progress.stages.last().filter(|s| s.state == StageState::Waiting) else { return };
         // One that is about to be closed is closed with its reason.
         if stage.stage == Stage::Promote && self.progress.phase == Phase::Discarding {

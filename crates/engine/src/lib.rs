@@ -3,7 +3,7 @@
 //! [`ask`] says what has to be read; [`step`] takes what was seen and says what to remember, what to do, what to tell
 //! and when to come back. Neither knows Kubernetes, Git, Prometheus, a clock, randomness or threads: time is an
 //! argument, a missing fact is a value, and a test keeps impure imports out. The controller, the demo, `simulate` and
-//! the fault tests all run them through [`crate::turn`].
+//! the fault tests all run them through `turn`.
 //!
 //! A step is a fixpoint: against the world that its effects ask for, it changes nothing and wants nothing.
 
@@ -44,7 +44,7 @@ pub use progress::{
     StageState, StageWork, Start, Waiting, Watch, runs,
 };
 pub use race::{Contest, race_test};
-pub(crate) use report::number;
+pub use report::number;
 pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
 pub use split::{MOST_CANDIDATES, Split};
 pub use writeback::{Guarded, News, Rest, request};

@@ -57,12 +57,12 @@ pub fn choose(mutant: Option<Mutant>) {
 
 /// Whether a defect was chosen.
 #[cfg(feature = "mutants")]
-pub(crate) fn on(mutant: Mutant) -> bool {
+pub fn on(mutant: Mutant) -> bool {
     CHOSEN.get() == Some(mutant)
 }
 
 /// There are no defects on purpose in a release.
 #[cfg(not(feature = "mutants"))]
-pub(crate) const fn on(_: Mutant) -> bool {
+pub const fn on(_: Mutant) -> bool {
     false
 }
