@@ -16,8 +16,9 @@ use crate::engine::{self, Effect, Notice, Observation, Plan, Progress, Questions
 pub trait World: Send + Sync {
     /// Answers the questions; what cannot be read is a value in the answer.
     fn observe(&self, plan: &Plan, questions: &Questions) -> impl Future<Output = Observation> + Send;
-    /// Brings about one desired state; repeating it is harmless.
-    fn perform(&self, effect: &Effect) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    /// Brings about one desired state; repeating it is harmless. Returns what people should know of it, which the engine
+    /// does not need.
+    fn perform(&self, effect: &Effect) -> impl Future<Output = Result<Vec<Notice>, Unavailable>> + Send;
 }
 
 /// Where progress is kept, fenced against a second writer.
@@ -44,12 +45,16 @@ pub async fn turn<W: World, L: Ledger>(
     }
     ledger.tell(&step.notices).await;
     for effect in &step.effects {
-        if let Err(u) = world.perform(effect).await {
-            let told = engine::failed(plan, &step.progress, effect, &u, now);
-            if !told.same_record(&step.progress) {
-                ledger.commit(&told).await?;
+        match world.perform(effect).await {
+            Ok(notices) if notices.is_empty() => {}
+            Ok(notices) => ledger.tell(&notices).await,
+            Err(u) => {
+                let told = engine::failed(plan, &step.progress, effect, &u, now);
+                if !told.same_record(&step.progress) {
+                    ledger.commit(&told).await?;
+                }
+                return Err(u);
             }
-            return Err(u);
         }
     }
     Ok(step)

@@ -508,8 +508,9 @@ async fn local(name: &str, text: &str) -> Unavailable {
     support::commit(&bare, "main", "A slip", &files);
     let unchanged = (refs(folder.path()), support::files(&bare, "main"));
     let forge = Forge::Local(LocalForge::new(folder.path()));
-    let spec = repository("https://git.example.com/owner/env.git");
-    let write_back = WriteBack::with(Remote::Local(folder.path().into()), forge, &spec, support::spec());
+    let repository = repository("https://git.example.com/owner/env.git");
+    let target = WriteTarget { repository, spec: support::spec(), extras: Extras::default() };
+    let write_back = WriteBack::with(Remote::Local(folder.path().into()), forge, target);
     let told = write_back.remedied(write_back.preflight().await.unwrap_err());
     assert_eq!((refs(folder.path()), support::files(&bare, "main")), unchanged, "the repository changed");
     told

@@ -132,6 +132,7 @@ fn every_scenario_ends_as_it_should() {
         ("squashed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("auto-merge", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("auto-merge-bad", Some(Outcome::Discard), Some("Harmful"), 0, true, 1),
+        ("merge-denied", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("branch-deleted", Some(Outcome::Discard), Some("BranchDeleted"), 0, true, 2),
         ("base-renamed", Some(Outcome::Promote), Some("Proven"), 0, true, 2),
         ("base-reverted", Some(Outcome::Discard), Some("PromotionReverted"), 0, true, 2),
@@ -193,6 +194,16 @@ fn the_winner_of_a_race_is_what_the_baseline_becomes() {
             assert!(clean_up.contains(&format!("a/apps/reviews/{file}")), "{name}: {file} is not removed");
         }
     }
+}
+
+/// What people should know of a request that was opened or was to be merged is told in this world as in the real one.
+#[test]
+fn what_the_forge_does_not_take_is_told() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/merge-denied.yaml");
+    let told = |needle: &str| STORIES[&file].events.iter().filter(|event| event.what.contains(needle)).count();
+    assert!(told("RequestIncomplete: request #1 is open without all that was asked for: label `production`") > 0);
+    assert!(told("RequestNotMerged: request #1 has to be merged by a person") > 0);
+    assert!(told("RequestNotMerged: request #2 has to be merged by a person") > 0);
 }
 
 #[test]

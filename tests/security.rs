@@ -72,7 +72,7 @@ fn is(reasons: &str, told: &str) -> bool {
 /// The write-back on a repository of this machine.
 fn local(path: &Path, branch: &str, spec: Spec) -> WriteBack {
     let repository = RepositorySpec { branch: Some(branch.into()), ..repository("https://git.example.com/a/b.git") };
-    WriteBack::with(Remote::Local(path.into()), Forge::Local(LocalForge::new(path)), &repository, spec)
+    WriteBack::with(Remote::Local(path.into()), Forge::Local(LocalForge::new(path)), WriteTarget { repository, spec, extras: Extras::default() })
 }
 
 /// The preflight's refusal, if it refuses.
@@ -689,7 +689,7 @@ async fn through_the_write_back() {
             WriteBack::new(target, credential, &["127.0.0.1".to_owned()], &std::sync::Arc::default()).unwrap();
         let told = write_back.remedied(write_back.preflight().await.unwrap_err());
         assert_eq!(told.reason, "RequestRefused", "{told}");
-        assert_eq!(found(&format!("{told} {told:?} {:?} {shown}", write_back.remarks())), Vec::<String>::new());
+        assert_eq!(found(&format!("{told} {told:?} {shown}")), Vec::<String>::new());
         assert!(told.message.contains("redacted"), "{told}");
     }
 }

@@ -454,9 +454,8 @@ async fn write_back(world: &World) {
             // What the forge takes is there; a wrong name stays away.
             assert_eq!(seen.lacks, ["reviewer nobody-such"]);
         }
-        write_back.open(&request, &work.base).await.unwrap();
-        let remarks = write_back.remarks();
-        assert!(remarks.len() == 1 && remarks[0].1.contains("reviewers nobody-such: "), "{remarks:?}");
+        let told = write_back.open(&request, &work.base).await.unwrap();
+        assert!(told.len() == 1 && told[0].message.contains("reviewers nobody-such: "), "{told:?}");
     }
     let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
     assert_eq!(pull.state, engine::PullState::Open);

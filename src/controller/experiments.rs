@@ -401,9 +401,8 @@ async fn take_turns(
     progress: &mut Progress,
 ) -> Result<(Option<Timestamp>, Option<Rest>), Unavailable> {
     for _ in 0..TURNS {
-        let turned = turn::turn(live, ledger, plan, progress, Timestamp::now()).await;
-        ledger.tell(&live.remarks()).await;
-        let Step { progress: next, effects, wake, rest, .. } = turned?;
+        let Step { progress: next, effects, wake, rest, .. } =
+            turn::turn(live, ledger, plan, progress, Timestamp::now()).await?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
         }

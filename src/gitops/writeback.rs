@@ -5,7 +5,7 @@
 //! clones that are shared with the turns before; what a turn reads of the base branch, it looks up at the remote first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -21,10 +21,11 @@ use super::remedy;
 use super::render::{self, Report};
 use super::repository::{Author, Clones, CommitText, Ending, Lease, PushError, Remote, RepositoryError, Session};
 use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
-use super::{blocking, lock};
+use super::blocking;
 use crate::api::RepositorySpec;
 use crate::engine::{
-    self, Handover, Look, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork, Unavailable,
+    self, Effect, Handover, Look, Notice, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork,
+    Unavailable,
 };
 
 /// Where and what the outcome is written.
@@ -38,9 +39,6 @@ pub struct WriteTarget {
     pub extras: Extras,
 }
 
-/// What people should know of the work: a `CamelCase` reason, and a line.
-pub type Remark = (&'static str, String);
-
 /// The write-back of one experiment.
 pub struct WriteBack {
     remote: Lookout,
@@ -49,7 +47,6 @@ pub struct WriteBack {
     spec: Spec,
     extras: Extras,
     repository: RepositorySpec,
-    remarks: Mutex<Vec<Remark>>,
 }
 
 impl WriteBack {
@@ -60,26 +57,25 @@ impl WriteBack {
         http_hosts: &[String],
         memory: &Arc<Memory>,
     ) -> Seen<Self> {
-        let WriteTarget { repository, spec, extras } = target;
-        let remote = Lookout::new(&repository, credential, http_hosts, memory)?;
-        Ok(Self { extras, ..Self::over(remote, &repository, spec) })
+        let remote = Lookout::new(&target.repository, credential, http_hosts, memory)?;
+        Ok(Self::over(remote, target))
     }
 
     /// On the given remote and forge.
-    pub fn with(remote: Remote, forge: Forge, repository: &RepositorySpec, spec: Spec) -> Self {
-        Self::over(Lookout::over(Access::ready(remote, forge)), repository, spec)
+    pub fn with(remote: Remote, forge: Forge, target: WriteTarget) -> Self {
+        Self::over(Lookout::over(Access::ready(remote, forge)), target)
     }
 
-    fn over(remote: Lookout, repository: &RepositorySpec, spec: Spec) -> Self {
+    fn over(remote: Lookout, target: WriteTarget) -> Self {
+        let WriteTarget { repository, spec, extras } = target;
         let identity = repository.identity();
         Self {
             remote,
             branch: repository.branch().to_owned(),
             author: Author { name: identity.name, email: identity.email },
             spec,
-            extras: Extras::default(),
-            repository: repository.clone(),
-            remarks: Mutex::default(),
+            extras,
+            repository,
         }
     }
 
@@ -211,6 +207,21 @@ impl WriteBack {
         .await
     }
 
+    /// Carries out one effect in Git or at the forge. The effects in the cluster are not the write-back's: it leaves them alone.
+    pub async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
+        match effect {
+            Effect::Open { request, base } => return self.open(request, base).await,
+            Effect::Merge { request, number, commit } => return self.merge(request, *number, commit).await,
+            Effect::Push { request, base, commit } => self.push(request, base, commit).await?,
+            Effect::Commit { request, base, commit } => self.commit(request, base, commit).await?,
+            Effect::Rewrite { request, base, number, at } => self.rewrite(request, base, *number, *at).await?,
+            Effect::Close { number, why } => self.close(*number, why).await?,
+            Effect::Delete { branch, commit } => self.delete(branch, commit).await?,
+            Effect::Claim | Effect::Release | Effect::Route(_) | Effect::Forget => {}
+        }
+        Ok(Vec::new())
+    }
+
     /// Puts the request's branch at the commit, if there is no such branch yet.
     pub async fn push(
         &self,
@@ -258,26 +269,25 @@ impl WriteBack {
         Ok(Remade { base, commit, spec: self.spec.clone(), author: self.author.clone(), request: request.clone() })
     }
 
-    /// Opens the request, if there is none from its branch in any state. An open one has its labels and reviewers afterwards, or
-    /// [`Self::remarks`] tells which it has not.
-    pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<(), Unavailable> {
+    /// Opens the request, if there is none from its branch in any state. An open one has its labels and reviewers afterwards;
+    /// the notices tell what it lacks.
+    pub async fn open(&self, request: &Request, base: &engine::CommitId) -> Result<Vec<Notice>, Unavailable> {
         if let Some(pull) = self.find(request).await? {
-            if pull.state == ForgeState::Open {
-                self.annotate(pull.number).await;
-            }
-            return Ok(());
+            let open = pull.state == ForgeState::Open;
+            return Ok(if open { self.annotate(pull.number).await } else { Vec::new() });
         }
         let report = self.report(request, base).await?;
         let body = dated(&report, request.decided_at);
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
         let new = NewPull { head, base, title: render::title(&report), body, draft: self.extras.draft };
         let pull = self.remote.seen(self.remote.forge().await?.open(&new).await).await?;
+        let mut notices = Vec::new();
         if self.extras.draft && !pull.draft {
-            let what = format!("request #{} can be merged at once: the repository takes no drafts", pull.number);
-            self.remark("RequestIncomplete", what);
+            let message = format!("request #{} can be merged at once: the repository takes no drafts", pull.number);
+            notices.push(Notice { reason: "RequestIncomplete", message, warning: true });
         }
-        self.annotate(pull.number).await;
-        Ok(())
+        notices.extend(self.annotate(pull.number).await);
+        Ok(notices)
     }
 
     /// Replaces a request's text by what is known now. One that a person changed stays; so does its title, which is the same
@@ -326,43 +336,38 @@ impl WriteBack {
     }
 
     /// Labels and reviewers: a wrong name is told, and loses no request.
-    async fn annotate(&self, number: u64) {
-        let Ok(forge) = self.remote.forge().await else { return };
-        let missed = forge.annotate(number, &self.extras).await;
-        for what in missed {
-            self.remark(
-                "RequestIncomplete",
-                format!("request #{number} is open without all that was asked for: {what}"),
-            );
-        }
-    }
-
-    fn remark(&self, reason: &'static str, what: String) {
-        lock(&self.remarks).push((reason, what));
+    async fn annotate(&self, number: u64) -> Vec<Notice> {
+        let Ok(forge) = self.remote.forge().await else { return Vec::new() };
+        let incomplete = |what: String| Notice {
+            reason: "RequestIncomplete",
+            message: format!("request #{number} is open without all that was asked for: {what}"),
+            warning: true,
+        };
+        forge.annotate(number, &self.extras).await.into_iter().map(incomplete).collect()
     }
 
     /// Merges a request whose head is this commit, if the forge's rules let it be: what hinders it now may not hinder it at
-    /// the next try. What no try can change is told as a remark; the request waits for a person then.
-    pub async fn merge(&self, request: &Request, number: u64, commit: &engine::CommitId) -> Result<(), Unavailable> {
+    /// the next try. What no try can change is told; the request waits for a person then.
+    pub async fn merge(
+        &self,
+        request: &Request,
+        number: u64,
+        commit: &engine::CommitId,
+    ) -> Result<Vec<Notice>, Unavailable> {
         let merge =
             Merge { head: git_id(commit)?, author: self.author.clone(), time_seconds: request.decided_at.as_second() };
         match self.remote.forge().await?.merge(number, &merge).await {
-            Ok(Merging::Done) => Ok(()),
+            Ok(Merging::Done) => Ok(Vec::new()),
             Ok(Merging::NotYet { why }) => {
                 tracing::debug!(number, why, "the forge does not let the request be merged yet");
-                Ok(())
+                Ok(Vec::new())
             }
             Err(error @ (ForgeError::PermissionDenied | ForgeError::Refused { .. })) => {
-                self.remark("RequestNotMerged", format!("request #{number} has to be merged by a person: {error}"));
-                Ok(())
+                let message = format!("request #{number} has to be merged by a person: {error}");
+                Ok(vec![Notice { reason: "RequestNotMerged", message, warning: true }])
             }
             Err(error) => self.remote.seen(Err(error)).await,
         }
-    }
-
-    /// What people should know of the work since the last call, a line each; nothing that the engine needs.
-    pub fn remarks(&self) -> Vec<Remark> {
-        std::mem::take(&mut *lock(&self.remarks))
     }
 
     /// Closes a request and says why; one that ended already is left as it is.

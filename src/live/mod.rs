@@ -231,10 +231,9 @@ impl Live {
         call("release the experiment", request).await.map(|_| ())
     }
 
-    /// What people should know of the effects since the last call.
-    pub fn remarks(&self) -> Vec<Notice> {
-        let told = self.writer().map(WriteBack::remarks).unwrap_or_default();
-        told.into_iter().map(|(reason, message)| Notice { reason, message, warning: true }).collect()
+    /// Git and its forge.
+    async fn write(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
+        Box::pin(self.writer()?.perform(effect)).await.map_err(|u| self.told(u))
     }
 
     /// What the write-back said, with what a person can do about it.
@@ -293,29 +292,20 @@ impl World for Live {
         }
     }
 
-    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+    async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
         match effect {
-            Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await,
-            Effect::Release => self.lock.release(&self.binding).await,
-            Effect::Route(wanted) => self.routes.write(*wanted).await,
-            Effect::Push { request, base, commit } => {
-                Box::pin(self.writer()?.push(request, base, commit)).await.map_err(|u| self.told(u))
-            }
-            Effect::Open { request, base } => {
-                Box::pin(self.writer()?.open(request, base)).await.map_err(|u| self.told(u))
-            }
-            Effect::Commit { request, base, commit } => {
-                Box::pin(self.writer()?.commit(request, base, commit)).await.map_err(|u| self.told(u))
-            }
-            Effect::Merge { request, number, commit } => {
-                self.writer()?.merge(request, *number, commit).await.map_err(|u| self.told(u))
-            }
-            Effect::Rewrite { request, base, number, at } => {
-                Box::pin(self.writer()?.rewrite(request, base, *number, *at)).await.map_err(|u| self.told(u))
-            }
-            Effect::Close { number, why } => self.writer()?.close(*number, why).await.map_err(|u| self.told(u)),
-            Effect::Delete { branch, commit } => self.writer()?.delete(branch, commit).await.map_err(|u| self.told(u)),
-            Effect::Forget => self.forget().await,
+            Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await?,
+            Effect::Release => self.lock.release(&self.binding).await?,
+            Effect::Route(wanted) => self.routes.write(*wanted).await?,
+            Effect::Forget => self.forget().await?,
+            Effect::Push { .. }
+            | Effect::Open { .. }
+            | Effect::Commit { .. }
+            | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
+            | Effect::Close { .. }
+            | Effect::Delete { .. } => return self.write(effect).await,
         }
+        Ok(Vec::new())
     }
 }

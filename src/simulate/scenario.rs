@@ -14,6 +14,7 @@
 //! scale:     [{at: 3m, baseline: 3}]     # replicas, default as in the manifests; or candidate, the first one
 //! changes:   [{at: 3m, candidate: red}]  # its Deployment is edited; default the first one
 //! remoteOutages: [{from: 2m, to: 4m}]    # neither Git nor its forge answers
+//! mergeDenied: true           # the credential may not merge requests; reviewers may
 //! refused: [{from: 2m, to: 4m}]          # the experiment is edited into something that cannot be carried out
 //! rollout: 2m                 # how long a changed Deployment takes to roll out, default 12s
 //! rolloutFails: true          # the promoted content never becomes ready
@@ -66,6 +67,8 @@ pub struct Scenario {
     pub changes: Vec<Change>,
     /// When neither Git nor its forge answers.
     pub remote_outages: Vec<Between>,
+    /// Whether the credential may not merge requests, where they are to be merged without a person.
+    pub merge_denied: bool,
     /// When the experiment cannot be carried out as it is written.
     pub refused: Vec<Between>,
     /// How long a changed Deployment takes to roll out.
@@ -98,6 +101,7 @@ impl Default for Scenario {
             scale: vec![],
             changes: vec![],
             remote_outages: vec![],
+            merge_denied: false,
             refused: vec![],
             rollout: Span::new("12s"),
             rollout_fails: false,

@@ -15,7 +15,7 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced, Unavailable,
+    CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced, Unavailable,
     Version, Window, Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
@@ -63,6 +63,12 @@ pub struct Simulated {
     clones: Mutex<Clones>,
 }
 
+/// The forge of an environment repository.
+fn forge(scenario: &Scenario, folder: &Path) -> LocalForge {
+    let forge = LocalForge::new(folder);
+    if scenario.merge_denied { forge.without_merge_right() } else { forge }
+}
+
 pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -94,7 +100,7 @@ impl Simulated {
                 reworked: 0,
             }),
             repository: Mutex::new(repository),
-            forge: LocalForge::new(folder),
+            forge: forge(scenario, folder),
             folder: folder.to_owned(),
             scenario: scenario.clone(),
             start,
@@ -109,7 +115,7 @@ impl Simulated {
         Self {
             state: Mutex::new(held(&self.state).clone()),
             repository: Mutex::new(repository),
-            forge: LocalForge::new(folder),
+            forge: forge(&self.scenario, folder),
             folder: folder.to_owned(),
             scenario: self.scenario.clone(),
             start: self.start,
@@ -178,7 +184,7 @@ impl Simulated {
         let absent = || Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to");
         let target = self.target.as_ref().ok_or_else(absent)?;
         let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
-        let write_back = WriteBack::with(remote, forge, &target.repository, target.spec.clone());
+        let write_back = WriteBack::with(remote, forge, target.clone());
         Ok(write_back.sharing(&held(&self.clones)))
     }
 
@@ -337,7 +343,7 @@ impl World for Simulated {
         seen
     }
 
-    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+    async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
         match effect {
             Effect::Claim => held(&self.state).locked = true,
             Effect::Release => held(&self.state).locked = false,
@@ -345,17 +351,15 @@ impl World for Simulated {
                 let mut state = held(&self.state);
                 (state.cluster.weights, state.cluster.writer) = (*split, None);
             }
-            Effect::Push { request, base, commit } => self.reachable()?.push(request, base, commit).await?,
-            Effect::Open { request, base } => self.reachable()?.open(request, base).await?,
-            Effect::Commit { request, base, commit } => self.reachable()?.commit(request, base, commit).await?,
-            Effect::Merge { request, number, commit } => self.reachable()?.merge(request, *number, commit).await?,
-            Effect::Rewrite { request, base, number, at } => {
-                self.reachable()?.rewrite(request, base, *number, *at).await?;
-            }
-            Effect::Close { number, why } => self.reachable()?.close(*number, why).await?,
-            Effect::Delete { branch, commit } => self.reachable()?.delete(branch, commit).await?,
             Effect::Forget => held(&self.state).cluster.forget(),
+            Effect::Push { .. }
+            | Effect::Open { .. }
+            | Effect::Commit { .. }
+            | Effect::Merge { .. }
+            | Effect::Rewrite { .. }
+            | Effect::Close { .. }
+            | Effect::Delete { .. } => return self.reachable()?.perform(effect).await,
         }
-        Ok(())
+        Ok(vec![])
     }
 }

@@ -106,7 +106,7 @@ fn lost() -> Unavailable {
 
 impl<T> Faulty<T> {
     /// A call that changes something.
-    async fn write(&self, name: &str, call: impl Future<Output = Result<(), Unavailable>>) -> Result<(), Unavailable> {
+    async fn write<R>(&self, name: &str, call: impl Future<Output = Result<R, Unavailable>>) -> Result<R, Unavailable> {
         match self.script.call(name) {
             Said::GoOn => call.await,
             Said::Dead | Said::Strike(Fault::Before) => Err(dead()),
@@ -189,7 +189,7 @@ impl<W: World> World for Faulty<W> {
         seen
     }
 
-    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
+    async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
         self.write(effect.as_str(), self.inner.perform(effect)).await
     }
 }

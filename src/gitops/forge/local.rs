@@ -16,6 +16,7 @@ use super::{ForgeError, Merge, Merging, NewPull, Pull, PullState, foremost};
 #[derive(Debug, Clone)]
 pub struct LocalForge {
     path: PathBuf,
+    merges: bool,
 }
 
 /// A local pull request with its texts.
@@ -93,7 +94,13 @@ fn tip(repository: &Repository, branch: &str) -> Result<Option<Oid>, git2::Error
 impl LocalForge {
     /// Uses the bare repository at `path`.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), merges: true }
+    }
+
+    /// Lets only people merge: whoever asks through [`super::Forge`] may not.
+    #[must_use]
+    pub fn without_merge_right(self) -> Self {
+        Self { merges: false, ..self }
     }
 
     fn repository(&self) -> Result<Repository, ForgeError> {
@@ -226,6 +233,9 @@ impl LocalForge {
 
     /// Merges an open request whose head is the given commit.
     pub(super) fn merge_if(&self, number: u64, merge: &Merge) -> Result<Merging, ForgeError> {
+        if !self.merges {
+            return Err(ForgeError::PermissionDenied);
+        }
         let pull = self.get(number)?.ok_or(ForgeError::NotFound)?;
         if pull.head.as_ref() != Some(&merge.head) {
             return Ok(Merging::NotYet { why: "its head is another commit".to_owned() });

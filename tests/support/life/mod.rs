@@ -288,20 +288,10 @@ impl World for Around<'_> {
         seen
     }
 
-    async fn perform(&self, effect: &Effect) -> Result<(), Unavailable> {
-        match effect {
-            Effect::Route(split) => *held(&self.life.weight) = split.of(0),
-            Effect::Push { request, base, commit } => self.write_back.push(request, base, commit).await?,
-            Effect::Open { request, base } => self.write_back.open(request, base).await?,
-            Effect::Commit { request, base, commit } => self.write_back.commit(request, base, commit).await?,
-            Effect::Merge { request, number, commit } => self.write_back.merge(request, *number, commit).await?,
-            Effect::Rewrite { request, base, number, at } => {
-                self.write_back.rewrite(request, base, *number, *at).await?;
-            }
-            Effect::Close { number, why } => self.write_back.close(*number, why).await?,
-            Effect::Delete { branch, commit } => self.write_back.delete(branch, commit).await?,
-            Effect::Claim | Effect::Release | Effect::Forget => {}
+    async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
+        if let Effect::Route(split) = effect {
+            *held(&self.life.weight) = split.of(0);
         }
-        Ok(())
+        self.write_back.perform(effect).await
     }
 }
