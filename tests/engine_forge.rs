@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/remote.rs"]
+mod remote;
 #[path = "support/trial.rs"]
 mod trial;
 
@@ -9,6 +11,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::*;
+use remote::Remote;
 
 fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -66,29 +69,34 @@ fn progress(stage: Stage, state: StageState) -> Progress {
 }
 
 /// Request 7 is open with this commit at its head.
-fn open(head: &str) -> StageSeen {
+fn open(head: &str) -> Remote {
     let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: Some(commit(head)), text: None };
-    StageSeen { head: Some(commit("base")), branch: Some(commit(head)), pull: Some(pull), ..StageSeen::default() }
+    Remote { head: Some(commit("base")), branch: Some(commit(head)), pull: Some(pull), ..Remote::default() }
 }
 
-fn lacking(what: &str) -> StageSeen {
-    StageSeen { lacks: vec![what.into()], ..open("ours") }
+fn lacking(what: &str) -> Remote {
+    Remote { lacks: vec![what.into()], ..open("ours") }
 }
 
-fn seen(stage: StageSeen, weight: u8) -> Observation {
+fn seen(stage: Option<Seen<StageSeen>>, weight: u8) -> Observation {
     let workload = || Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
     Observation {
         lock: Some(Ok(Lock::Mine)),
         routes: Some(Ok(Routes::split(Split::one(weight)))),
         workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
-        stage: Some(Ok(stage)),
+        stage,
         ..Observation::default()
     }
 }
 
+/// What the remote answers to what is asked of it.
+fn answer(plan: &Plan, progress: &Progress, remote: &Remote, now: Timestamp) -> Option<Seen<StageSeen>> {
+    ask(plan, progress, now).stage.map(|question| Ok(remote.answer(&question.look)))
+}
+
 /// A step; its progress as another process reads it from the status.
-fn next(plan: &Plan, progress: &Progress, stage: StageSeen, now: Timestamp) -> Step {
-    let done = step(plan, progress, &seen(stage, progress.weight), now);
+fn next(plan: &Plan, progress: &Progress, remote: Remote, now: Timestamp) -> Step {
+    let done = step(plan, progress, &seen(answer(plan, progress, &remote, now), progress.weight), now);
     let written = serde_json::to_string(&done.progress).unwrap();
     Step { progress: serde_json::from_str(&written).unwrap(), ..done }
 }
@@ -206,19 +214,19 @@ fn a_candidate_is_not_removed_without_a_person_before_its_traffic_left() {
         discarding.stages.clear();
         discarding.phase = Phase::Discarding;
         discarding.decision.as_mut().unwrap().outcome = Outcome::Discard;
-        let begun = next(&merging(policy), &discarding, StageSeen::default(), start());
+        let begun = next(&merging(policy), &discarding, Remote::default(), start());
         assert_eq!((begun.progress.stages[0].stage, begun.progress.stages[0].state), (Stage::CleanUp, state));
     }
 }
 
 /// Request 7 is open, and its text tells these news since then; or a person changed it.
-fn telling(text: TextSeen) -> StageSeen {
+fn telling(text: TextSeen) -> Remote {
     let mut seen = open("ours");
     seen.pull.as_mut().unwrap().text = Some(text);
     seen
 }
 
-fn told(news: &str, at: Timestamp) -> StageSeen {
+fn told(news: &str, at: Timestamp) -> Remote {
     telling(TextSeen::Ours { news: news.into(), at })
 }
 
@@ -289,11 +297,13 @@ fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
     waiting.watch = Some(watch);
     let now = start() + plan.analysis.deadline;
     // In one process: what is in memory alone is kept.
-    let passed = step(&plan, &waiting, &seen(told("WaitingForReview", start()), 50), now);
+    let told_then = answer(&plan, &waiting, &told("WaitingForReview", start()), now);
+    let passed = step(&plan, &waiting, &seen(told_then, 50), now);
     let mark = format!("WaitingForReview,1,{}", start().as_second());
     assert_eq!(texts(&passed), std::slice::from_ref(&mark));
     let later = now + SignedDuration::from_mins(10);
-    let same = step(&plan, &passed.progress, &seen(told(&mark, now), 50), later);
+    let told_now = answer(&plan, &passed.progress, &told(&mark, now), later);
+    let same = step(&plan, &passed.progress, &seen(told_now, 50), later);
     assert!(texts(&same).is_empty(), "one text for each window");
     let restarted = Progress { watch: None, ..passed.progress };
     assert!(texts(&next(&plan, &restarted, told(&mark, now), later)).is_empty());
@@ -309,7 +319,7 @@ fn deleted(step: &Step) -> Vec<&str> {
 }
 
 /// Request 7 has ended, and its branch is at this commit.
-fn ended(state: PullState, branch: Option<&str>) -> StageSeen {
+fn ended(state: PullState, branch: Option<&str>) -> Remote {
     let mut seen = open("ours");
     seen.pull.as_mut().unwrap().state = state;
     seen.branch = branch.map(commit);
@@ -366,13 +376,13 @@ fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() 
 }
 
 /// Request 7, the last one that was seen to be opened, has been open for so long, beside these.
-fn beside(twins: &[u64], seconds: i64) -> (Progress, StageSeen, Timestamp) {
+fn beside(twins: &[u64], seconds: i64) -> (Progress, Remote, Timestamp) {
     let mut waiting = progress(Stage::Promote, StageState::Waiting);
     waiting.stages[0].opened = Some(start());
     let pull = open("ours").pull.unwrap();
     let twins =
         twins.iter().map(|number| Pull { number: *number, url: format!("#{number}"), ..pull.clone() }).collect();
-    (waiting, StageSeen { twins, ..open("ours") }, start() + SignedDuration::from_secs(seconds))
+    (waiting, Remote { twins, ..open("ours") }, start() + SignedDuration::from_secs(seconds))
 }
 
 /// The requests that a step closes.
@@ -414,8 +424,9 @@ fn a_second_request_is_looked_for_while_one_may_still_come() {
 }
 
 /// A step of a completed experiment, which sees nothing of the cluster; its progress as another process reads it.
-fn later(plan: &Plan, progress: &Progress, stage: StageSeen, now: Timestamp) -> Step {
-    let done = step(plan, progress, &Observation { stage: Some(Ok(stage)), ..Observation::default() }, now);
+fn later(plan: &Plan, progress: &Progress, remote: Remote, now: Timestamp) -> Step {
+    let seen = Observation { stage: answer(plan, progress, &remote, now), ..Observation::default() };
+    let done = step(plan, progress, &seen, now);
     let written = serde_json::to_string(&done.progress).unwrap();
     Step { progress: serde_json::from_str(&written).unwrap(), ..done }
 }
@@ -426,9 +437,9 @@ fn completed() -> Progress {
 }
 
 /// Request 7 cannot be merged into a base branch that moved on; whether another one could be made.
-fn conflicting(plannable: bool) -> StageSeen {
+fn conflicting(plannable: bool) -> Remote {
     let planned = plannable.then(|| Planned::Nothing(commit("moved")));
-    StageSeen { conflict: true, head: Some(commit("moved")), planned, ..open("ours") }
+    Remote { conflict: true, head: Some(commit("moved")), planned, ..open("ours") }
 }
 
 #[test]
@@ -468,12 +479,12 @@ fn a_clean_up_in_conflict_is_made_anew_after_the_experiment_is_completed() {
     let stages: Vec<_> = another.progress.stages.iter().map(|s| (s.stage, s.attempt, s.state)).collect();
     assert_eq!(stages[1], (Stage::CleanUp, 2, StageState::Planning));
     let work = StageWork { base: commit("moved"), commit: commit("new"), files: vec![], after: BTreeMap::new() };
-    let planned = StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() };
+    let planned = Remote { planned: Some(Planned::Commit(work)), ..Remote::default() };
     let planned = later(&plan, &another.progress, planned, now);
-    let free = StageSeen { head: Some(commit("moved")), ..StageSeen::default() };
+    let free = Remote { head: Some(commit("moved")), ..Remote::default() };
     let pushing = later(&plan, &planned.progress, free, now);
     assert!(matches!(pushing.effects[..], [Effect::Push { .. }]), "{:?}", pushing.effects);
-    let there = StageSeen { head: Some(commit("moved")), branch: Some(commit("new")), ..StageSeen::default() };
+    let there = Remote { head: Some(commit("moved")), branch: Some(commit("new")), ..Remote::default() };
     let pushed = later(&plan, &pushing.progress, there.clone(), now);
     let opening = later(&plan, &pushed.progress, there, now);
     assert!(matches!(opening.effects[..], [Effect::Open { .. }]), "{:?}", opening.effects);
@@ -502,38 +513,47 @@ fn a_clean_up_that_needs_a_person_after_the_completion_says_so_once() {
     assert_eq!(ask(&plan, &closed.progress, now).stage, None);
 }
 
+/// What a look at request 7 sees.
+fn reviewed(seen: Seen<Remote>) -> Seen<Reviewed> {
+    seen.map(|remote| remote.reviewed())
+}
+
 #[test]
 fn a_completed_experiment_that_rests_is_ended_by_news_alone() {
     let (plan, completed) = (plan(), completed());
     let now = start() + SignedDuration::from_mins(15);
-    let rests = |progress: &Progress, seen: Seen<StageSeen>, now: Timestamp| {
-        step(&plan, progress, &Observation { stage: Some(seen), ..Observation::default() }, now).rest
+    let rests = |progress: &Progress, seen: Seen<Remote>, now: Timestamp| {
+        let stage = Some(reviewed(seen).map(StageSeen::Review));
+        step(&plan, progress, &Observation { stage, ..Observation::default() }, now).rest
     };
     assert_eq!(rests(&completed, Ok(open("ours")), start() + SignedDuration::from_mins(9)), None, "a twin may come");
     let rest = rests(&completed, Ok(open("ours")), now).unwrap();
     assert_eq!((rest.number, rest.base_branch.as_str()), (7, "main"));
     assert_eq!(rest.branch, ask(&plan, &completed, now).stage.unwrap().request.branch);
     let away = || Err(Unavailable::new("ProviderUnavailable", "away"));
-    let moved = StageSeen { head: Some(commit("moved")), ..open("ours") };
+    let moved = Remote { head: Some(commit("moved")), ..open("ours") };
     for nothing in [Ok(open("ours")), Ok(moved), away()] {
-        assert!(!rest.is_ended_by(&nothing), "{nothing:?}");
+        let told = format!("{nothing:?}");
+        assert!(!rest.is_ended_by(&reviewed(nothing)), "{told}");
     }
     let merged = ended(PullState::Merged(commit("merged")), None);
-    for news in [ended(PullState::Closed, None), merged, conflicting(true), StageSeen { pull: None, ..open("ours") }] {
-        assert!(rest.is_ended_by(&Ok(news.clone())), "{news:?}");
-        assert_eq!(later(&plan, &completed, news.clone(), now).rest.filter(|rest| rest.is_ended_by(&Ok(news))), None);
+    for news in [ended(PullState::Closed, None), merged, conflicting(true), Remote { pull: None, ..open("ours") }] {
+        assert!(rest.is_ended_by(&reviewed(Ok(news.clone()))), "{news:?}");
+        let rest = later(&plan, &completed, news.clone(), now).rest;
+        assert_eq!(rest.filter(|rest| rest.is_ended_by(&reviewed(Ok(news)))), None);
     }
     // One that was not seen: the first answer is news.
     let unseen = rests(&completed, away(), now).unwrap();
-    assert!(!unseen.is_ended_by(&away()) && unseen.is_ended_by(&Ok(open("ours"))));
+    assert!(!unseen.is_ended_by(&reviewed(away())) && unseen.is_ended_by(&reviewed(Ok(open("ours")))));
     // A conflict that a person has to resolve is none as long as nothing moves.
     let stuck = later(&plan, &completed, conflicting(false), now).progress;
     let later_on = now + SignedDuration::from_mins(15);
     assert_eq!(rests(&stuck, Ok(conflicting(false)), now), None, "it may be made anew");
     let rest = rests(&stuck, Ok(conflicting(false)), later_on).unwrap();
-    assert!(!rest.is_ended_by(&Ok(conflicting(false))));
-    assert!(rest.is_ended_by(&Ok(StageSeen { head: Some(commit("further")), ..conflicting(false) })));
-    assert!(rest.is_ended_by(&Ok(open("ours"))), "a person resolved it");
+    assert!(!rest.is_ended_by(&reviewed(Ok(conflicting(false)))));
+    let further = Remote { head: Some(commit("further")), ..conflicting(false) };
+    assert!(rest.is_ended_by(&reviewed(Ok(further))));
+    assert!(rest.is_ended_by(&reviewed(Ok(open("ours")))), "a person resolved it");
 }
 
 #[test]
@@ -543,13 +563,13 @@ fn a_text_that_is_too_young_to_be_replaced_is_replaced_at_the_next_look() {
     let telling = |news: &str, at: Timestamp| {
         let seen = open("ours");
         let text = Some(TextSeen::Ours { news: news.into(), at });
-        StageSeen { pull: seen.pull.map(|pull| Pull { text, ..pull }), ..seen }
+        Remote { pull: seen.pull.map(|pull| Pull { text, ..pull }), ..seen }
     };
     for (news, owed) in [("WaitingForReview", false), ("BaseConflict", true)] {
         let seen = telling(news, now - SignedDuration::from_mins(1));
         let looked = later(&plan, &completed, seen.clone(), now);
         assert!(looked.effects.is_empty(), "people are not told twice in five minutes");
-        assert_eq!(looked.rest.unwrap().is_ended_by(&Ok(seen.clone())), owed, "{news}");
+        assert_eq!(looked.rest.unwrap().is_ended_by(&reviewed(Ok(seen.clone()))), owed, "{news}");
         let looked = later(&plan, &completed, seen, now + SignedDuration::from_mins(15));
         assert_eq!(matches!(looked.effects[..], [Effect::Rewrite { .. }]), owed, "{news}");
     }
@@ -576,10 +596,10 @@ fn a_merge_is_as_proposed_although_others_changed_the_file_since() {
     let mut merged = progress(Stage::Promote, StageState::Merged);
     merged.stages[0].merged = Some(commit("merged"));
     merged.stages[0].work.as_mut().unwrap().after.insert("kustomization.yaml".into(), Some("proposed".into()));
-    let found = |kept: &[&str]| StageSeen {
-        contents: Some(BTreeMap::from([("kustomization.yaml".to_owned(), Some("others".to_owned()))])),
+    let found = |kept: &[&str]| Remote {
+        contents: BTreeMap::from([("kustomization.yaml".to_owned(), Some("others".to_owned()))]),
         kept: kept.iter().map(ToString::to_string).collect(),
-        ..StageSeen::default()
+        ..Remote::default()
     };
     for (kept, differently) in [(&["kustomization.yaml"][..], false), (&[], true)] {
         let done = next(&plan, &merged, found(kept), start());

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "support/remote.rs"]
+mod remote;
 #[path = "support/trial.rs"]
 mod trial;
 
@@ -11,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
+use remote::Remote;
 
 const T0: &str = "2026-01-01T00:00:00Z";
 
@@ -263,7 +266,7 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
     for _ in 0..200 {
         let questions = ask(plan, &progress, now);
         let mut seen = world.see(&questions);
-        seen.stage = questions.stage.map(|q| Ok(stage(&q, &base, &commit)));
+        seen.stage = questions.stage.map(|q| Ok(remote(&base, &commit).answer(&q.look)));
         let done = step(plan, &progress, &seen, now);
         done.effects.iter().for_each(|e| world.obey(e));
         progress = done.progress;
@@ -282,17 +285,15 @@ fn close(number: u64, why: &str) -> Effect {
 }
 
 /// A remote on which everything that was wanted is there: request 7 is open.
-fn stage(question: &StageQuestion, base: &CommitId, commit: &CommitId) -> StageSeen {
+fn remote(base: &CommitId, commit: &CommitId) -> Remote {
     let work = StageWork { base: base.clone(), commit: commit.clone(), files: vec![], after: BTreeMap::new() };
     let pull = Pull { number: 7, url: String::new(), state: PullState::Open, head: None, text: None };
-    match question.look {
-        Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
-        Look::Publish | Look::Review(_) => {
-            let (head, branch) = (Some(base.clone()), Some(commit.clone()));
-            StageSeen { head, branch, pull: Some(pull), ..StageSeen::default() }
-        }
-        Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
-        Look::Base(_) => panic!("nothing is committed to the base branch here"),
+    Remote {
+        head: Some(base.clone()),
+        branch: Some(commit.clone()),
+        pull: Some(pull),
+        planned: Some(Planned::Commit(work)),
+        ..Remote::default()
     }
 }
 
@@ -304,14 +305,14 @@ fn a_deletion_closes_the_promotion_that_could_still_be_merged() {
     let questions = ask(&plan, &progress, now);
     let question = questions.stage.clone().unwrap();
     let mut seen = world.see(&questions);
-    let open = stage(&question, &CommitId("b".into()), &CommitId("c".into()));
-    seen.stage = Some(Ok(open.clone()));
+    let open = remote(&CommitId("b".into()), &CommitId("c".into()));
+    seen.stage = Some(Ok(open.answer(&question.look)));
     let first = step(&plan, &progress, &seen, now);
     assert_eq!(first.effects, [Effect::Route(Split::HOME), close(7, "its experiment was deleted")]);
     first.effects.iter().for_each(|e| world.obey(e));
-    let closed = StageSeen { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
+    let closed = Remote { pull: open.pull.map(|p| Pull { state: PullState::Closed, ..p }), ..open };
     let mut seen = world.see(&questions);
-    seen.stage = Some(Ok(closed));
+    seen.stage = Some(Ok(closed.answer(&question.look)));
     let second = step(&plan, &first.progress, &seen, now);
     assert!(
         matches!(&second.effects[..], [Effect::Release, Effect::Delete { .. }, Effect::Forget]),
@@ -367,7 +368,8 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
                     text: None,
                 };
                 // Its forge deletes branches that are merged.
-                Ok(StageSeen { pull: Some(pull), branch: None, ..stage(&q, &base, &commit) })
+                let merged = Remote { pull: Some(pull), branch: None, ..remote(&base, &commit) };
+                Ok(merged.answer(&q.look))
             });
             seen.rollout = Some(Ok(Rollout { applied, complete: false, detail: String::new() }));
             let done = step(&plan, &progress, &seen, now);
@@ -397,7 +399,8 @@ fn waiting_for_a_review_writes_no_status() {
         let questions = ask(&plan, &progress, now);
         looks += usize::from(questions.window.is_some());
         let mut seen = world.see(&questions);
-        seen.stage = questions.stage.map(|q| Ok(stage(&q, &CommitId("b".into()), &CommitId("c".into()))));
+        let remote = remote(&CommitId("b".into()), &CommitId("c".into()));
+        seen.stage = questions.stage.map(|q| Ok(remote.answer(&q.look)));
         let done = step(&plan, &progress, &seen, now);
         assert!(turn == 0 || done.progress.same_record(&progress), "turn {turn} writes: {:?}", done.progress.waiting);
         progress = done.progress;
@@ -432,7 +435,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
             let questions = ask(&plan, &progress, now);
             let mut seen = world.see(&questions);
             seen.stage = questions.stage.map(|q| {
-                let mut seen = stage(&q, &base, &commit);
+                let mut seen = remote(&base, &commit);
                 if matches!(q.look, Look::Review(_)) {
                     seen.conflict = lasts || look == 0;
                     seen.head = Some(if moved { CommitId("d".into()) } else { base.clone() });
@@ -440,7 +443,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
                     let state = if closed { PullState::Closed } else { PullState::Open };
                     seen.pull = seen.pull.map(|p| Pull { state, ..p });
                 }
-                Ok(seen)
+                Ok(seen.answer(&q.look))
             });
             let done = step(&plan, &progress, &seen, now);
             closed |= done.effects.contains(&close(7, "another request takes its place"));

@@ -7,7 +7,7 @@
 mod trial;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -138,17 +138,19 @@ impl World {
         };
         let find = || self.pulls.iter().find(|(branch, _)| *branch == request.branch).map(|(_, pull)| pull.clone());
         match question.look {
-            Look::Plan => StageSeen { planned: Some(Planned::Commit(work)), ..StageSeen::default() },
+            Look::Plan => StageSeen::Plan(Planned::Commit(work)),
             Look::Publish => {
                 let branch = self.branches.get(&request.branch).cloned();
-                StageSeen { head: Some(self.base()), branch, pull: find(), ..StageSeen::default() }
+                let request = RequestSeen { head: Some(self.base()), branch, pull: find() };
+                StageSeen::Publish { request, lacks: vec![] }
             }
             Look::Review(number) => {
                 let pull = self.pulls.iter().find(|(_, p)| p.number == number).map(|(_, p)| p.clone());
                 let branch = self.branches.get(&request.branch).cloned();
-                StageSeen { head: Some(self.base()), branch, pull, ..StageSeen::default() }
+                let request = RequestSeen { head: Some(self.base()), branch, pull };
+                StageSeen::Review(Reviewed { request, ..Reviewed::default() })
             }
-            Look::Contents(_) => StageSeen { contents: Some(BTreeMap::new()), ..StageSeen::default() },
+            Look::Contents(_) => StageSeen::Contents { blobs: BTreeMap::new(), kept: BTreeSet::new() },
             Look::Base(_) => panic!("nothing is committed to the base branch here"),
         }
     }

@@ -72,7 +72,11 @@ fn is(reasons: &str, told: &str) -> bool {
 /// The write-back on a repository of this machine.
 fn local(path: &Path, branch: &str, spec: Spec) -> WriteBack {
     let repository = RepositorySpec { branch: Some(branch.into()), ..repository("https://git.example.com/a/b.git") };
-    WriteBack::with(Remote::Local(path.into()), Forge::Local(LocalForge::new(path)), WriteTarget { repository, spec, extras: Extras::default() })
+    WriteBack::with(
+        Remote::Local(path.into()),
+        Forge::Local(LocalForge::new(path)),
+        WriteTarget { repository, spec, extras: Extras::default() },
+    )
 }
 
 /// The preflight's refusal, if it refuses.

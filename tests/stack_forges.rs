@@ -19,7 +19,8 @@ use github::openapi;
 use jiff::Timestamp;
 use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{
-    self, Handover, Look, News, Outcome, Planned, Reason, Report, Request, Running, Stage, StageQuestion, TextSeen,
+    self, Handover, Look, News, Outcome, Planned, Reason, Report, Request, RequestSeen, Reviewed, Running, Seen, Stage,
+    StageQuestion, StageSeen, TextSeen,
 };
 use reiter8::gitops::forge::{
     Extras, Forge, ForgeError, GitHub, Gitea, Merge, Merging, NewPull, Permissions, PullState,
@@ -438,29 +439,29 @@ async fn write_back(world: &World) {
 
     let request = promotion();
     let look = |look| StageQuestion { request: request.clone(), look, twins: false };
-    let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap().planned else {
+    let StageSeen::Plan(Planned::Commit(work)) = write_back.stage(&look(Look::Plan)).await.unwrap() else {
         panic!("a plan")
     };
     for first in [true, false] {
         write_back.push(&request, &work.base, &work.commit).await.unwrap();
-        let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
+        let (seen, lacks) = published(write_back.stage(&look(Look::Publish)).await);
         assert_eq!((seen.branch.as_ref(), seen.head.as_ref()), (Some(&work.commit), Some(&work.base)));
         if first {
             // A process that opened it died before it gave it a label and its reviewers.
             world.forge.open(&self::request(&request.branch)).await.unwrap();
-            let seen = write_back.stage(&look(Look::Publish)).await.unwrap();
-            assert_eq!(seen.lacks, ["label reiter8", "reviewer nobody-such", "reviewer reviewer"]);
+            let (_, lacks) = published(write_back.stage(&look(Look::Publish)).await);
+            assert_eq!(lacks, ["label reiter8", "reviewer nobody-such", "reviewer reviewer"]);
         } else {
             // What the forge takes is there; a wrong name stays away.
-            assert_eq!(seen.lacks, ["reviewer nobody-such"]);
+            assert_eq!(lacks, ["reviewer nobody-such"]);
         }
         let told = write_back.open(&request, &work.base).await.unwrap();
         assert!(told.len() == 1 && told[0].message.contains("reviewers nobody-such: "), "{told:?}");
     }
-    let pull = write_back.stage(&look(Look::Publish)).await.unwrap().pull.unwrap();
+    let pull = published(write_back.stage(&look(Look::Publish)).await).0.pull.unwrap();
     assert_eq!(pull.state, engine::PullState::Open);
     world.merge(pull.number).await;
-    let merged = write_back.stage(&look(Look::Review(pull.number))).await.unwrap().pull.unwrap();
+    let merged = reviewed(write_back.stage(&look(Look::Review(pull.number))).await).request.pull.unwrap();
     let main = world.call("GET", "/branches/main", Value::Null).await.1["commit"]["id"].clone();
     assert_eq!(merged.state, engine::PullState::Merged(engine::CommitId(main.as_str().unwrap().to_owned())));
     let engine::PullState::Merged(commit) = merged.state else { unreachable!() };
@@ -473,6 +474,18 @@ async fn write_back(world: &World) {
     assert_eq!(world.forge.get(pull.number + 1).await, Ok(None));
 }
 
+/// The answer to a look at what is published, with what the request lacks.
+fn published(seen: Seen<StageSeen>) -> (RequestSeen, Vec<String>) {
+    let StageSeen::Publish { request, lacks } = seen.unwrap() else { panic!("another answer") };
+    (request, lacks)
+}
+
+/// The answer to a look at a request that waits.
+fn reviewed(seen: Seen<StageSeen>) -> Reviewed {
+    let StageSeen::Review(reviewed) = seen.unwrap() else { panic!("another answer") };
+    reviewed
+}
+
 /// What is done about a request that is open, and about what it leaves: its text, a second one, its branch.
 async fn upkeep(world: &World) {
     let repository = RepositorySpec::new(&world.url, world.provider, "forge");
@@ -481,8 +494,8 @@ async fn upkeep(world: &World) {
     let write_back = WriteBack::new(target, token, &["127.0.0.1".to_owned()], &Arc::default()).unwrap();
     let request = promotion();
     let look = |look, twins| StageQuestion { request: request.clone(), look, twins };
-    let review = async |number| write_back.stage(&look(Look::Review(number), true)).await.unwrap();
-    let Some(Planned::Commit(work)) = write_back.stage(&look(Look::Plan, false)).await.unwrap().planned else {
+    let review = async |number| reviewed(write_back.stage(&look(Look::Review(number), true)).await);
+    let StageSeen::Plan(Planned::Commit(work)) = write_back.stage(&look(Look::Plan, false)).await.unwrap() else {
         panic!("a plan")
     };
     write_back.push(&request, &work.base, &work.commit).await.unwrap();
@@ -490,7 +503,7 @@ async fn upkeep(world: &World) {
 
     // Its text follows the news, until a person changes it.
     let ours = |news: &str, at| Some(TextSeen::Ours { news: news.into(), at });
-    let text = async || review(1).await.pull.unwrap().text;
+    let text = async || review(1).await.request.pull.unwrap().text;
     assert_eq!(text().await, ours("WaitingForReview", request.decided_at));
     let mut edited = request.clone();
     edited.report.news.waits = "RequestEdited".into();
@@ -517,7 +530,8 @@ async fn upkeep(world: &World) {
     assert_eq!(world.call("PATCH", "/pulls/1", json!({"state": "open"})).await.0, 201);
     let twins = review(1).await.twins;
     assert_eq!(twins.iter().map(|twin| twin.number).collect::<Vec<_>>(), [2]);
-    assert_eq!(write_back.stage(&look(Look::Publish, false)).await.unwrap().pull.unwrap().number, 1, "the oldest");
+    let oldest = published(write_back.stage(&look(Look::Publish, false)).await).0.pull.unwrap();
+    assert_eq!(oldest.number, 1, "the oldest");
     for _ in 0..2 {
         write_back.close(2, "request #1 was opened from the same branch before it").await.unwrap();
     }
@@ -527,7 +541,7 @@ async fn upkeep(world: &World) {
         "{comments}"
     );
     let seen = review(1).await;
-    assert_eq!((seen.twins.len(), seen.pull.unwrap().state), (0, engine::PullState::Open));
+    assert_eq!((seen.twins.len(), seen.request.pull.unwrap().state), (0, engine::PullState::Open));
     // A request of somebody else's from the branch is theirs.
     let theirs = json!({"title": "Theirs", "body": "Mine.", "state": "open"});
     assert_eq!(world.call("PATCH", "/pulls/2", theirs).await.0, 201);
@@ -535,7 +549,7 @@ async fn upkeep(world: &World) {
 
     // Its branch goes when it has ended, unless it is protected or holds what others pushed.
     write_back.close(1, "it is not wanted").await.unwrap();
-    let branch = async || review(1).await.branch;
+    let branch = async || review(1).await.request.branch;
     write_back.delete(&request.branch, &work.base).await.unwrap();
     assert_eq!(branch().await.as_ref(), Some(&work.commit), "it is not at that commit");
     let protection = json!({"rule_name": "iter8/**", "enable_push": true});

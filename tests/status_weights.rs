@@ -118,12 +118,17 @@ impl World {
     fn see(&self, questions: &Questions) -> Observation {
         let workload = Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
         let open = Pull { number: 7, url: String::new(), state: PullState::Open, head: None, text: None };
+        let here = || CommitId("h".into());
+        let request = RequestSeen { pull: Some(open), head: Some(here()), branch: Some(here()) };
         let stage = |look: &Look| match look {
-            Look::Plan => StageSeen { planned: Some(Planned::Nothing(CommitId("h".into()))), ..StageSeen::default() },
-            Look::Publish | Look::Review(_) | Look::Base(_) | Look::Contents(_) => {
-                let here = || Some(CommitId("h".into()));
-                StageSeen { pull: Some(open), head: here(), branch: here(), ..StageSeen::default() }
-            }
+            Look::Plan => StageSeen::Plan(Planned::Nothing(here())),
+            Look::Publish => StageSeen::Publish { request, lacks: vec![] },
+            Look::Review(_) => StageSeen::Review(Reviewed { request, ..Reviewed::default() }),
+            Look::Base(_) => StageSeen::Base { head: here(), landed: false },
+            Look::Contents(_) => StageSeen::Contents {
+                blobs: std::collections::BTreeMap::new(),
+                kept: std::collections::BTreeSet::new(),
+            },
         };
         Observation {
             lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),

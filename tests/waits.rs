@@ -183,20 +183,21 @@ fn remote(question: &StageQuestion) -> StageSeen {
         head: Some(id("ours")),
         text: Some(TextSeen::Edited),
     };
+    let request = RequestSeen { head: Some(id("base")), branch: Some(id("ours")), pull: Some(pull) };
     match &question.look {
-        Look::Plan => StageSeen { planned: Some(Planned::Commit(work())), ..StageSeen::default() },
-        Look::Publish | Look::Review(_) => {
-            StageSeen { head: Some(id("base")), branch: Some(id("ours")), pull: Some(pull), ..StageSeen::default() }
-        }
-        Look::Contents(proposed) => StageSeen { contents: Some(proposed.clone()), ..StageSeen::default() },
-        Look::Base(_) => StageSeen { head: Some(id("base")), landed: true, ..StageSeen::default() },
+        Look::Plan => StageSeen::Plan(Planned::Commit(work())),
+        Look::Publish => StageSeen::Publish { request, lacks: vec![] },
+        Look::Review(_) => StageSeen::Review(Reviewed { request, ..Reviewed::default() }),
+        Look::Contents(proposed) => StageSeen::Contents { blobs: proposed.clone(), kept: BTreeSet::new() },
+        Look::Base(_) => StageSeen::Base { head: id("base"), landed: true },
     }
 }
 
-/// Changes what is seen of a stage, if it is asked about.
-fn of_stage(seen: &mut Observation, change: impl FnOnce(&mut StageSeen)) {
-    if let Some(Ok(stage)) = &mut seen.stage {
-        change(stage);
+/// Changes what is seen of the request, if it is asked about.
+fn of_request(seen: &mut Observation, change: impl FnOnce(&mut RequestSeen)) {
+    if let Some(Ok(StageSeen::Publish { request, .. } | StageSeen::Review(Reviewed { request, .. }))) = &mut seen.stage
+    {
+        change(request);
     }
 }
 
@@ -316,16 +317,20 @@ fn after_the_verdict() -> Vec<(&'static str, Scene)> {
                 .twisted(|seen| seen.routes = Some(missing()))
                 .lasting(),
         ),
-        ("BranchDeleted", stage(Promote, Pushed).twisted(|seen| of_stage(seen, |s| (s.branch, s.pull) = (None, None)))),
+        (
+            "BranchDeleted",
+            stage(Promote, Pushed).twisted(|seen| of_request(seen, |s| (s.branch, s.pull) = (None, None))),
+        ),
         (
             "BranchEdited",
-            stage(Promote, Pushed).twisted(|seen| of_stage(seen, |s| (s.branch, s.pull) = (Some(id("theirs")), None))),
+            stage(Promote, Pushed)
+                .twisted(|seen| of_request(seen, |s| (s.branch, s.pull) = (Some(id("theirs")), None))),
         ),
         ("WaitingForReview", stage(Promote, Waiting)),
         (
             "RequestEdited",
             stage(Promote, Waiting).twisted(|seen| {
-                of_stage(seen, |s| s.pull.as_mut().into_iter().for_each(|pull| pull.head = Some(id("theirs"))));
+                of_request(seen, |s| s.pull.as_mut().into_iter().for_each(|pull| pull.head = Some(id("theirs"))));
             }),
         ),
         (
@@ -336,17 +341,21 @@ fn after_the_verdict() -> Vec<(&'static str, Scene)> {
             "WaitingForChecks",
             stage(CleanUp, Waiting).with(|s| s.plan.gitops.as_mut().unwrap().auto_merge.cleanup = true),
         ),
-        ("BaseBranchMissing", stage(Promote, Waiting).twisted(|seen| of_stage(seen, |s| s.head = None))),
+        ("BaseBranchMissing", stage(Promote, Waiting).twisted(|seen| of_request(seen, |s| s.head = None))),
         (
             "BaseConflict",
-            stage(Promote, Waiting)
-                .twisted(|seen| of_stage(seen, |s| (s.conflict, s.head) = (true, Some(id("moved"))))),
+            stage(Promote, Waiting).twisted(|seen| {
+                let Some(Ok(StageSeen::Review(review))) = &mut seen.stage else { return };
+                review.conflict = Some(Conflict::default());
+                review.request.head = Some(id("moved"));
+            }),
         ),
         ("ReviewOverdue", late(stage(Revert, Waiting)).lasting()),
         (
             "MergeNotVisible",
             stage(Promote, Merged).twisted(|seen| {
-                of_stage(seen, |s| s.contents = Some([("a.yaml".to_owned(), Some("before".to_owned()))].into()));
+                let Some(Ok(StageSeen::Contents { blobs, .. })) = &mut seen.stage else { return };
+                *blobs = [("a.yaml".to_owned(), Some("before".to_owned()))].into();
             }),
         ),
         ("WaitingForRollout", stage(Promote, RollingOut).twisted(|seen| seen.rollout = Some(Ok(rollout(true, false))))),

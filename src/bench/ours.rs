@@ -3,7 +3,7 @@
 //! The driver answers what [`engine::ask`] asks and does what [`engine::step`] wants; weight and decision are the
 //! engine's. Workloads are ready, the target is free, and the routes carry what they are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Observation, OnUndecided, Outcome, Pair,
-    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, Routes, Seen, Split, StageSeen,
-    StageWork, Synced, Version, Wake, Workload, Workloads,
+    self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Look, Observation, OnUndecided, Outcome, Pair,
+    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, RequestSeen, Reviewed, Routes,
+    Seen, Split, StageSeen, StageWork, Synced, Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.
@@ -201,20 +201,16 @@ impl<'a> Driver<'a> {
         self.seen.preflight = asked.preflight.then(|| Ok(Preflight { base: commit(), blobs: BTreeMap::new() }));
         self.seen.sync = asked.sync.is_some().then_some(Ok(Synced::Yes));
         // The request is there as soon as it is wanted, and nobody merges it.
-        self.seen.stage = asked.stage.is_some().then(|| {
-            let (base, after) = (commit(), BTreeMap::new());
-            Ok(StageSeen {
-                planned: Some(Planned::Commit(StageWork { base, commit: commit(), files: vec![], after })),
-                head: Some(commit()),
-                branch: Some(commit()),
-                pull: Some(Pull {
-                    number: 1,
-                    url: String::new(),
-                    state: PullState::Open,
-                    head: Some(commit()),
-                    text: None,
-                }),
-                ..StageSeen::default()
+        self.seen.stage = asked.stage.map(|question| {
+            let pull = Pull { number: 1, url: String::new(), state: PullState::Open, head: Some(commit()), text: None };
+            let request = RequestSeen { head: Some(commit()), branch: Some(commit()), pull: Some(pull) };
+            let (base, files, after) = (commit(), vec![], BTreeMap::new());
+            Ok(match question.look {
+                Look::Plan => StageSeen::Plan(Planned::Commit(StageWork { base, commit: commit(), files, after })),
+                Look::Publish => StageSeen::Publish { request, lacks: vec![] },
+                Look::Review(_) => StageSeen::Review(Reviewed { request, ..Reviewed::default() }),
+                Look::Base(_) => StageSeen::Base { head: commit(), landed: false },
+                Look::Contents(blobs) => StageSeen::Contents { blobs, kept: BTreeSet::new() },
             })
         });
     }

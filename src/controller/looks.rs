@@ -17,7 +17,7 @@ use kube_runtime::controller::Action;
 use super::experiments::{part, spread};
 use super::{Context, references};
 use crate::api::{Experiment, Repository, RepositorySpec};
-use crate::engine::{Rest, Seen, StageSeen};
+use crate::engine::{Rest, Reviewed, Seen};
 use crate::gitops::{Credential, Lookout};
 
 /// How long one that can be carried out no more is left alone: a Repository or a Metric of it is gone.
@@ -195,7 +195,7 @@ impl Place {
     }
 
     /// What the forge says; none while there is no credential to ask it with.
-    async fn ask(&self, rest: &Rest, context: &Context, now: Timestamp) -> Option<Seen<StageSeen>> {
+    async fn ask(&self, rest: &Rest, context: &Context, now: Timestamp) -> Option<Seen<Reviewed>> {
         let access = match self.access(now) {
             _ if now < lock(&self.held).silent_until => return None,
             Some(access) => access,
@@ -257,7 +257,7 @@ impl Place {
 
     /// A credential that is not taken is not used again: its Secret may have another one. A forge that is away, or that asks for
     /// a pause, says nothing about it.
-    fn learn(&self, used: &Arc<(RepositorySpec, Credential)>, seen: &Seen<StageSeen>, now: Timestamp) {
+    fn learn(&self, used: &Arc<(RepositorySpec, Credential)>, seen: &Seen<Reviewed>, now: Timestamp) {
         let mut held = lock(&self.held);
         let Err(u) = seen else {
             (held.vain, held.not_before) = (0, Timestamp::UNIX_EPOCH);

@@ -354,7 +354,8 @@ impl Forge {
             Self::GitHub(forge) => forge.annotate(number, extras).await,
             // A bare repository has neither labels nor people.
             Self::Local(_) => {
-                let reviewers = extras.reviewers.iter().map(|name| format!("reviewer `{name}` is not known to the forge"));
+                let reviewers =
+                    extras.reviewers.iter().map(|name| format!("reviewer `{name}` is not known to the forge"));
                 absent(&extras.labels, &[]).into_iter().chain(reviewers).collect()
             }
         }

@@ -13,7 +13,7 @@ use super::render;
 use super::repository::{Clones, RepositoryError, Session};
 use super::writeback::engine_id;
 use crate::api::RepositorySpec;
-use crate::engine::{self, Rest, Seen, StageSeen, Unavailable};
+use crate::engine::{self, Conflict, RequestSeen, Rest, Reviewed, Seen, Unavailable};
 
 /// A repository and its forge.
 pub struct Lookout {
@@ -54,12 +54,13 @@ impl Lookout {
 
     /// The request of an experiment that rests, as [`super::WriteBack::stage`] sees it, but without others from its
     /// branch, without what it would be now, and without the branches if there is no news.
-    pub async fn glance(&self, rest: &Rest) -> Seen<StageSeen> {
+    pub async fn glance(&self, rest: &Rest) -> Seen<Reviewed> {
         let found = self.seen(self.forge().await?.get(rest.number).await).await?;
-        let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
-        if let Some(pull) = found.as_ref().filter(|pull| pull.state == PullState::Open && !conflict) {
+        let conflict = found.as_ref().filter(|pull| pull.in_conflict()).map(|_| Conflict::default());
+        if let Some(pull) = found.as_ref().filter(|pull| pull.state == PullState::Open && conflict.is_none()) {
             let pull = Some(engine_pull(pull.clone(), engine::PullState::Open));
-            let seen = Ok(StageSeen { pull, ..StageSeen::default() });
+            let request = RequestSeen { pull, ..RequestSeen::default() };
+            let seen = Ok(Reviewed { request, ..Reviewed::default() });
             // Without news the branches make no difference.
             if !rest.is_ended_by(&seen) {
                 return seen;
@@ -77,7 +78,8 @@ impl Lookout {
             };
             engine_pull(pull, state)
         });
-        Ok(StageSeen { pull, conflict, branch, head: Some(head), ..StageSeen::default() })
+        let request = RequestSeen { head: Some(head), branch, pull };
+        Ok(Reviewed { request, twins: Vec::new(), conflict })
     }
 
     /// Other open requests from a request's branch, as far as they have its key.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::access::{Access, Credential};
+use super::blocking;
 use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState};
 use super::lookout::{Lookout, engine_pull};
 use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
@@ -21,11 +22,10 @@ use super::remedy;
 use super::render::{self, Report};
 use super::repository::{Author, Clones, CommitText, Ending, Lease, PushError, Remote, RepositoryError, Session};
 use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
-use super::blocking;
 use crate::api::RepositorySpec;
 use crate::engine::{
-    self, Effect, Handover, Look, Notice, Planned, Preflight, Request, Seen, Stage, StageQuestion, StageSeen, StageWork,
-    Unavailable,
+    self, Conflict, Effect, Handover, Look, Notice, Planned, Preflight, Request, RequestSeen, Reviewed, Seen, Stage,
+    StageQuestion, StageSeen, StageWork, Unavailable,
 };
 
 /// Where and what the outcome is written.
@@ -133,22 +133,20 @@ impl WriteBack {
     pub async fn stage(&self, question: &StageQuestion) -> Seen<StageSeen> {
         let request = &question.request;
         match question.look {
-            Look::Plan => {
-                let planned = self.plan(request).await?;
-                Ok(StageSeen { planned: Some(planned), ..StageSeen::default() })
-            }
+            Look::Plan => Ok(StageSeen::Plan(self.plan(request).await?)),
             Look::Publish => {
                 let (branch, head) = self.remote.heads(&request.branch, &request.base_branch).await?;
                 let found = self.find(request).await?;
                 let lacks = found.as_ref().map(|pull| self.extras.lacking(pull)).unwrap_or_default();
-                Ok(StageSeen { pull: self.pull(found).await?, lacks, branch, head: Some(head), ..StageSeen::default() })
+                let request = RequestSeen { head: Some(head), branch, pull: self.pull(found).await? };
+                Ok(StageSeen::Publish { request, lacks })
             }
             Look::Review(number) => {
                 let found = self.remote.seen(self.remote.forge().await?.get(number).await).await?;
-                let conflict = found.as_ref().is_some_and(forge::Pull::in_conflict);
+                let conflicts = found.as_ref().is_some_and(forge::Pull::in_conflict);
                 let pull = self.pull(found).await?;
                 // After the request: a branch that is gone then was there as long as the request was open.
-                let planned = if conflict { self.plan(request).await.ok() } else { None };
+                let conflict = if conflicts { Some(Conflict { again: self.plan(request).await.ok() }) } else { None };
                 let (branch, base) = (&request.branch, &request.base_branch);
                 let twins = if question.twins {
                     self.remote.twins(branch, base, &request.key, number).await?
@@ -156,13 +154,14 @@ impl WriteBack {
                     Vec::new()
                 };
                 let (branch, head) = self.remote.heads(branch, base).await?;
-                Ok(StageSeen { planned, pull, twins, conflict, branch, head: Some(head), ..StageSeen::default() })
+                let request = RequestSeen { head: Some(head), branch, pull };
+                Ok(StageSeen::Review(Reviewed { request, twins, conflict }))
             }
             Look::Base(ref commit) => {
                 let commit = git_id(commit)?;
                 self.git(move |session| {
                     let landed = session.holds(&commit)?;
-                    Ok(StageSeen { head: Some(engine_id(session.head())), landed, ..StageSeen::default() })
+                    Ok(StageSeen::Base { head: engine_id(session.head()), landed })
                 })
                 .await
             }
@@ -170,10 +169,10 @@ impl WriteBack {
                 let (proposed, request, spec) = (proposed.clone(), request.clone(), self.spec.clone());
                 self.git(move |session| {
                     session.refresh()?;
-                    let contents = contents(&session.files()?, proposed.keys())?;
-                    let whole = contents == proposed;
+                    let blobs = contents(&session.files()?, proposed.keys())?;
+                    let whole = blobs == proposed;
                     let kept = if whole { BTreeSet::new() } else { kept(session, &spec, &request)? };
-                    Ok(StageSeen { contents: Some(contents), kept, ..StageSeen::default() })
+                    Ok(StageSeen::Contents { blobs, kept })
                 })
                 .await
             }

@@ -15,8 +15,8 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced, Unavailable,
-    Version, Window, Workload, Workloads,
+    CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced,
+    Unavailable, Version, Window, Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
 use crate::gitops::repository::{Clones, Remote};

@@ -431,42 +431,43 @@ impl World {
                 text: Some(pull.text.clone()),
             })
         };
-        let refs = StageSeen {
+        let there = |found: Option<(usize, &Pull)>| RequestSeen {
             head: remote.base.clone(),
             branch: remote.branches.get(&request.branch).cloned(),
-            ..StageSeen::default()
+            pull: pull(found),
         };
         let base = || remote.base.clone().ok_or_else(Self::missing_base);
         Ok(match &question.look {
-            Look::Plan => StageSeen { planned: Some(remote.planned(base()?, request)?), ..StageSeen::default() },
+            Look::Plan => StageSeen::Plan(remote.planned(base()?, request)?),
             Look::Publish => {
                 let from = |state: bool| {
                     let ours = move |p: &&Pull| p.branch == request.branch && (p.state == PullState::Open) == state;
                     remote.pulls.iter().enumerate().filter(move |(_, p)| ours(p))
                 };
                 let found = from(true).next().or_else(|| from(false).next_back());
-                StageSeen { pull: pull(found), ..refs }
+                StageSeen::Publish { request: there(found), lacks: vec![] }
             }
             Look::Review(number) => {
                 let found = remote.pulls.iter().enumerate().find(|(index, _)| *index as u64 + 1 == *number);
                 let open = found.filter(|(_, p)| p.state == PullState::Open);
                 let conflict = remote.base.is_some() && open.is_some_and(|(_, p)| remote.merged(p).is_none());
-                let planned = base().and_then(|base| remote.planned(base, request)).ok().filter(|_| conflict);
+                let again = base().and_then(|base| remote.planned(base, request)).ok().filter(|_| conflict);
                 let twin = |(index, p): &(usize, &Pull)| {
                     *index as u64 + 1 != *number && p.branch == request.branch && p.state == PullState::Open
                 };
                 let twins = remote.pulls.iter().enumerate().filter(|twin_of| question.twins && twin(twin_of));
                 let twins = twins.filter_map(|found| pull(Some(found))).collect();
-                StageSeen { pull: pull(found), conflict, planned, twins, ..refs }
+                let conflict = conflict.then_some(Conflict { again });
+                StageSeen::Review(Reviewed { request: there(found), twins, conflict })
             }
             Look::Base(commit) => {
                 let base = base()?;
-                StageSeen { landed: remote.holds(&base, commit), head: Some(base), ..StageSeen::default() }
+                StageSeen::Base { landed: remote.holds(&base, commit), head: base }
             }
             Look::Contents(paths) => {
                 let tree = remote.tree(&base()?);
-                let contents = paths.keys().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
-                StageSeen { contents: Some(contents), ..StageSeen::default() }
+                let blobs = paths.keys().map(|p| (p.clone(), tree.get(p).map(|content| blob(content)))).collect();
+                StageSeen::Contents { blobs, kept: BTreeSet::new() }
             }
         })
     }

@@ -32,8 +32,9 @@ use jiff::{SignedDuration, Timestamp};
 pub use effects::{Effect, Notice, Step, Wake};
 pub use evidence::{Evidence, Trial};
 pub use observation::{
-    CommitId, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading, Request, Rollout,
-    Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable, Window, Workload, Workloads,
+    CommitId, Conflict, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading,
+    Request, RequestSeen, Reviewed, Rollout, Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable,
+    Window, Workload, Workloads,
 };
 pub use plan::{
     Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Race, Ramp, Rule, Rung, Verb,

@@ -258,31 +258,74 @@ pub struct Preflight {
     pub blobs: BTreeMap<String, String>,
 }
 
-/// What the remote says about a stage.
+/// What the remote says about a stage: one answer for each [`Look`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageSeen {
+    /// To [`Look::Plan`]: the work to do.
+    Plan(Planned),
+    /// To [`Look::Publish`].
+    Publish {
+        /// The branch, and the request made from it.
+        request: RequestSeen,
+        /// Labels and reviewers that the open request was to get and does not have, for people.
+        lacks: Vec<String>,
+    },
+    /// To [`Look::Review`].
+    Review(Reviewed),
+    /// To [`Look::Base`].
+    Base {
+        /// Head of the base branch.
+        head: CommitId,
+        /// Whether the base branch holds the commit.
+        landed: bool,
+    },
+    /// To [`Look::Contents`].
+    Contents {
+        /// The blob id at each path, none if there is no file.
+        blobs: BTreeMap<String, Option<String>>,
+        /// Files that are not as proposed, in which every place that the promotion changed is.
+        kept: BTreeSet<String>,
+    },
+}
+
+impl StageSeen {
+    /// The request and its branches, as far as they were looked at.
+    pub fn request(&self) -> Option<&RequestSeen> {
+        match self {
+            Self::Publish { request, .. } | Self::Review(Reviewed { request, .. }) => Some(request),
+            Self::Plan(_) | Self::Base { .. } | Self::Contents { .. } => None,
+        }
+    }
+}
+
+/// A request and its branches on the remote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StageSeen {
-    /// Asked with [`Look::Plan`]: the work to do. Asked with [`Look::Review`] of a request in conflict: what it would be
-    /// now, if there is anything that could be proposed.
-    pub planned: Option<Planned>,
-    /// Asked with [`Look::Publish`], [`Look::Review`] and [`Look::Base`]: head of the base branch.
+pub struct RequestSeen {
+    /// Head of the base branch, if it is there.
     pub head: Option<CommitId>,
-    /// Asked with [`Look::Publish`] and [`Look::Review`]: head of the request's branch.
+    /// Head of the request's branch, if it is there.
     pub branch: Option<CommitId>,
-    /// Asked with [`Look::Base`]: the base branch holds the commit.
-    pub landed: bool,
-    /// Asked with [`Look::Contents`]: the blob id at each path, none if there is no file.
-    pub contents: Option<BTreeMap<String, Option<String>>>,
-    /// Asked with [`Look::Contents`]: files that are not as proposed, in which every place that the promotion changed is.
-    pub kept: BTreeSet<String>,
     /// The request, if there is one.
     pub pull: Option<Pull>,
+}
+
+/// A request that waits for its merge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reviewed {
+    /// The request and its branches.
+    pub request: RequestSeen,
     /// Asked for with [`StageQuestion::twins`]: other open requests from the same branch that have the same key.
     pub twins: Vec<Pull>,
-    /// Asked with [`Look::Publish`]: labels and reviewers that the open request was to get and does not have, for people.
-    pub lacks: Vec<String>,
-    /// Asked with [`Look::Review`]: the request is open, and the forge says that it cannot be merged into the base branch.
-    /// Some forges say so as well while they find out.
-    pub conflict: bool,
+    /// The request is open, and the forge says that it cannot be merged into the base branch. Some forges say so as well
+    /// while they find out.
+    pub conflict: Option<Conflict>,
+}
+
+/// A request that cannot be merged into its base branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conflict {
+    /// What the request would be if it was made now, if there is anything that could be proposed.
+    pub again: Option<Planned>,
 }
 
 /// What a stage has to do on the base branch.

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
 
-use super::observation::{CommitId, Look, PullState, Request, StageQuestion, StageSeen};
+use super::observation::{CommitId, Look, PullState, Request, RequestSeen, StageQuestion, StageSeen};
 use super::phases::Turn;
 use super::plan::{Handover, Plan};
 use super::progress::{Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState};
@@ -123,7 +123,7 @@ fn key(uid: &str, outcome: Outcome, stage: Stage, attempt: u32) -> String {
     hash.iter().take(10).filter_map(|b| DIGITS.get(usize::from(b & 31))).map(|&d| char::from(d)).collect()
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
     /// Carries the verdict into Git.
     pub(super) fn write_back(&mut self) {
         let Some(gitops) = &self.plan.gitops else { return self.without_git() };
@@ -223,7 +223,10 @@ impl Turn<'_> {
         let undecided = matches!(self.progress.phase, Phase::Promoting | Phase::Discarding);
         let stage = current(&self.progress).filter(|s| s.stage == Stage::Promote && s.merged.is_none() && undecided)?;
         match &self.seen.stage {
-            Some(Ok(seen)) => seen.pull.as_ref().filter(|p| p.state == PullState::Open).map(|p| p.number),
+            Some(Ok(seen)) => {
+                let pull = seen.request().and_then(|request| request.pull.as_ref());
+                pull.filter(|p| p.state == PullState::Open).map(|p| p.number)
+            }
             // What is not known is taken to be open, until the deadline of the deletion.
             Some(Err(_)) | None => stage.number,
         }
@@ -276,16 +279,22 @@ impl Turn<'_> {
         }
     }
 
-    /// What the remote says, or a note of why it is unknown.
-    fn stage_seen(&mut self) -> Option<StageSeen> {
+    /// What the remote says, or a note of why it is unknown. What was asked for another state than the present one says
+    /// nothing about it.
+    fn stage_seen(&mut self) -> Option<&'a StageSeen> {
         match &self.seen.stage {
-            Some(Ok(seen)) => Some(seen.clone()),
+            Some(Ok(seen)) => Some(seen),
             Some(Err(u)) => {
                 self.missing(u);
                 None
             }
             None => None,
         }
+    }
+
+    /// The same of the request.
+    fn request_seen(&mut self) -> Option<&'a RequestSeen> {
+        self.stage_seen().and_then(StageSeen::request)
     }
 
     /// The current stage's request and its base and commit.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::news::is_young;
 use super::{current, request};
-use crate::observation::{CommitId, PullState, Seen, StageSeen, TextSeen};
+use crate::observation::{CommitId, PullState, Reviewed, Seen, StageSeen, TextSeen};
 use crate::phases::Turn;
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress, Stage, StageState};
@@ -58,17 +58,17 @@ impl Rest {
     pub const EVERY: SignedDuration = SignedDuration::from_mins(15);
 
     /// Whether an answer needs a turn. A forge that does not answer has no news.
-    pub fn is_ended_by(&self, seen: &Seen<StageSeen>) -> bool {
+    pub fn is_ended_by(&self, seen: &Seen<Reviewed>) -> bool {
         seen.as_ref().is_ok_and(|seen| self.known.as_ref() != Some(&Glance::of(seen)))
     }
 }
 
 impl Glance {
-    fn of(seen: &StageSeen) -> Self {
-        let pull = seen.pull.as_ref();
+    fn of(seen: &Reviewed) -> Self {
+        let pull = seen.request.pull.as_ref();
         Self {
             open: pull.map(|pull| pull.state == PullState::Open),
-            conflict: seen.head.clone().filter(|_| seen.conflict),
+            conflict: seen.conflict.as_ref().and_then(|_| seen.request.head.clone()),
             text: pull.and_then(|pull| match &pull.text {
                 Some(TextSeen::Ours { news, .. }) => Some(news.clone()),
                 Some(TextSeen::Edited) | None => None,
@@ -118,9 +118,12 @@ impl Turn<'_> {
     fn resting(&self) -> Option<Rest> {
         let stage = current(&self.progress).filter(|_| is_quiet(self.plan, &self.progress, self.now))?;
         let (number, request) = (stage.number?, request(self.plan, &self.progress, stage)?);
-        let seen = self.seen.stage.as_ref().and_then(|seen| seen.as_ref().ok());
+        let seen = match &self.seen.stage {
+            Some(Ok(StageSeen::Review(seen))) => Some(seen),
+            Some(_) | None => None,
+        };
         let mut known = seen.map(Glance::of);
-        if let Some(known) = known.as_mut().filter(|_| seen.is_some_and(|seen| is_young(seen, self.now))) {
+        if let Some(known) = known.as_mut().filter(|_| seen.is_some_and(|seen| is_young(&seen.request, self.now))) {
             // A text that is too young to be replaced is replaced at the next look, unless it tells that already.
             known.text = known.text.take().map(|_| request.report.news.mark());
         }
@@ -129,10 +132,10 @@ impl Turn<'_> {
 
     fn await_merge(&mut self, base: &str) {
         // A forge that does not answer is no news.
-        let Some(Ok(seen)) = self.seen.stage.clone() else { return };
-        match &seen.pull {
-            Some(pull) if pull.state == PullState::Open && self.in_conflict(&seen) => {
-                self.await_renewal(base, &seen, pull, None);
+        let Some(Ok(StageSeen::Review(seen))) = &self.seen.stage else { return };
+        match &seen.request.pull {
+            Some(pull) if pull.state == PullState::Open && self.in_conflict(seen) => {
+                self.await_renewal(base, seen, pull, None);
             }
             Some(pull) if pull.state == PullState::Open => self.progress.waiting = None,
             Some(pull) => {

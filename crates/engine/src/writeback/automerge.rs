@@ -73,7 +73,7 @@ impl Turn<'_> {
             self.warn("MergeOverdue", &what);
             return self.complete();
         }
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(seen) = self.request_seen() else { return };
         match &seen.pull {
             Some(pull) if self.merge(pull) => {
                 self.wait("WaitingForChecks", &for_checks(pull), Some(until));

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SOON;
 use crate::mutants::{Mutant, on};
+use crate::observation::StageSeen;
 use crate::phases::{Turn, routes_are_gone};
 use crate::plan::Gitops;
 use crate::progress::{Reason, Stage, StageState};
@@ -49,10 +50,9 @@ impl Turn<'_> {
 
     /// The promotion is merged: what was merged is compared with what was proposed.
     pub(super) fn merged(&mut self, since: Timestamp) {
-        let Some(seen) = self.stage_seen() else { return };
-        let Some(contents) = &seen.contents else { return };
+        let Some(StageSeen::Contents { blobs, kept }) = self.stage_seen() else { return };
         let until = since + REPLICATION;
-        match self.content(contents, &seen.kept) {
+        match self.content(blobs, kept) {
             Content::AsProposed => self.change(StageState::RollingOut, |_| {}),
             Content::AsBefore if self.now < until => {
                 self.wait("MergeNotVisible", "the merge to be visible on the base branch", Some(until));
@@ -65,10 +65,9 @@ impl Turn<'_> {
 
     /// The rollout is complete: what was rolled out still has to be what the base branch holds.
     pub(super) fn confirm(&mut self) {
-        let Some(seen) = self.stage_seen() else { return };
-        let Some(contents) = &seen.contents else { return };
+        let Some(StageSeen::Contents { blobs, kept }) = self.stage_seen() else { return };
         let known = self.progress.stages.last().is_some_and(|s| s.differently);
-        match self.content(contents, &seen.kept) {
+        match self.content(blobs, kept) {
             Content::AsBefore => self.taken_back(),
             Content::Other(path) if !known => self.differently(&path),
             Content::AsProposed | Content::Other(_) => self.change(StageState::HandingOver, |_| {}),

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::automerge;
 use crate::effects::Effect;
 use crate::mutants::{Mutant, on};
-use crate::observation::{PullState, StageSeen, TextSeen};
+use crate::observation::{PullState, RequestSeen, TextSeen};
 use crate::phases::Turn;
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress, Stage, StageProgress, StageState};
@@ -70,7 +70,7 @@ impl News {
 }
 
 /// Whether the text of a request was written a moment ago, so that another one has to wait.
-pub(super) fn is_young(seen: &StageSeen, now: Timestamp) -> bool {
+pub(super) fn is_young(seen: &RequestSeen, now: Timestamp) -> bool {
     match seen.pull.as_ref().and_then(|pull| pull.text.as_ref()) {
         Some(TextSeen::Ours { at, .. }) => now < *at + LEAST,
         Some(TextSeen::Edited) | None => false,
@@ -85,7 +85,7 @@ impl Turn<'_> {
         if stage.stage == Stage::Promote && self.progress.phase == Phase::Discarding {
             return;
         }
-        let Some(Ok(seen)) = &self.seen.stage else { return };
+        let Some(seen) = self.request_known() else { return };
         let open = |state: &PullState| *state == PullState::Open;
         let Some(pull) = seen.pull.as_ref().filter(|p| open(&p.state) && stage.number == Some(p.number)) else {
             return;

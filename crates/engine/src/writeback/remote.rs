@@ -8,7 +8,7 @@ use super::automerge::for_checks;
 use super::{SOON, current};
 use crate::effects::Effect;
 use crate::mutants::{Mutant, on};
-use crate::observation::{CommitId, Planned, Pull, PullState, StageSeen, TextSeen};
+use crate::observation::{CommitId, Planned, Pull, PullState, Reviewed, StageSeen, TextSeen};
 use crate::phases::Turn;
 use crate::plan::Gitops;
 use crate::progress::{Phase, Reason, Stage, StageProgress, StageState};
@@ -30,17 +30,10 @@ const MOST_RENEWALS: u32 = 10;
 impl Turn<'_> {
     /// The commit is computed before anything is written.
     pub(super) fn planning(&mut self) {
-        let Some(seen) = self.stage_seen() else { return };
-        match &seen.planned {
-            Some(Planned::Commit(work)) => {
-                let work = work.clone();
-                self.change(StageState::Planned, |s| s.work = Some(work));
-            }
-            Some(Planned::Nothing(head)) => {
-                let head = head.clone();
-                self.change(self.after_merge(), |s| s.merged = Some(head));
-            }
-            None => {}
+        let Some(StageSeen::Plan(planned)) = self.stage_seen() else { return };
+        match planned {
+            Planned::Commit(work) => self.change(StageState::Planned, |s| s.work = Some(work.clone())),
+            Planned::Nothing(head) => self.change(self.after_merge(), |s| s.merged = Some(head.clone())),
         }
     }
 
@@ -49,7 +42,7 @@ impl Turn<'_> {
         if self.direct() {
             return self.commit_to_base();
         }
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(seen) = self.request_seen() else { return };
         if let Some(pull) = &seen.pull {
             return self.found(pull, seen.branch.is_none());
         }
@@ -69,9 +62,9 @@ impl Turn<'_> {
 
     /// The commit is on its branch: its request is looked up before it is opened.
     pub(super) fn pushed(&mut self) {
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(StageSeen::Publish { request: seen, lacks }) = self.stage_seen() else { return };
         if let Some(pull) = seen.pull.as_ref().filter(|_| !on(Mutant::RequestCreatedTwice)) {
-            if pull.state == PullState::Open && !seen.lacks.is_empty() && self.annotate() {
+            if pull.state == PullState::Open && !lacks.is_empty() && self.annotate() {
                 return;
             }
             return self.found(pull, seen.branch.is_none());
@@ -103,11 +96,11 @@ impl Turn<'_> {
 
     /// Without a review: the commit goes on the base branch that it was made on, and on no other.
     fn commit_to_base(&mut self) {
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(StageSeen::Base { head, landed }) = self.stage_seen() else { return };
         let Some((request, (base, commit))) = self.work() else { return };
-        if seen.landed {
+        if *landed {
             self.change(self.after_merge(), |s| s.merged = Some(commit));
-        } else if seen.head.as_ref() == Some(&base) {
+        } else if *head == base {
             self.effects.push(Effect::Commit { request, base, commit });
         } else {
             self.change(StageState::Planning, |s| s.work = None);
@@ -205,10 +198,12 @@ impl Turn<'_> {
             }
             return;
         };
-        let Some(pull) = &seen.pull else { return };
+        let StageSeen::Review(seen) = seen else { return };
+        let Some(pull) = &seen.request.pull else { return };
         let until = since + gitops.stale_after;
         if on(Mutant::PushAfterMerge)
-            && let (None, PullState::Merged(_), Some((request, work))) = (&seen.branch, &pull.state, self.work())
+            && let (None, PullState::Merged(_), Some((request, work))) =
+                (&seen.request.branch, &pull.state, self.work())
         {
             self.effects.push(Effect::Push { request, base: work.0, commit: work.1 });
         }
@@ -218,16 +213,16 @@ impl Turn<'_> {
                 return self.overturn(Reason::Stale, format!("request #{} was not reviewed in time", pull.number));
             }
             // A forge closes the requests into a branch that goes: that is nobody's "no".
-            _ if seen.head.is_none() => {
+            _ if seen.request.head.is_none() => {
                 let what = format!(
                     "branch {} to exist again: request #{} cannot be merged without it; rename it back, or name its successor in the Repository's spec.branch and retry",
                     gitops.base_branch, pull.number
                 );
                 self.wait("BaseBranchMissing", &what, Some(until));
             }
-            PullState::Closed => return self.found(pull, seen.branch.is_none()),
-            PullState::Open if self.in_conflict(&seen) => {
-                return self.await_renewal(&gitops.base_branch, &seen, pull, Some(until));
+            PullState::Closed => return self.found(pull, seen.request.branch.is_none()),
+            PullState::Open if self.in_conflict(seen) => {
+                return self.await_renewal(&gitops.base_branch, seen, pull, Some(until));
             }
             PullState::Open => {
                 let merging = self.merge(pull);
@@ -246,23 +241,25 @@ impl Turn<'_> {
     /// Whether others changed the base branch so that the request cannot be merged into it. Without such a change it can:
     /// a forge that is still finding out says the same as one that found a conflict, and after every merge it finds out
     /// for all requests that are open.
-    pub(super) fn in_conflict(&self, seen: &StageSeen) -> bool {
+    pub(super) fn in_conflict(&self, seen: &Reviewed) -> bool {
+        let Some(conflict) = &seen.conflict else { return false };
         let work = current(&self.progress).and_then(|s| s.work.as_ref());
-        let moved = seen.head.as_ref() != work.map(|w| &w.base);
-        let again = match &seen.planned {
+        let moved = seen.request.head.as_ref() != work.map(|w| &w.base);
+        let again = match &conflict.again {
             Some(Planned::Commit(again)) => Some(&again.after),
             Some(Planned::Nothing(_)) | None => None,
         };
-        seen.conflict && moved && (again.is_none() || again != work.map(|w| &w.after))
+        moved && (again.is_none() || again != work.map(|w| &w.after))
     }
 
     /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be
     /// proposed any more, or was often enough, is left to people with the request that they know.
-    pub(super) fn await_renewal(&mut self, base: &str, seen: &StageSeen, pull: &Pull, until: Option<Timestamp>) {
+    pub(super) fn await_renewal(&mut self, base: &str, seen: &Reviewed, pull: &Pull, until: Option<Timestamp>) {
         let attempt = current(&self.progress).map_or(0, |s| s.attempt);
         let since = self.progress.waiting.as_ref().filter(|w| w.reason == "BaseConflict").map(|w| w.since);
         let lasts = since.is_some_and(|since| self.now >= since + CONFLICT);
-        if lasts && attempt <= MOST_RENEWALS && seen.planned.is_some() {
+        let possible = seen.conflict.as_ref().is_some_and(|conflict| conflict.again.is_some());
+        if lasts && attempt <= MOST_RENEWALS && possible {
             let what = format!("request #{} conflicts with {base}; another one is made", pull.number);
             self.tell("BaseConflict", &what);
             return self.change(StageState::Withdrawing, |_| {});

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::current;
 use crate::effects::Effect;
 use crate::mutants::{Mutant, on};
-use crate::observation::PullState;
+use crate::observation::{PullState, RequestSeen, StageSeen};
 use crate::phases::Turn;
 use crate::progress::{StageProgress, StageState};
 
@@ -53,7 +53,7 @@ impl Turn<'_> {
     /// another one than was thought.
     pub(super) fn keep_one(&mut self) -> bool {
         let open = self.seen_pull() == Some(&PullState::Open);
-        let Some(Ok(seen)) = &self.seen.stage else { return false };
+        let Some(Ok(StageSeen::Review(seen))) = &self.seen.stage else { return false };
         let Some(stage) = self.progress.stages.last_mut() else { return false };
         let Some(number) = stage.number else { return false };
         let oldest = seen.twins.iter().filter(|twin| open && twin.number < number).min_by_key(|twin| twin.number);
@@ -70,15 +70,17 @@ impl Turn<'_> {
 
     fn seen_pull(&self) -> Option<&PullState> {
         current(&self.progress)?;
-        match &self.seen.stage {
-            Some(Ok(seen)) => seen.pull.as_ref().map(|p| &p.state),
-            Some(Err(_)) | None => None,
-        }
+        self.request_known()?.pull.as_ref().map(|p| &p.state)
+    }
+
+    /// The current stage's request, if it could be looked at.
+    pub(super) fn request_known(&self) -> Option<&RequestSeen> {
+        self.seen.stage.as_ref()?.as_ref().ok()?.request()
     }
 
     /// The deletion of the current stage's branch, if that is there and holds our commit.
     fn left_branch(&self) -> Option<Effect> {
-        let Some(Ok(seen)) = &self.seen.stage else { return None };
+        let seen = self.request_known()?;
         let (request, (_, commit)) = self.work()?;
         let head = seen.branch.as_ref()?;
         // Requests into a branch that was renamed are closed without anybody's "no".

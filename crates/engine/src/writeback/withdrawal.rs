@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::merge::ROLLOUT_DEADLINE;
 use super::{FINAL_SPLIT, current};
 use crate::effects::Effect;
-use crate::observation::{Pull, PullState};
+use crate::observation::{Pull, PullState, StageSeen};
 use crate::phases::Turn;
 use crate::progress::{Phase, Reason, Stage, StageState};
 
@@ -92,10 +92,10 @@ impl Turn<'_> {
     /// A request that is not wanted any more is closed; the next turn sees what became of it.
     pub(super) fn withdraw(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
-        if seen.landed {
+        if matches!(seen, StageSeen::Base { landed: true, .. }) {
             return self.landed();
         }
-        match &seen.pull {
+        match seen.request().and_then(|request| request.pull.as_ref()) {
             Some(pull) if pull.state == PullState::Open => {
                 let (number, decision) = (pull.number, self.progress.decision.as_ref());
                 let unwanted = decision.filter(|_| self.progress.phase == Phase::Discarding);
@@ -111,10 +111,10 @@ impl Turn<'_> {
     /// Nothing may have come of a push or a request that was wanted: only what is there has to go.
     pub(super) fn withdraw_unseen(&mut self) {
         let Some(seen) = self.stage_seen() else { return };
-        if seen.landed {
+        if matches!(seen, StageSeen::Base { landed: true, .. }) {
             return self.landed();
         }
-        match &seen.pull {
+        match seen.request().and_then(|request| request.pull.as_ref()) {
             Some(pull) if pull.state == PullState::Open => self.found(pull, false),
             Some(pull) => self.ended(pull),
             None if self.drop_branch() => {}
@@ -142,12 +142,12 @@ impl Turn<'_> {
     /// A request that cannot be merged any more gives way to another one, made on the base branch as it is then. One that
     /// was merged all the same goes on.
     pub(super) fn renew(&mut self, stage: Stage) {
-        let Some(seen) = self.stage_seen() else { return };
+        let Some(seen) = self.request_seen() else { return };
         match &seen.pull {
             Some(pull) if pull.state == PullState::Open => {
                 self.effects.push(Effect::Close { number: pull.number, why: ANOTHER.into() });
             }
-            Some(pull) if pull.state != PullState::Closed => self.found(&pull.clone(), false),
+            Some(pull) if pull.state != PullState::Closed => self.found(pull, false),
             Some(_) | None => {
                 self.change(StageState::Done, |s| s.closed = true);
                 self.begin(stage);
@@ -157,9 +157,9 @@ impl Turn<'_> {
 
     /// A retry of the clean-up: an open request needs none unless it cannot be merged, a closed one is followed by another.
     pub(super) fn check(&mut self) {
-        let Some(seen) = self.stage_seen() else { return };
-        match &seen.pull {
-            Some(pull) if pull.state == PullState::Open && self.in_conflict(&seen) => {
+        let Some(StageSeen::Review(seen)) = self.stage_seen() else { return };
+        match &seen.request.pull {
+            Some(pull) if pull.state == PullState::Open && self.in_conflict(seen) => {
                 self.change(StageState::Withdrawing, |_| {});
             }
             Some(pull) if pull.state == PullState::Open => self.change(StageState::Waiting, |_| {}),
