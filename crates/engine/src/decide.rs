@@ -4,13 +4,17 @@
 //! final weight) ≤ false promotion budget; both over the whole life of the experiment and any number of looks. An
 //! experiment of thresholds has no such bounds: its last iteration decides, and is reported as unproven.
 
-use super::evidence::Evidence;
-use super::judge;
-use super::observation::Workload;
-use super::phases::Turn;
-use super::plan::{OnUndecided, Rule};
-use super::progress::{Decision, Outcome, Phase, Reason, Stage};
-use super::report::{self, Row};
+use crate::draft::Turn;
+use crate::evidence::Evidence;
+use crate::judge;
+use crate::observation::Workload;
+use crate::plan::OnUndecided;
+use crate::progress::{Decision, Phase};
+use crate::report::Row;
+use crate::rule::Rule;
+use crate::stage::Stage;
+use crate::summary;
+use crate::verdict::{Outcome, Reason};
 
 /// Requests per criterion without which even an unproven promotion is refused: fewer say nothing.
 const LEAST_UNPROVEN: f64 = 100.0;
@@ -51,14 +55,14 @@ impl Turn<'_> {
 
     /// A candidate's evidence.
     fn evidence(&self, candidate: usize) -> &[Evidence] {
-        report::evidence_of(&self.progress.evidence, candidate)
+        summary::evidence_of(&self.progress.evidence, candidate)
     }
 
     /// A threshold that discards at its first value beyond a limit, in one sentence.
     fn beyond_at_once(&self, candidate: usize) -> Option<String> {
         let strict = |e: &&Evidence| matches!(e.criterion.rule, Rule::Threshold { at_once: true, .. }) && e.beyond();
         let broken: Vec<&Evidence> = self.evidence(candidate).iter().filter(strict).collect();
-        let told = report::beyond(&broken, &self.version(candidate).name);
+        let told = summary::beyond(&broken, &self.version(candidate).name);
         (!broken.is_empty()).then(|| format!("{told}; its objective rolls back at once, by a threshold alone"))
     }
 
@@ -72,7 +76,7 @@ impl Turn<'_> {
         let name = &self.version(0).name;
         let broken: Vec<&Evidence> = self.evidence(0).iter().filter(|e| e.beyond()).collect();
         if !broken.is_empty() {
-            let sentence = format!("{} in the last of {} iterations", report::beyond(&broken, name), iterations.done);
+            let sentence = format!("{} in the last of {} iterations", summary::beyond(&broken, name), iterations.done);
             return Some((Outcome::Discard, Reason::Harmful, sentence));
         }
         let sentence = format!(
@@ -86,8 +90,8 @@ impl Turn<'_> {
     /// The criterion that broke its limit, in one sentence.
     fn harm(&self, candidate: usize) -> Option<String> {
         let needed = -self.plan.analysis.false_rollback.ln();
-        let blamed = report::blamed(self.evidence(candidate), needed)?;
-        Some(report::harm(blamed, &self.version(candidate).name))
+        let blamed = summary::blamed(self.evidence(candidate), needed)?;
+        Some(summary::harm(blamed, &self.version(candidate).name))
     }
 
     /// Whether a candidate was shown to keep every limit.
@@ -152,8 +156,8 @@ impl Turn<'_> {
 
     /// Freezes a verdict and enters the phase that carries it out.
     pub(super) fn decide_on(&mut self, candidate: usize, outcome: Outcome, reason: Reason, sentence: String) {
-        let rows: Vec<Row> = report::rows(self.plan, &self.progress);
-        let race = report::race_rows(self.plan, &self.progress);
+        let rows: Vec<Row> = summary::rows(self.plan, &self.progress);
+        let race = summary::race_rows(self.plan, &self.progress);
         let (at, weight) = (self.now, self.progress.weight);
         let (baseline_images, candidate_images) = match &self.seen.workloads {
             Some(Ok(w)) => (images(&w.baseline), w.candidates.get(candidate).map(images).unwrap_or_default()),

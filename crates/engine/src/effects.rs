@@ -3,10 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::observation::{CommitId, Request};
-use super::progress::Progress;
-use super::split::Split;
-use super::writeback::Rest;
+use crate::fact::CommitId;
+use crate::progress::Progress;
+use crate::rest::Rest;
+use crate::split::Split;
+use crate::stage::Request;
 
 /// A desired state of something outside.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,12 +4,20 @@
 //! breaks a limit, changes, loses its replicas or is outdone gives its share back to the baseline, and the others go on as
 //! they were: their weights do not grow by it, for what a verdict promises is about the weight at which it fell.
 
-use super::observation::{Workload, Workloads};
-use super::phases::{MOST_LOSSES, READY_DEADLINE, Turn};
-use super::plan::{Plan, Version};
-use super::progress::{Entrant, Left, Outcome, Phase, Progress, Reason, runs};
-use super::race::Contest;
-use super::split::Split;
+use jiff::SignedDuration;
+
+use crate::contest::Contest;
+use crate::draft::Turn;
+use crate::observation::{Workload, Workloads};
+use crate::plan::{Plan, Version};
+use crate::progress::{Entrant, Left, Phase, Progress, runs};
+use crate::split::Split;
+use crate::verdict::{Outcome, Reason};
+
+/// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
+pub(crate) const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
+/// How often a candidate may lose its last ready replica.
+const MOST_LOSSES: u32 = 3;
 
 /// The candidates of several that have left or cannot serve: their parts need not be as they should, and no request is theirs.
 pub(super) fn idle(plan: &Plan, progress: &Progress) -> Vec<usize> {

@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{
+use crate::judge::environment::Weather;
+use crate::judge::{
     self, Dispersion, MeanEvidence, MeanTest, RelativeEvidence, RelativeTest, ShareEvidence, ShareTest, Tally,
-    ThresholdSeen, ThresholdTest,
-    environment::{self, Weather},
+    ThresholdSeen, ThresholdTest, environment,
 };
-use super::observation::Pair;
-use super::plan::{Criterion, Rule};
+use crate::reading::Pair;
+use crate::rule::{Criterion, Rule};
 
 /// Blocks of a mean that are less than three to one against the candidate open the ramp.
 const CALM: f64 = 3.0;

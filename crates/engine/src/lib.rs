@@ -7,10 +7,13 @@
 //!
 //! A step is a fixpoint: against the world that its effects ask for, it changes nothing and wants nothing.
 
+mod contest;
 mod decide;
+mod draft;
 mod effects;
 mod entrants;
 mod evidence;
+mod fact;
 pub mod judge;
 pub mod mutants;
 mod observation;
@@ -18,37 +21,48 @@ mod phases;
 mod plan;
 mod progress;
 mod race;
+mod reading;
 mod refused;
 mod report;
 mod requests;
+mod rest;
+mod rule;
 mod shift;
 mod split;
+mod stage;
+mod summary;
 mod traffic;
+mod verdict;
 mod watch;
 mod writeback;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use contest::{Contest, race_test};
 pub use effects::{Effect, Notice, Step, Wake};
 pub use evidence::{Evidence, Trial};
-pub use observation::{
-    CommitId, Conflict, Lock, Look, Observation, Pair, Planned, Preflight, Pull, PullState, Questions, Reading,
-    Request, RequestSeen, Reviewed, Rollout, Routes, Seen, StageQuestion, StageSeen, Synced, TextSeen, Unavailable,
-    Window, Workload, Workloads,
-};
+pub use fact::{CommitId, Seen, Unavailable, Window};
+pub use observation::{Lock, Observation, Questions, Rollout, Routes, Synced, Workload, Workloads};
 pub use plan::{
-    Analysis, AutoMerge, Criterion, Gitops, Handover, Identity, OnUndecided, Plan, Race, Ramp, Rule, Rung, Verb,
-    Version, WhileWaiting, Wish,
+    Analysis, AutoMerge, Gitops, Handover, Identity, OnUndecided, Plan, Race, Ramp, Rung, Verb, Version, WhileWaiting,
+    Wish,
 };
 pub use progress::{
-    Decision, Entrant, HeldBy, Hold, Left, Outcome, Phase, Progress, Reason, Refused, Repairs, Stage, StageProgress,
-    StageState, StageWork, Start, Waiting, Watch, runs,
+    Decision, Entrant, HeldBy, Hold, Left, Phase, Progress, Refused, Repairs, StageProgress, Start, Waiting, Watch,
+    runs,
 };
-pub use race::{Contest, race_test};
-pub use report::number;
-pub use report::{ArmRow, Report, Row, Running, Verdict, race_rows, rows};
+pub use reading::{Pair, Reading};
+pub use report::{ArmRow, Guarded, News, Report, Row, Running, Verdict};
+pub use rest::Rest;
+pub use rule::{Criterion, Rule, number};
 pub use split::{MOST_CANDIDATES, Split};
-pub use writeback::{Guarded, News, Rest, request};
+pub use stage::{
+    Conflict, Look, Planned, Preflight, Pull, PullState, Request, RequestSeen, Reviewed, Stage, StageQuestion,
+    StageSeen, StageState, StageWork, TextSeen,
+};
+pub use summary::{race_rows, rows};
+pub use verdict::{Outcome, Reason};
+pub use writeback::request;
 
 /// Baseline data read before an experiment starts: enough to see how bad requests clump.
 pub const HISTORY: SignedDuration = SignedDuration::from_hours(1);
@@ -80,14 +94,14 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
 /// What is remembered of an effect that could not be done, for people: the next step derives it again.
 pub fn failed(plan: &Plan, progress: &Progress, effect: &Effect, why: &Unavailable, now: Timestamp) -> Progress {
     let nothing = Observation::default();
-    let mut turn = phases::Turn::new(plan, progress.clone(), &nothing, now);
+    let mut turn = draft::Turn::new(plan, progress.clone(), &nothing, now);
     turn.note_failure(effect, why);
     turn.progress
 }
 
 /// One step: from what is remembered and what was seen to what is to be remembered and done.
 pub fn step(plan: &Plan, progress: &Progress, seen: &Observation, now: Timestamp) -> Step {
-    let mut turn = phases::Turn::new(plan, progress.clone(), seen, now);
+    let mut turn = draft::Turn::new(plan, progress.clone(), seen, now);
     if plan.deleting.is_some() {
         turn.leave();
     } else {

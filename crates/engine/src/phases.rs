@@ -4,54 +4,32 @@
 //! that the routes are to have follows from the progress alone ([`Turn::weight`]), so that a crash between any two
 //! lines is healed by the next turn.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::effects::{Effect, Notice, Step, Wake};
-use super::evidence::Evidence;
-use super::observation::{Lock, Observation, Synced, Unavailable, Workload, Workloads};
-use super::plan::{Criterion, Plan, Ramp, Version};
-use super::progress::{HeldBy, Hold, Outcome, Phase, Progress, Reason, Start, Waiting};
-use super::requests::because;
-use super::shift;
-use super::split::Split;
-use super::writeback::Rest;
+use crate::draft::{GLANCE, PATIENCE, Turn};
+use crate::effects::Effect;
+use crate::entrants::READY_DEADLINE;
+use crate::evidence::Evidence;
+use crate::fact::{Unavailable, routes_are_gone};
+use crate::observation::{Lock, Synced, Workload, Workloads};
+use crate::plan::{Ramp, Version};
+use crate::progress::{HeldBy, Hold, Phase, Start};
+use crate::requests::because;
+use crate::rule::Criterion;
+use crate::shift;
+use crate::split::Split;
+use crate::verdict::{Outcome, Reason};
 
-/// How long a candidate may take to become ready before it is discarded: several image pulls and a slow start.
-pub(super) const READY_DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a deletion waits for traffic to come home; the GitOps tool's whole sync waits with it.
 const LEAVE_DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 /// How long of it is spent on a forge that does not say whether a request that has ended left a branch: an answer may get
 /// lost, and a branch is worth no more.
 const LEFT_BRANCH: SignedDuration = SignedDuration::from_secs(5);
-/// How often a state is looked at again whose change is usually noticed by a watch.
-const GLANCE: SignedDuration = SignedDuration::from_secs(5);
 /// How often the queue is looked at although nobody said that the target was given back: a message that was lost
 /// costs this long, and a queue that is looked at more often costs requests for nothing.
 const QUEUE: SignedDuration = SignedDuration::from_mins(10);
-/// How long an experiment waits for its turn, or for a person who paused it or is asked to approve a step.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(14 * 24);
-/// How often a candidate may lose its last ready replica.
-pub(super) const MOST_LOSSES: u32 = 3;
-
-/// One step in the making.
-pub(super) struct Turn<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) progress: Progress,
-    pub(super) seen: &'a Observation,
-    pub(super) now: Timestamp,
-    pub(super) effects: Vec<Effect>,
-    pub(super) notices: Vec<Notice>,
-    wake: Option<Timestamp>,
-    pub(super) rest: Option<Rest>,
-    /// Whether the effects may be without a visible result, so that looking at once would be in vain.
-    pub(super) patient: bool,
-}
 
 impl<'a> Turn<'a> {
-    pub(super) fn new(plan: &'a Plan, progress: Progress, seen: &'a Observation, now: Timestamp) -> Self {
-        Self { plan, progress, seen, now, effects: vec![], notices: vec![], wake: None, rest: None, patient: false }
-    }
-
     /// Lets the phase the experiment is in do its part.
     pub(super) fn advance(&mut self) {
         if self.progress.since.is_none() {
@@ -123,35 +101,6 @@ impl<'a> Turn<'a> {
             self.effects.push(Effect::Close { number, why: "its experiment was deleted".into() });
         }
         self.again(SignedDuration::from_secs(1));
-    }
-
-    /// Turns the collected changes into an answer.
-    pub(super) fn finish(mut self, before: &Progress) -> Step {
-        if before.phase != self.progress.phase {
-            self.progress.since = Some(self.now);
-            let why = self.progress.decision.as_ref().map_or_else(String::new, |d| format!(": {}", d.sentence));
-            let message = format!("{} → {}{why}", before.phase.as_str(), self.progress.phase.as_str());
-            self.notices.push(Notice { reason: self.progress.phase.as_str(), message, warning: false });
-        }
-        if let Some(waiting) =
-            self.progress.waiting.as_ref().filter(|w| Some(&w.reason) != before.waiting.as_ref().map(|w| &w.reason))
-        {
-            let message = format!("waiting for {}", waiting.what);
-            self.notices.push(Notice { reason: "Waiting", message, warning: false });
-        }
-        // What was just decided or done is looked at at once: the next turn sees its result.
-        let news = !self.effects.is_empty() && !self.settled() && !self.patient;
-        let (wake, rest) = if !self.progress.same_record(before) || news {
-            (Wake::At(self.now), None)
-        } else {
-            (self.wake.map_or(Wake::OnChange, Wake::At), self.rest)
-        };
-        Step { progress: self.progress, effects: self.effects, notices: self.notices, wake, rest }
-    }
-
-    /// Nothing more is expected to come of this experiment.
-    fn settled(&self) -> bool {
-        self.progress.phase == Phase::Completed || self.plan.deleting.is_some()
     }
 
     fn queued(&mut self) {
@@ -333,117 +282,7 @@ impl<'a> Turn<'a> {
         self.wait(reason, &what, Some(until));
         self.at(until);
     }
-
-    /// All workloads, or a note of why they are unknown.
-    fn workloads(&mut self) -> Option<&'a Workloads> {
-        match &self.seen.workloads {
-            Some(Ok(workloads)) => Some(workloads),
-            Some(Err(u)) => {
-                self.missing(u);
-                None
-            }
-            None => None,
-        }
-    }
-
-    pub(super) fn enter(&mut self, phase: Phase) {
-        self.progress.phase = phase;
-        self.progress.waiting = None;
-    }
-
-    pub(super) fn wait(&mut self, reason: &str, what: &str, until: Option<Timestamp>) {
-        match &mut self.progress.waiting {
-            // Written at every look: the same words are not copied again.
-            Some(waiting) if waiting.reason == reason => {
-                if waiting.what != what {
-                    what.clone_into(&mut waiting.what);
-                }
-                waiting.until = until;
-            }
-            waiting => {
-                *waiting = Some(Waiting { reason: reason.into(), what: what.into(), since: self.now, until });
-            }
-        }
-    }
-
-    /// Waits for a person to mend something, and looks again soon.
-    pub(super) fn stuck(&mut self, reason: &str, what: &str) {
-        self.wait(reason, what, self.until());
-        self.again(GLANCE);
-    }
-
-    /// Notes a fact that could not be had; it is asked for again soon.
-    pub(super) fn missing(&mut self, u: &Unavailable) {
-        self.wait(u.reason, &format!("a remedy: {}", u.message), self.until());
-        self.again(GLANCE);
-    }
-
-    /// Says why the write-back does not get on; what comes of its next try takes that away. Other effects are repeated
-    /// soon, and what they wait for is said where it is seen.
-    pub(super) fn note_failure(&mut self, effect: &Effect, why: &Unavailable) {
-        match effect {
-            // A deletion waits for seconds and says that.
-            _ if self.plan.deleting.is_some() => {}
-            Effect::Push { .. } | Effect::Open { .. } | Effect::Commit { .. } | Effect::Close { .. } => {
-                self.missing(why);
-            }
-            // Weights that were refused were not overwritten; a write that was too late may well have been.
-            Effect::Route(_) if why.reason != "Conflict" => self.progress.repairs.asked = None,
-            // A request that cannot be merged waits all the same, and one with an old text too.
-            Effect::Claim
-            | Effect::Release
-            | Effect::Route(_)
-            | Effect::Merge { .. }
-            | Effect::Rewrite { .. }
-            | Effect::Delete { .. }
-            | Effect::Forget => {}
-        }
-    }
-
-    /// When the present phase ends, or is overdue, although what it waits for did not come.
-    fn until(&self) -> Option<Timestamp> {
-        let a = &self.plan.analysis;
-        match self.progress.phase {
-            Phase::Queued => self.progress.since.map(|s| s + PATIENCE),
-            Phase::Preparing => self.progress.since.map(|s| s + a.hard_deadline),
-            Phase::Shifting | Phase::Deciding => self.progress.began().map(|t| t + a.hard_deadline),
-            Phase::Promoting | Phase::Discarding => self.give_up_at().or_else(|| self.overdue_at()),
-            Phase::Completed => None,
-        }
-    }
-
-    pub(super) fn tell(&mut self, reason: &'static str, message: &str) {
-        self.notices.push(Notice { reason, message: message.into(), warning: false });
-    }
-
-    pub(super) fn warn(&mut self, reason: &'static str, message: &str) {
-        self.notices.push(Notice { reason, message: message.into(), warning: true });
-    }
-
-    /// Come back after this time, or earlier if something else asked for it.
-    pub(super) fn again(&mut self, after: SignedDuration) {
-        self.at(self.now + after);
-    }
-
-    /// Come back after this time, whoever asked for what before.
-    pub(super) fn only_after(&mut self, time: SignedDuration) {
-        self.wake = Some(self.now + time);
-    }
-
-    /// Come back at this time, or earlier if something else asked for it.
-    pub(super) fn at(&mut self, time: Timestamp) {
-        self.wake = Some(self.wake.map_or(time, |w| w.min(time)));
-    }
 }
 
 /// What an experiment waits for whose workloads are not ready.
 pub(super) const NOT_READY: &str = "WorkloadNotReady";
-/// Whether a world says that the routes are not as they must be, while those that are there can still be written.
-pub(super) fn still_writable(reason: &str) -> bool {
-    ["RouteIncomplete", "RouteHasOthers", "NotADelegate"].contains(&reason)
-}
-
-/// Whether a world says that the routes do not exist: nothing leads to the candidate.
-pub(super) fn routes_are_gone(reason: &str) -> bool {
-    ["RouteNotFound", "DelegateMissing"].contains(&reason)
-}

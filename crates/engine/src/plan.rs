@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::judge::environment;
-use super::observation::Unavailable;
+use crate::fact::Unavailable;
+use crate::rule::Criterion;
 
 /// A resolved experiment.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub struct Plan {
     /// What several candidates compete for; none with a single one.
     pub race: Option<Race>,
     /// Iter8's iterations, of which the last one decides; given if, and only if, every criterion is a
-    /// [`Rule::Threshold`].
+    /// [`crate::Rule::Threshold`].
     pub iterations: Option<u32>,
     /// Error budgets and times.
     pub analysis: Analysis,
@@ -151,27 +151,6 @@ pub struct Rung {
     pub approval: bool,
 }
 
-/// One test that the candidate has to stand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Criterion {
-    /// The metric, as the user wrote it; every copy of the evidence shares it.
-    pub metric: Arc<str>,
-    /// Which of the metrics that the world reads it is about: the position in [`super::Reading::pairs`]. Criteria of
-    /// one objective read the same one.
-    pub source: usize,
-    /// Which candidate is tested: its position in [`Plan::candidates`].
-    #[serde(default, skip_serializing_if = "is_first")]
-    pub candidate: usize,
-    /// What is tested.
-    pub rule: Rule,
-}
-
-// Serde asks with a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-pub(super) fn is_first(candidate: &usize) -> bool {
-    *candidate == 0
-}
-
 /// The reward for which several candidates and the baseline compete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Race {
@@ -181,73 +160,6 @@ pub struct Race {
     pub sources: Vec<usize>,
     /// Whether a larger mean is better.
     pub higher_is_better: bool,
-}
-
-/// What is tested. A number is in the metric's unit; a share in (0, 1) is of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Rule {
-    /// The share of bad requests is at most `limit`. Intervals in which the baseline breaks it say nothing.
-    Share {
-        /// The share that is still acceptable, in (0, 1).
-        limit: f64,
-    },
-    /// The share of bad requests is at most `factor` times the baseline's plus `slack`.
-    RelativeShare {
-        /// Tolerated multiple, above 0.
-        factor: f64,
-        /// Tolerated share on top, at least 0.
-        slack: f64,
-    },
-    /// What holds for a [`Rule::Share`] in those intervals that say nothing about it: a candidate that fails, or that
-    /// drags a shared dependency down, must not hide behind a baseline that breaks the limit too. It fails, never passes.
-    Companion {
-        /// The limit that the baseline has to break.
-        limit: f64,
-    },
-    /// The mean of values is at most `factor` times the baseline's plus `slack`, or at least that.
-    Mean {
-        /// Multiple of the baseline's mean; 0: the limit is `slack` alone.
-        factor: f64,
-        /// The limit, or what is tolerated on top.
-        slack: f64,
-        /// Whether the limit is a lower one.
-        higher_is_better: bool,
-        /// One value an interval instead of the mean of many.
-        gauge: bool,
-    },
-    /// The last value is within its limits: Iter8's rule for a number of unknown origin. It promises nothing.
-    Threshold {
-        /// The least good value.
-        lower: Option<f64>,
-        /// The largest good value.
-        upper: Option<f64>,
-        /// Whether one value beyond a limit discards at once.
-        at_once: bool,
-    },
-}
-
-impl Rule {
-    /// What it weighs in the mean that the experiment's Fail evidence is. Whatever the weights are, the mean is an
-    /// e-value; a companion, which rarely speaks, is to cost the others little time: a quarter is 0.22 nats.
-    pub fn weight(&self) -> f64 {
-        if self.has_to_pass() { 1.0 } else { 0.25 }
-    }
-
-    /// The largest acceptable share of bad requests beside a baseline of this share; 0 if it limits no share.
-    pub fn share_limit(&self, baseline: f64) -> f64 {
-        match self {
-            Self::Share { limit } => *limit,
-            Self::RelativeShare { factor, slack } => factor * baseline + slack,
-            Self::Companion { .. } => environment::COMPANION_RATIO * baseline + environment::COMPANION_SLACK,
-            Self::Mean { .. } | Self::Threshold { .. } => 0.0,
-        }
-    }
-
-    /// Whether the candidate has to pass it. A companion only protects.
-    pub fn has_to_pass(&self) -> bool {
-        !matches!(self, Self::Companion { .. })
-    }
 }
 
 /// Error budgets and times of one experiment.

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Evidence;
-use super::observation::{CommitId, Preflight};
-use super::plan::Verb;
-use super::race::Contest;
-use super::report::{ArmRow, Row};
-use super::split::Split;
+use crate::contest::Contest;
+use crate::evidence::Evidence;
+use crate::fact::CommitId;
+use crate::plan::Verb;
+use crate::report::{ArmRow, Row};
+use crate::split::Split;
+use crate::stage::{Preflight, Stage, StageState, StageWork};
+use crate::verdict::{Outcome, Reason};
 
 /// The engine's memory of one experiment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -144,6 +146,11 @@ impl Progress {
         }
         let record = |progress: &Self| Self { watch: None, ..progress.clone() };
         record(self) == record(other)
+    }
+
+    /// The stage that work is being done on: the last one that was started and is not done.
+    pub(crate) fn current_stage(&self) -> Option<&StageProgress> {
+        self.stages.last().filter(|s| s.state != StageState::Done)
     }
 
     /// The instant that deadlines count from: the first traffic, later by the time that was spent held.
@@ -355,89 +362,6 @@ pub struct Waiting {
     pub until: Option<Timestamp>,
 }
 
-/// What is done with the candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// It becomes the baseline.
-    Promote,
-    /// It is removed.
-    Discard,
-}
-
-impl Outcome {
-    /// The name used in status, branch keys and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Promote => "Promote",
-            Self::Discard => "Discard",
-        }
-    }
-}
-
-/// Why an outcome was chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reason {
-    /// Every criterion passed at the final weight.
-    Proven,
-    /// Promoted at the deadline without proof, as the user asked.
-    Unproven,
-    /// A criterion failed.
-    Harmful,
-    /// No verdict before the deadline.
-    Undecided,
-    /// The candidate never became ready, or lost its replicas three times.
-    CandidateNotReady,
-    /// The promote request was closed unmerged.
-    RejectedInReview,
-    /// It waited too long for a person: a review, an approval, the end of a pause, or its turn in the queue.
-    Stale,
-    /// A person asked for the promotion before there was a verdict.
-    Requested,
-    /// A person asked for the end.
-    Aborted,
-    /// What the experiment needs could not be had before its hard deadline.
-    Unprepared,
-    /// The candidate's content is no longer what was tried.
-    CandidateChanged,
-    /// The candidate broke a limit after its verdict, before its request was merged.
-    GuardTripped,
-    /// The candidate broke a limit after its promote request was merged.
-    GuardTrippedAfterMerge,
-    /// The promote request's branch was deleted, and the request closed with it.
-    BranchDeleted,
-    /// The merged promotion was removed from the base branch.
-    PromotionReverted,
-    /// The baseline's rollout with the promoted content failed.
-    BaselineRolloutFailed,
-    /// Another version has the better reward.
-    Outperformed,
-}
-
-impl Reason {
-    /// The name used in conditions, Events, metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Proven => "Proven",
-            Self::Unproven => "Unproven",
-            Self::Harmful => "Harmful",
-            Self::Undecided => "Undecided",
-            Self::CandidateNotReady => "CandidateNotReady",
-            Self::RejectedInReview => "RejectedInReview",
-            Self::Stale => "Stale",
-            Self::Requested => "Requested",
-            Self::Aborted => "Aborted",
-            Self::Unprepared => "Unprepared",
-            Self::CandidateChanged => "CandidateChanged",
-            Self::GuardTripped => "GuardTripped",
-            Self::GuardTrippedAfterMerge => "GuardTrippedAfterMerge",
-            Self::BranchDeleted => "BranchDeleted",
-            Self::PromotionReverted => "PromotionReverted",
-            Self::BaselineRolloutFailed => "BaselineRolloutFailed",
-            Self::Outperformed => "Outperformed",
-        }
-    }
-}
-
 /// The verdict, frozen: later data do not change it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -451,7 +375,7 @@ pub struct Decision {
     /// When.
     pub at: Timestamp,
     /// The candidate that is promoted, or was the last one to leave: its position in the plan.
-    #[serde(default, skip_serializing_if = "super::plan::is_first")]
+    #[serde(default, skip_serializing_if = "crate::rule::is_first")]
     pub candidate: usize,
     /// The candidate's weight at that moment, percent.
     pub weight: u8,
@@ -464,37 +388,6 @@ pub struct Decision {
     pub baseline_images: Vec<String>,
     /// What the candidate ran, container images.
     pub candidate_images: Vec<String>,
-}
-
-/// One request of the write-back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
-    /// Changes the baseline's manifest, nothing else.
-    Promote,
-    /// Removes the experiment's files.
-    CleanUp,
-    /// Takes a merged promotion back.
-    Revert,
-}
-
-impl Stage {
-    /// The name used in status, trailers and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Promote => "Promote",
-            Self::CleanUp => "CleanUp",
-            Self::Revert => "Revert",
-        }
-    }
-
-    /// The word used in branch names and trailers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::CleanUp => "cleanup",
-            Self::Revert => "revert",
-        }
-    }
 }
 
 /// Where a stage of the write-back is.
@@ -562,67 +455,4 @@ impl StageProgress {
 
 fn first() -> u32 {
     1
-}
-
-/// A commit that was decided on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageWork {
-    /// The commit it is made on.
-    pub base: CommitId,
-    /// Its id, known before it is pushed.
-    pub commit: CommitId,
-    /// What it does, one line for each file.
-    pub files: Vec<String>,
-    /// The blob id that each of its files has afterwards, by path; none for a removed one.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub after: BTreeMap<String, Option<String>>,
-}
-
-/// State of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StageState {
-    /// The commit is being computed.
-    Planning,
-    /// The commit is decided on; it may or may not be on the remote.
-    Planned,
-    /// The commit is on the remote; the request may or may not exist.
-    Pushed,
-    /// The request waits for its merge.
-    Waiting,
-    /// The promote request was merged; what was merged is compared with what was proposed.
-    Merged,
-    /// The baseline's rollout is awaited.
-    RollingOut,
-    /// The rollout is complete; the base branch is looked at once more before the traffic moves.
-    Confirming,
-    /// The rollout is complete; traffic goes to the baseline.
-    HandingOver,
-    /// Traffic is at the baseline; the last requests leave the candidate.
-    Draining,
-    /// Nothing is left to do.
-    Done,
-    /// A `retry` looks at what became of the request.
-    Checking,
-    /// A `retry` of the promotion takes the clean-up request back.
-    Withdrawing,
-}
-
-impl StageState {
-    /// The name used in status.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Planning => "Planning",
-            Self::Planned => "Planned",
-            Self::Pushed => "Pushed",
-            Self::Waiting => "Waiting",
-            Self::Merged => "Merged",
-            Self::RollingOut => "RollingOut",
-            Self::Confirming => "Confirming",
-            Self::HandingOver => "HandingOver",
-            Self::Draining => "Draining",
-            Self::Done => "Done",
-            Self::Checking => "Checking",
-            Self::Withdrawing => "Withdrawing",
-        }
-    }
 }

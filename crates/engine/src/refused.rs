@@ -7,9 +7,10 @@
 
 use jiff::Timestamp;
 
-use super::observation::Unavailable;
-use super::phases::Turn;
-use super::progress::{Outcome, Phase, Reason, Refused};
+use crate::draft::Turn;
+use crate::fact::Unavailable;
+use crate::progress::{Phase, Refused};
+use crate::verdict::{Outcome, Reason};
 
 impl Turn<'_> {
     /// Notes that the resource is refused, or that it is mended.

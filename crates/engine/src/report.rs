@@ -1,15 +1,11 @@
-//! The facts a reviewer needs, drawn from the plan and the progress alone: the same progress gives the same report
-//! after any crash. Rendering is the business of `gitops::render`.
+//! What people are told of a decided experiment: the data alone. [`crate::summary`] fills them in, rendering is the business
+//! of `gitops::render`.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Evidence;
-use super::judge::{self, Arm, environment};
-use super::plan::{Plan, Rule, Version};
-use super::progress::{Decision, Outcome, Progress, Reason};
-use super::race::Contest;
-use super::writeback::News;
+use crate::rule::Rule;
+use crate::verdict::{Outcome, Reason};
 
 /// One criterion as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,234 +132,40 @@ pub struct Report {
     pub news: News,
 }
 
-impl Report {
-    /// The report of a decided experiment.
-    pub fn new(plan: &Plan, progress: &Progress, decision: &Decision, news: News) -> Self {
-        let began = progress.first_traffic.unwrap_or(decision.at);
-        let others = plan.candidates.iter().enumerate().filter(|(at, _)| *at != decision.candidate);
-        Self {
-            namespace: plan.identity.namespace.clone(),
-            name: plan.identity.name.clone(),
-            uid: plan.identity.uid.clone(),
-            target: plan.identity.target.clone(),
-            baseline: running(&plan.baseline, &decision.baseline_images),
-            candidate: running(
-                plan.candidates.get(decision.candidate).unwrap_or(&plan.baseline),
-                &decision.candidate_images,
-            ),
-            others: others.map(|(_, version)| running(version, &[])).collect(),
-            race: plan.race.as_ref().map(|race| (race.metric.to_string(), decision.race.clone())),
-            outcome: decision.outcome,
-            reason: decision.reason,
-            sentence: decision.sentence.clone(),
-            weight: decision.weight,
-            seconds: decision.at.duration_since(began).as_secs(),
-            decided_at: decision.at,
-            rows: decision.rows.clone(),
-            news,
-        }
-    }
+/// What is new since the report of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct News {
+    /// The reason that it waits for.
+    pub waits: String,
+    /// What the guard saw, once a window of it has passed in this process.
+    pub guard: Option<Guarded>,
 }
 
-fn running(version: &Version, images: &[String]) -> Running {
-    Running { name: version.name.clone(), workload: version.workload.clone(), images: images.to_vec() }
+/// What the guard saw of a decided candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guarded {
+    /// Since when it is watched without a gap.
+    pub since: Timestamp,
+    /// How many windows have passed without an alarm.
+    pub windows: u32,
+    /// Each criterion at the end of the last one.
+    pub rows: Vec<Row>,
 }
 
-/// Each criterion as it stands, in the plan's order.
-pub fn rows(plan: &Plan, progress: &Progress) -> Vec<Row> {
-    rows_of(plan, &progress.evidence)
-}
-
-/// The same of any evidence on the plan's criteria.
-pub(super) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
-    let (needed_pass, several) = (1.0 / plan.analysis.false_promotion, plan.candidates.len() > 1);
-    let row = |e: &Evidence| {
-        let weights: f64 = evidence_of(evidence, e.criterion.candidate).iter().map(|e| e.criterion.rule.weight()).sum();
-        // The mean rule: with K criteria of one weight, one of them alone has to reach K times the bar.
-        let needed_fail = weights / e.criterion.rule.weight() / plan.analysis.false_rollback;
-        let (fail, pass) = (e.log_fail(), e.log_pass());
-        let verdict = if fail >= needed_fail.ln() && e.enough() {
-            Verdict::Fail
-        } else if pass >= needed_pass.ln() {
-            Verdict::Pass
-        } else {
-            Verdict::Undecided
-        };
-        let (low, high) = shown_interval(e, verdict, plan.analysis.false_rollback);
-        Row {
-            metric: e.criterion.metric.to_string(),
-            candidate: plan.candidates.get(e.criterion.candidate).filter(|_| several).map(|v| v.name.clone()),
-            rule: e.criterion.rule,
-            limit: e.limit(),
-            requests: e.samples(),
-            bad: e.bad(),
-            estimate: e.estimate(),
-            interval: (low.is_finite() && high.is_finite()).then_some((low, high)),
-            fail: shown(fail),
-            pass: shown(pass),
-            needed_fail,
-            needed_pass,
-            verdict,
-        }
-    };
-    // A companion that was never asked has nothing to tell.
-    let told = |e: &&Evidence| e.criterion.rule.has_to_pass() || e.samples() > 0.0;
-    evidence.iter().filter(told).map(row).collect()
-}
-
-/// The part of the evidence that is about one candidate: the plan has its criteria side by side.
-pub(super) fn evidence_of(evidence: &[Evidence], candidate: usize) -> &[Evidence] {
-    let from = evidence.partition_point(|e| e.criterion.candidate < candidate);
-    let to = evidence.partition_point(|e| e.criterion.candidate <= candidate);
-    evidence.get(from..to).unwrap_or_default()
-}
-
-/// Each version of a race as it stands, the baseline first; empty without a race.
-pub fn race_rows(plan: &Plan, progress: &Progress) -> Vec<ArmRow> {
-    let Some(Contest { test, seen, .. }) = progress.race.as_deref() else { return vec![] };
-    let row = |(arm, version): (usize, &Version)| {
-        let total = test.totals(seen, arm);
-        let entrant = arm.checked_sub(1).and_then(|at| progress.entrants.get(at));
-        let left = entrant.and_then(|e| e.left.as_ref()).map(|left| left.sentence.clone());
-        ArmRow {
-            name: version.name.clone(),
-            values: total.count,
-            mean: (total.count > 0.0).then(|| total.mean()),
-            against: shown(test.log_against(seen, arm)),
-            needed: 1.0 / test.alpha,
-            racing: left.is_none() && test.arms(seen).get(arm) == Some(&Arm::Racing),
-            left,
-        }
-    };
-    plan.versions().enumerate().map(row).collect()
-}
-
-/// The interval for people. What a verdict has shown of a share belongs to it: a Pass is the proof that the share is below
-/// the limit, though the interval by itself, which aims at no limit, may still be wider.
-fn shown_interval(e: &Evidence, verdict: Verdict, alpha: f64) -> (f64, f64) {
-    let ((low, high), limit) = (e.interval(alpha), e.limit());
-    match verdict {
-        Verdict::Pass if e.criterion.rule.is_share() => (low.min(limit), high.min(limit)),
-        Verdict::Fail if e.criterion.rule.is_share() => (low.max(limit), high.max(limit)),
-        _ => (low, high),
-    }
-}
-
-impl Rule {
-    /// The limit, as it reads.
-    pub fn text(&self) -> String {
-        match *self {
-            Self::Share { limit } => percent(limit),
-            Self::RelativeShare { factor, slack } => following(factor, slack, percent),
-            Self::Companion { limit } => format!(
-                "{} while the baseline itself breaks {}",
-                following(environment::COMPANION_RATIO, environment::COMPANION_SLACK, percent),
-                percent(limit)
-            ),
-            Self::Mean { factor, slack, higher_is_better, .. } => {
-                let limit = if factor > 0.0 { following(factor, slack, number) } else { number(slack) };
-                format!("at {} {limit}", if higher_is_better { "least" } else { "most" })
-            }
-            Self::Threshold { lower, upper, .. } => match (lower, upper) {
-                (Some(lower), Some(upper)) => format!("{} to {}", number(lower), number(upper)),
-                (Some(lower), None) => format!("at least {}", number(lower)),
-                (None, Some(upper)) => format!("at most {}", number(upper)),
-                (None, None) => "any value".into(),
-            },
+impl News {
+    /// One word that is another one for other news.
+    pub fn mark(&self) -> String {
+        match &self.guard {
+            None => self.waits.clone(),
+            Some(guard) => format!("{},{},{}", self.waits, guard.windows, guard.since.as_second()),
         }
     }
 
-    /// The limit, unless it follows the baseline.
-    pub fn absolute(&self) -> Option<f64> {
-        match *self {
-            Self::Share { limit } => Some(limit),
-            Self::Mean { factor, slack, .. } if factor <= 0.0 => Some(slack),
-            Self::Threshold { lower: Some(limit), upper: None, .. } | Self::Threshold { upper: Some(limit), .. } => {
-                Some(limit)
-            }
-            Self::RelativeShare { .. } | Self::Companion { .. } | Self::Mean { .. } | Self::Threshold { .. } => None,
+    /// Whether a text with this mark tells them. What a new process does not know of the guard is not taken back.
+    pub(crate) fn is_told(&self, mark: &str) -> bool {
+        match &self.guard {
+            None => mark.split(',').next() == Some(self.waits.as_str()),
+            Some(_) => mark == self.mark(),
         }
     }
-
-    /// A value of the metric, as it reads.
-    pub fn shown(&self, value: f64) -> String {
-        match self {
-            Self::Share { .. } | Self::RelativeShare { .. } | Self::Companion { .. } => percent(value),
-            Self::Mean { .. } | Self::Threshold { .. } => number(value),
-        }
-    }
-
-    /// Whether values are shares of requests.
-    pub fn is_share(&self) -> bool {
-        !matches!(self, Self::Mean { .. } | Self::Threshold { .. })
-    }
-}
-
-fn following(factor: f64, slack: f64, show: impl Fn(f64) -> String) -> String {
-    match (factor, slack) {
-        (1.0, 0.0) => "the baseline's".into(),
-        (_, 0.0) => format!("{factor} times the baseline's"),
-        (1.0, _) => format!("the baseline's + {}", show(slack)),
-        _ => format!("{factor} times the baseline's + {}", show(slack)),
-    }
-}
-
-/// A share as a percentage with no more digits than it needs.
-fn percent(share: f64) -> String {
-    format!("{} %", (share * 1e6).round() / 1e4)
-}
-
-/// A number with no more digits than it needs.
-pub fn number(value: f64) -> String {
-    format!("{}", (value * 1e4).round() / 1e4)
-}
-
-/// The criterion behind the experiment's Fail evidence, if that reaches `needed` (natural logarithm) and enough was seen
-/// of it.
-pub(super) fn blamed(evidence: &[Evidence], needed: f64) -> Option<&Evidence> {
-    // A mean is at most its largest part: most looks end here.
-    if evidence.iter().all(|e| e.log_fail_at_most() < needed) || log_fail(evidence) < needed {
-        return None;
-    }
-    let weighed = |e: &Evidence| e.log_fail() + e.criterion.rule.weight().ln();
-    evidence.iter().filter(|e| e.enough()).max_by(|a, b| weighed(a).total_cmp(&weighed(b)))
-}
-
-/// What a broken limit looks like, in one sentence.
-pub(super) fn harm(e: &Evidence, candidate: &str) -> String {
-    let (metric, rule) = (&e.criterion.metric, e.criterion.rule);
-    let limit = rule.text();
-    match (rule, e.estimate()) {
-        (Rule::Mean { .. }, Some(mean)) => {
-            format!("{metric} broke its limit of {limit}: {} at {candidate}", number(mean))
-        }
-        (Rule::Mean { .. }, None) => format!("{metric} broke its limit of {limit} at {candidate}"),
-        _ => format!(
-            "{metric} broke its limit of {limit}: {:.0} of {:.0} requests to {candidate} were bad",
-            e.bad(),
-            e.samples()
-        ),
-    }
-}
-
-/// The thresholds that the last values break, in one sentence.
-pub(super) fn beyond(broken: &[&Evidence], candidate: &str) -> String {
-    let one = |e: &&Evidence| {
-        let value = e.estimate().map_or_else(|| "nothing".into(), number);
-        format!("{} was {value} at {candidate}, not {}", e.criterion.metric, e.criterion.rule.text())
-    };
-    broken.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// An e-value for people and for JSON: finite, because a number beyond this says no more than "proven".
-fn shown(log: f64) -> f64 {
-    log.min(MOST_SHOWN).exp()
-}
-
-/// Natural logarithm of the largest e-value that is shown.
-const MOST_SHOWN: f64 = 30.0;
-
-/// Natural logarithm of the experiment's Fail evidence: the mean of its criteria's.
-fn log_fail(evidence: &[Evidence]) -> f64 {
-    judge::combine_fail(evidence.iter().map(|e| (e.log_fail(), e.criterion.rule.weight())))
 }

@@ -5,9 +5,11 @@
 
 use jiff::Timestamp;
 
-use super::phases::Turn;
-use super::plan::{Verb, Wish};
-use super::progress::{HeldBy, Hold, Outcome, Phase, Reason, Stage, StageState};
+use crate::draft::Turn;
+use crate::plan::{Verb, Wish};
+use crate::progress::{HeldBy, Hold, Phase};
+use crate::stage::{Stage, StageState};
+use crate::verdict::{Outcome, Reason};
 
 impl Turn<'_> {
     /// Handles what was asked for since the last step, the oldest request first.

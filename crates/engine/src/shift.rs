@@ -5,12 +5,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::evidence::{Evidence, Gate};
-use super::judge::{Tally, ramp};
-use super::observation::{Pair, Reading, Seen, Window};
-use super::phases::Turn;
-use super::plan::{Plan, Ramp, Rule, Rung};
-use super::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell, runs};
+use crate::draft::Turn;
+use crate::evidence::{Evidence, Gate};
+use crate::fact::{Seen, Window};
+use crate::judge::{Tally, ramp};
+use crate::plan::{Plan, Ramp, Rung};
+use crate::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell, runs};
+use crate::reading::{Reading, pair_of};
+use crate::rule::Rule;
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -31,11 +33,6 @@ pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Wi
     // A source that does not answer is not asked more often than one that does.
     let patient = progress.unanswered.is_none_or(|t| now >= t + plan.analysis.interval);
     (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
-}
-
-/// What a metric says of the interval; none if it could not be read or is void.
-pub(super) fn pair_of(reading: &Reading, source: usize) -> Option<Pair> {
-    reading.pairs.get(source).and_then(|p| p.as_ref().ok().copied().flatten())
 }
 
 /// Requests per second before the experiment, from the baseline's history; 0 if it is unknown.

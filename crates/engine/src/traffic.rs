@@ -6,13 +6,14 @@
 
 use jiff::SignedDuration;
 
-use super::effects::Effect;
-use super::mutants::{Mutant, on};
-use super::observation::{Routes, Workload, Workloads};
-use super::phases::{Turn, still_writable};
-use super::plan::WhileWaiting;
-use super::progress::{Phase, Repairs};
-use super::split::Split;
+use crate::draft::Turn;
+use crate::effects::Effect;
+use crate::fact::still_writable;
+use crate::mutants::{Mutant, on};
+use crate::observation::{Routes, Workload, Workloads};
+use crate::plan::WhileWaiting;
+use crate::progress::{Phase, Repairs};
+use crate::split::Split;
 
 /// Field managers that bring Git's manifests to the cluster. Their 100 % baseline is Git's, not a person's decision.
 const GITOPS_TOOLS: [&str; 5] =

@@ -6,13 +6,14 @@
 
 use jiff::Timestamp;
 
-use super::evidence::Evidence;
-use super::observation::{Reading, Window};
-use super::phases::Turn;
-use super::plan::Plan;
-use super::progress::{Phase, Progress, Reason, Watch};
-use super::report;
-use super::shift::pair_of;
+use crate::draft::Turn;
+use crate::evidence::Evidence;
+use crate::fact::Window;
+use crate::plan::Plan;
+use crate::progress::{Phase, Progress, Watch};
+use crate::reading::{Reading, pair_of};
+use crate::summary;
+use crate::verdict::Reason;
 
 /// The largest probability that a candidate within its limits trips the guard in one window.
 pub(super) const FALSE_ALARM: f64 = 0.01;
@@ -40,7 +41,7 @@ impl Turn<'_> {
             take(&mut watch, reading, self.now);
         }
         let a = &self.plan.analysis;
-        if let Some(blamed) = report::blamed(&watch.evidence, -FALSE_ALARM.ln()) {
+        if let Some(blamed) = summary::blamed(&watch.evidence, -FALSE_ALARM.ln()) {
             return self.trip(blamed, watch.since);
         }
         if self.now >= watch.since + a.deadline {
@@ -48,7 +49,7 @@ impl Turn<'_> {
                 looked: watch.looked,
                 first: watch.first,
                 passed: watch.passed.saturating_add(1),
-                last: report::rows_of(self.plan, &watch.evidence),
+                last: summary::rows_of(self.plan, &watch.evidence),
                 ..self.window(self.now)
             };
         }
@@ -63,7 +64,7 @@ impl Turn<'_> {
         // As for the experiment itself: a horizon of two intervals is the least that the mixture is defined for.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
-        let evidence = report::evidence_of(&self.progress.evidence, self.chosen());
+        let evidence = summary::evidence_of(&self.progress.evidence, self.chosen());
         let evidence = evidence.iter().map(|e| e.afresh(horizon)).collect();
         Watch { since: now, first: now, passed: 0, last: vec![], looked: now, unanswered: None, evidence }
     }
@@ -71,7 +72,7 @@ impl Turn<'_> {
     /// The candidate broke a limit after its verdict.
     fn trip(&mut self, blamed: &Evidence, since: Timestamp) {
         let sentence =
-            format!("after the verdict, since {since}: {}", report::harm(blamed, &self.version(self.chosen()).name));
+            format!("after the verdict, since {since}: {}", summary::harm(blamed, &self.version(self.chosen()).name));
         let reason = if self.promoted() { Reason::GuardTrippedAfterMerge } else { Reason::GuardTripped };
         self.warn(reason.as_str(), &sentence);
         self.overturn(reason, sentence);

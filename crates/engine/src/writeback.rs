@@ -18,30 +18,22 @@ mod remote;
 mod tidy;
 mod withdrawal;
 
-pub use aftercare::Rest;
 pub(super) use aftercare::is_quiet;
 use jiff::{SignedDuration, Timestamp};
-pub use news::{Guarded, News};
 use sha2::{Digest, Sha256};
 
-use super::observation::{CommitId, Look, PullState, Request, RequestSeen, StageQuestion, StageSeen};
-use super::phases::Turn;
-use super::plan::{Handover, Plan};
-use super::progress::{Outcome, Phase, Progress, Reason, Stage, StageProgress, StageState};
-use super::report::Report;
+use crate::draft::{FINAL_SPLIT, Turn};
+use crate::fact::CommitId;
+use crate::plan::{Handover, Plan};
+use crate::progress::{Phase, Progress, StageProgress};
+use crate::stage::{Look, PullState, Request, RequestSeen, Stage, StageQuestion, StageSeen, StageState};
+use crate::summary;
+use crate::verdict::{Outcome, Reason};
 
 /// How often a rollout or a route is looked at when no watch announces it.
 const SOON: SignedDuration = SignedDuration::from_secs(1);
-/// How long a promotion without a repository waits to see the split that was proven: twice as long as it takes to put
-/// contested weights right.
-const FINAL_SPLIT: SignedDuration = SignedDuration::from_mins(2);
 /// A branch name is no longer than this, so that every forge shows it whole.
 const LONGEST_BRANCH: usize = 100;
-
-/// The stage that work is being done on: the last one that was started and is not done.
-fn current(progress: &Progress) -> Option<&StageProgress> {
-    progress.stages.last().filter(|s| s.state != StageState::Done)
-}
 
 /// How the outcome is handed over; without a write-back nobody asks.
 fn handover(plan: &Plan) -> Handover {
@@ -54,7 +46,7 @@ pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Opti
     if !matches!(progress.phase, Phase::Promoting | Phase::Discarding | Phase::Completed) {
         return None;
     }
-    let stage = current(progress)?;
+    let stage = progress.current_stage()?;
     let promoting = stage.stage == Stage::Promote;
     let look = match stage.state {
         // An experiment that is being deleted only has to know whether its promotion could still be merged, and whether
@@ -87,7 +79,7 @@ fn publication(plan: &Plan, stage: &StageProgress) -> Option<Look> {
 
 /// The commit whose rollout is awaited.
 pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
-    let stage = current(progress)?;
+    let stage = progress.current_stage()?;
     (stage.state == StageState::RollingOut).then(|| stage.merged.clone()).flatten()
 }
 
@@ -102,7 +94,7 @@ pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Optio
     branch.truncate(LONGEST_BRANCH - tail.len());
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
-    let report = Report::new(plan, progress, decision, News::of(plan, progress, stage));
+    let report = summary::report(plan, progress, decision, news::news(plan, progress, stage));
     Some(Request {
         stage: stage.stage,
         key,
@@ -180,7 +172,7 @@ impl<'a> Turn<'a> {
 
     /// Whether a merged promotion is being taken back already.
     pub(super) fn reverting(&self) -> bool {
-        current(&self.progress).is_some_and(|s| s.stage == Stage::Revert)
+        self.progress.current_stage().is_some_and(|s| s.stage == Stage::Revert)
     }
 
     /// Whether one request both promotes and removes.
@@ -212,7 +204,7 @@ impl<'a> Turn<'a> {
     pub(super) fn keeps_serving(&self) -> bool {
         let failed = self.progress.decision.as_ref().is_some_and(|d| d.reason == Reason::BaselineRolloutFailed);
         let ready = !matches!(&self.seen.workloads, Some(Ok(w)) if w.candidates.get(self.chosen()).is_none_or(|w| w.ready == 0));
-        let underway = current(&self.progress).is_some_and(|s| {
+        let underway = self.progress.current_stage().is_some_and(|s| {
             s.stage == Stage::Revert && !matches!(s.state, StageState::HandingOver | StageState::Draining)
         });
         self.progress.phase == Phase::Discarding && failed && ready && underway
@@ -221,7 +213,8 @@ impl<'a> Turn<'a> {
     /// The promote request that could still be merged.
     pub(super) fn open_request(&self) -> Option<u64> {
         let undecided = matches!(self.progress.phase, Phase::Promoting | Phase::Discarding);
-        let stage = current(&self.progress).filter(|s| s.stage == Stage::Promote && s.merged.is_none() && undecided)?;
+        let stage =
+            self.progress.current_stage().filter(|s| s.stage == Stage::Promote && s.merged.is_none() && undecided)?;
         match &self.seen.stage {
             Some(Ok(seen)) => {
                 let pull = seen.request().and_then(|request| request.pull.as_ref());

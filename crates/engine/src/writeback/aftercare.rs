@@ -7,12 +7,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::news::is_young;
-use super::{current, request};
-use crate::observation::{CommitId, PullState, Reviewed, Seen, StageSeen, TextSeen};
-use crate::phases::Turn;
+use super::request;
+use crate::draft::Turn;
 use crate::plan::Plan;
-use crate::progress::{Phase, Progress, Stage, StageState};
+use crate::progress::{Phase, Progress};
+use crate::rest::{Glance, Rest};
+use crate::stage::{PullState, Stage, StageSeen, StageState};
+use crate::writeback::news::is_young;
 
 /// How soon work on another one goes on, at first; what hinders it for long is tried ever less often.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
@@ -27,60 +28,10 @@ pub(crate) fn is_quiet(plan: &Plan, progress: &Progress, now: Timestamp) -> bool
     since.is_some_and(|since| now >= since + SETTLED)
 }
 
-/// A clean-up request that waits: where it is looked at, and what was seen of it when there was nothing to do.
-///
-/// An answer with the same in it leads to the same step, so that it needs none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
-    /// The request.
-    pub number: u64,
-    /// The branch it is made from.
-    pub branch: String,
-    /// The branch it is to be merged into.
-    pub base_branch: String,
-    /// None while nothing could be seen.
-    known: Option<Glance>,
-}
-
-/// What of an answer can make something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Glance {
-    /// None if there is no such request.
-    open: Option<bool>,
-    /// The base branch that it cannot be merged into.
-    conflict: Option<CommitId>,
-    /// What its text tells, unless a person changed it.
-    text: Option<String>,
-}
-
-impl Rest {
-    /// How often it is looked at.
-    pub const EVERY: SignedDuration = SignedDuration::from_mins(15);
-
-    /// Whether an answer needs a turn. A forge that does not answer has no news.
-    pub fn is_ended_by(&self, seen: &Seen<Reviewed>) -> bool {
-        seen.as_ref().is_ok_and(|seen| self.known.as_ref() != Some(&Glance::of(seen)))
-    }
-}
-
-impl Glance {
-    fn of(seen: &Reviewed) -> Self {
-        let pull = seen.request.pull.as_ref();
-        Self {
-            open: pull.map(|pull| pull.state == PullState::Open),
-            conflict: seen.conflict.as_ref().and_then(|_| seen.request.head.clone()),
-            text: pull.and_then(|pull| match &pull.text {
-                Some(TextSeen::Ours { news, .. }) => Some(news.clone()),
-                Some(TextSeen::Edited) | None => None,
-            }),
-        }
-    }
-}
-
 impl Turn<'_> {
     /// What became of the clean-up request.
     pub(crate) fn look_after(&mut self) {
-        let (Some(gitops), Some(stage)) = (&self.plan.gitops, current(&self.progress)) else {
+        let (Some(gitops), Some(stage)) = (&self.plan.gitops, self.progress.current_stage()) else {
             return self.progress.waiting = None;
         };
         if stage.stage != Stage::CleanUp || self.tidy() || self.keep_one() {
@@ -116,7 +67,7 @@ impl Turn<'_> {
     /// What the next look has to know. Until the cluster is left alone there is more to see than the request; after it no
     /// twin of that comes any more.
     fn resting(&self) -> Option<Rest> {
-        let stage = current(&self.progress).filter(|_| is_quiet(self.plan, &self.progress, self.now))?;
+        let stage = self.progress.current_stage().filter(|_| is_quiet(self.plan, &self.progress, self.now))?;
         let (number, request) = (stage.number?, request(self.plan, &self.progress, stage)?);
         let seen = match &self.seen.stage {
             Some(Ok(StageSeen::Review(seen))) => Some(seen),

@@ -6,12 +6,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::current;
+use crate::draft::Turn;
 use crate::effects::Effect;
-use crate::observation::{Pull, PullState};
-use crate::phases::Turn;
 use crate::plan::Plan;
-use crate::progress::Stage;
+use crate::stage::{Pull, PullState, Stage};
 
 /// How long an experiment whose traffic is final stays for the merge of its clean-up: checks take minutes. One that
 /// wants a person as well is left to that person, and its target to the next experiment.
@@ -40,7 +38,7 @@ pub(super) fn awaited(plan: &Plan, stage: Stage) -> &'static str {
 
 impl Turn<'_> {
     fn merges_itself(&self) -> bool {
-        current(&self.progress).is_some_and(|s| merges_itself(self.plan, s.stage))
+        self.progress.current_stage().is_some_and(|s| merges_itself(self.plan, s.stage))
     }
 
     /// Tries to merge an open request that is still what was pushed; whether that may come to something.
@@ -65,7 +63,7 @@ impl Turn<'_> {
         }
         let until = since + PATIENCE;
         if self.now >= until {
-            let number = current(&self.progress).and_then(|s| s.number).unwrap_or_default();
+            let number = self.progress.current_stage().and_then(|s| s.number).unwrap_or_default();
             let what = format!(
                 "the forge did not let request #{number} be merged for {} minutes; a person has to merge it",
                 PATIENCE.as_mins()

@@ -8,15 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::SOON;
+use crate::draft::{ROLLOUT_DEADLINE, Turn};
+use crate::fact::routes_are_gone;
 use crate::mutants::{Mutant, on};
-use crate::observation::StageSeen;
-use crate::phases::{Turn, routes_are_gone};
 use crate::plan::Gitops;
-use crate::progress::{Reason, Stage, StageState};
+use crate::stage::{Stage, StageSeen, StageState};
+use crate::verdict::Reason;
 
-/// How long a merged manifest may take to be synced and rolled out before the status calls for a person: a poll of
-/// some minutes, large images, many replicas.
-pub(super) const ROLLOUT_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 /// How long a merge that the forge announced may be missing on the branch that it serves: forges replicate.
 const REPLICATION: SignedDuration = SignedDuration::from_mins(1);
 

@@ -6,66 +6,28 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::automerge;
+use crate::draft::Turn;
 use crate::effects::Effect;
 use crate::mutants::{Mutant, on};
-use crate::observation::{PullState, RequestSeen, TextSeen};
-use crate::phases::Turn;
 use crate::plan::Plan;
-use crate::progress::{Phase, Progress, Stage, StageProgress, StageState};
-use crate::report::Row;
+use crate::progress::{Phase, Progress, StageProgress};
+use crate::report::{Guarded, News};
+use crate::stage::{PullState, RequestSeen, Stage, StageState, TextSeen};
+use crate::writeback::automerge;
 
 /// The least time between two texts of one request: people who are told of each change shall not mute them.
 const LEAST: SignedDuration = SignedDuration::from_mins(5);
 /// What an open request can wait for, as far as its text says so.
 const TOLD: [&str; 5] = ["WaitingForReview", "WaitingForChecks", "RequestEdited", "BaseConflict", "ReviewOverdue"];
 
-/// What is new since the report of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct News {
-    /// The reason that it waits for.
-    pub waits: String,
-    /// What the guard saw, once a window of it has passed in this process.
-    pub guard: Option<Guarded>,
-}
-
-/// What the guard saw of a decided candidate.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Guarded {
-    /// Since when it is watched without a gap.
-    pub since: Timestamp,
-    /// How many windows have passed without an alarm.
-    pub windows: u32,
-    /// Each criterion at the end of the last one.
-    pub rows: Vec<Row>,
-}
-
-impl News {
-    /// What is known of a stage's request now.
-    pub(crate) fn of(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Self {
-        let waiting = progress.waiting.as_ref().filter(|_| stage.state == StageState::Waiting);
-        let waits = waiting.map(|w| w.reason.as_str()).filter(|reason| TOLD.contains(reason));
-        let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage == Stage::Promote);
-        Self {
-            waits: waits.unwrap_or_else(|| automerge::awaited(plan, stage.stage)).to_owned(),
-            guard: watch.map(|w| Guarded { since: w.first, windows: w.passed, rows: w.last.clone() }),
-        }
-    }
-
-    /// One word that is another one for other news.
-    pub fn mark(&self) -> String {
-        match &self.guard {
-            None => self.waits.clone(),
-            Some(guard) => format!("{},{},{}", self.waits, guard.windows, guard.since.as_second()),
-        }
-    }
-
-    /// Whether a text with this mark tells them. What a new process does not know of the guard is not taken back.
-    fn is_told(&self, mark: &str) -> bool {
-        match &self.guard {
-            None => mark.split(',').next() == Some(self.waits.as_str()),
-            Some(_) => mark == self.mark(),
-        }
+/// What is known of a stage's request now.
+pub(crate) fn news(plan: &Plan, progress: &Progress, stage: &StageProgress) -> News {
+    let waiting = progress.waiting.as_ref().filter(|_| stage.state == StageState::Waiting);
+    let waits = waiting.map(|w| w.reason.as_str()).filter(|reason| TOLD.contains(reason));
+    let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage == Stage::Promote);
+    News {
+        waits: waits.unwrap_or_else(|| automerge::awaited(plan, stage.stage)).to_owned(),
+        guard: watch.map(|w| Guarded { since: w.first, windows: w.passed, rows: w.last.clone() }),
     }
 }
 

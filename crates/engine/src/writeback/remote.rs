@@ -4,14 +4,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::automerge::for_checks;
-use super::{SOON, current};
+use super::SOON;
+use crate::draft::Turn;
 use crate::effects::Effect;
+use crate::fact::CommitId;
 use crate::mutants::{Mutant, on};
-use crate::observation::{CommitId, Planned, Pull, PullState, Reviewed, StageSeen, TextSeen};
-use crate::phases::Turn;
 use crate::plan::Gitops;
-use crate::progress::{Phase, Reason, Stage, StageProgress, StageState};
+use crate::progress::{Phase, StageProgress};
+use crate::stage::{Planned, Pull, PullState, Reviewed, Stage, StageSeen, StageState, TextSeen};
+use crate::verdict::Reason;
+use crate::writeback::automerge::for_checks;
 
 /// Bounds of the time between two looks at a request that waits for review: a person who merges at once sees the
 /// hand-over begin at once, and one who merges next week costs a request every five minutes.
@@ -183,7 +185,7 @@ impl Turn<'_> {
 
     /// Whether the promote request has waited for its review longer than it may.
     fn stale(&self) -> bool {
-        let opened = current(&self.progress).filter(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
+        let opened = self.progress.current_stage().filter(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
         let patience = self.plan.gitops.as_ref().map(|g| g.stale_after);
         opened.zip(patience).is_some_and(|(opened, patience)| self.now >= opened + patience)
     }
@@ -243,7 +245,7 @@ impl Turn<'_> {
     /// for all requests that are open.
     pub(super) fn in_conflict(&self, seen: &Reviewed) -> bool {
         let Some(conflict) = &seen.conflict else { return false };
-        let work = current(&self.progress).and_then(|s| s.work.as_ref());
+        let work = self.progress.current_stage().and_then(|s| s.work.as_ref());
         let moved = seen.request.head.as_ref() != work.map(|w| &w.base);
         let again = match &conflict.again {
             Some(Planned::Commit(again)) => Some(&again.after),
@@ -255,7 +257,7 @@ impl Turn<'_> {
     /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be
     /// proposed any more, or was often enough, is left to people with the request that they know.
     pub(super) fn await_renewal(&mut self, base: &str, seen: &Reviewed, pull: &Pull, until: Option<Timestamp>) {
-        let attempt = current(&self.progress).map_or(0, |s| s.attempt);
+        let attempt = self.progress.current_stage().map_or(0, |s| s.attempt);
         let since = self.progress.waiting.as_ref().filter(|w| w.reason == "BaseConflict").map(|w| w.since);
         let lasts = since.is_some_and(|since| self.now >= since + CONFLICT);
         let possible = seen.conflict.as_ref().is_some_and(|conflict| conflict.again.is_some());
@@ -273,7 +275,7 @@ impl Turn<'_> {
     }
 
     fn await_review(&mut self, gitops: &Gitops, pull: &Pull, merging: bool, until: Timestamp) {
-        let ours = current(&self.progress).and_then(|s| s.work.as_ref()).map(|w| &w.commit);
+        let ours = self.progress.current_stage().and_then(|s| s.work.as_ref()).map(|w| &w.commit);
         let edited = pull.head.is_some() && pull.head.as_ref() != ours;
         let overdue = self.progress.phase == Phase::Discarding && self.now >= until;
         let (number, url) = (pull.number, &pull.url);

@@ -6,12 +6,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::current;
+use crate::draft::Turn;
 use crate::effects::Effect;
 use crate::mutants::{Mutant, on};
-use crate::observation::{PullState, RequestSeen, StageSeen};
-use crate::phases::Turn;
-use crate::progress::{StageProgress, StageState};
+use crate::progress::StageProgress;
+use crate::stage::{PullState, RequestSeen, StageSeen, StageState};
 
 /// How often a branch is to be deleted: once for a process that died in between, once more for the next one.
 const TRIES: u32 = 2;
@@ -69,7 +68,7 @@ impl Turn<'_> {
     }
 
     fn seen_pull(&self) -> Option<&PullState> {
-        current(&self.progress)?;
+        self.progress.current_stage()?;
         self.request_known()?.pull.as_ref().map(|p| &p.state)
     }
 

@@ -3,50 +3,16 @@
 //! Called by [`super::Turn::write_back`]. A request that was merged while it was being taken back is in Git: what
 //! follows is a revert, never a second thought about the look-up.
 
-use jiff::Timestamp;
-
-use super::merge::ROLLOUT_DEADLINE;
-use super::{FINAL_SPLIT, current};
+use crate::draft::Turn;
 use crate::effects::Effect;
-use crate::observation::{Pull, PullState, StageSeen};
-use crate::phases::Turn;
-use crate::progress::{Phase, Reason, Stage, StageState};
+use crate::progress::Phase;
+use crate::stage::{Pull, PullState, Stage, StageSeen, StageState};
+use crate::verdict::Reason;
 
 /// Why a request is closed for which there is another one.
 const ANOTHER: &str = "another request takes its place";
 
 impl Turn<'_> {
-    /// When a stage that does not get on is given up. A rollout has its own deadline, a person's review too.
-    pub(crate) fn give_up_at(&self) -> Option<Timestamp> {
-        let stage = current(&self.progress)?;
-        let patience = self.plan.gitops.as_ref()?.stale_after;
-        let stuck = matches!(
-            stage.state,
-            StageState::Planning
-                | StageState::Planned
-                | StageState::Pushed
-                | StageState::Checking
-                | StageState::Withdrawing
-        );
-        // A promote request that is to be closed, since there was reason to.
-        let decided = self.progress.decision.as_ref().map(|d| d.at);
-        let unwanted = stage.stage == Stage::Promote && stage.state == StageState::Waiting;
-        let unwanted = decided.filter(|_| unwanted && self.progress.phase == Phase::Discarding);
-        stuck.then_some(stage.since).or(unwanted).map(|since| since + patience)
-    }
-
-    /// When something is overdue that hinders the write-back without ending it: what is seen then is still acted on.
-    pub(crate) fn overdue_at(&self) -> Option<Timestamp> {
-        let (gitops, stage) = (self.plan.gitops.as_ref(), current(&self.progress));
-        match gitops.zip(stage) {
-            Some((gitops, s)) if s.state == StageState::Waiting => {
-                Some(s.opened.unwrap_or(s.since) + gitops.stale_after)
-            }
-            Some((_, s)) => Some(s.since + ROLLOUT_DEADLINE),
-            None => self.progress.since.map(|since| since + FINAL_SPLIT),
-        }
-    }
-
     /// A stage could not be carried out for as long as a request may wait.
     pub(super) fn give_up(&mut self, stage: Stage) {
         let why = self.progress.waiting.as_ref().map_or_else(String::new, |w| format!(": {}", w.what));
