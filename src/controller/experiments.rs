@@ -26,7 +26,7 @@ use crate::engine::{Phase, Plan, Progress, Rest, Step, Unavailable, Wake, Watch}
 use crate::gitops::{Credential, WriteBack};
 use crate::live::{Contender, FINALIZER, Live, virtual_service};
 use crate::server::Readiness;
-use crate::turn::{self, Ledger as _};
+use crate::turn;
 
 /// Turns in one reconcile; an experiment that wants more is put at the end of the queue, so that it starves no other.
 const TURNS: usize = 16;

@@ -8,23 +8,23 @@ use reiter8::engine::*;
 
 /// What is on the remote.
 #[derive(Clone, Debug, Default)]
-pub struct Remote {
-    pub head: Option<CommitId>,
-    pub branch: Option<CommitId>,
-    pub pull: Option<Pull>,
-    pub lacks: Vec<String>,
-    pub twins: Vec<Pull>,
+pub(crate) struct Remote {
+    pub(crate) head: Option<CommitId>,
+    pub(crate) branch: Option<CommitId>,
+    pub(crate) pull: Option<Pull>,
+    pub(crate) lacks: Vec<String>,
+    pub(crate) twins: Vec<Pull>,
     /// The forge says that the open request cannot be merged.
-    pub conflict: bool,
+    pub(crate) conflict: bool,
     /// What a stage would do now.
-    pub planned: Option<Planned>,
-    pub contents: BTreeMap<String, Option<String>>,
-    pub kept: BTreeSet<String>,
+    pub(crate) planned: Option<Planned>,
+    pub(crate) contents: BTreeMap<String, Option<String>>,
+    pub(crate) kept: BTreeSet<String>,
 }
 
 impl Remote {
     /// The answer to a question.
-    pub fn answer(&self, look: &Look) -> StageSeen {
+    pub(crate) fn answer(&self, look: &Look) -> StageSeen {
         match look {
             Look::Plan => StageSeen::Plan(self.planned.clone().expect("nothing can be planned here")),
             Look::Publish => StageSeen::Publish { request: self.request(), lacks: self.lacks.clone() },
@@ -38,7 +38,7 @@ impl Remote {
     }
 
     /// The request as it is looked at while it waits.
-    pub fn reviewed(&self) -> Reviewed {
+    pub(crate) fn reviewed(&self) -> Reviewed {
         let conflict = self.conflict.then(|| Conflict { again: self.planned.clone() });
         Reviewed { request: self.request(), twins: self.twins.clone(), conflict }
     }
