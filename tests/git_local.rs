@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use reiter8::gitops::forge::{Forge, ForgeError, LocalForge, NewPull, PullState};
 use reiter8::gitops::plan::{
-    Change, FileOp, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_promote,
+    Change, FileOp, Missing, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_promote,
 };
 use reiter8::gitops::repository::{Lease, PushError, Remote, Session};
 use reiter8::gitops::transport::Limits;
@@ -166,7 +166,7 @@ fn clean_up_removes_the_experiments_files_and_nothing_else() {
     let change = plan_cleanup(&renamed, &spec()).unwrap();
     assert_eq!(
         (paths(&change), change.missing.clone()),
-        (vec!["productpage-candidate.yaml", "zz.yml"], vec![format!("{APP}/fortio.yaml")])
+        (vec!["productpage-candidate.yaml", "zz.yml"], vec![Missing::Place(format!("{APP}/fortio.yaml"))])
     );
     let framed = started(|map| {
         let content = map.remove(&format!("{APP}/experiment.yaml")).unwrap().1;
@@ -176,7 +176,7 @@ fn clean_up_removes_the_experiments_files_and_nothing_else() {
     let other = plan_cleanup(&started(|_| ()), &Spec { name: "another".into(), ..spec() }).unwrap();
     assert_eq!(
         (paths(&other), other.missing.clone()),
-        (vec!["fortio.yaml", "productpage-candidate.yaml"], vec!["Experiment bookinfo/another".to_owned()])
+        (vec!["fortio.yaml", "productpage-candidate.yaml"], vec![Missing::Experiment("bookinfo/another".to_owned())])
     );
 }
 

@@ -14,10 +14,11 @@ use reiter8::gitops::plan::{
     Change, PlanError, Spec, baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard,
     plan_promote, plan_revert, plan_whole,
 };
-use reiter8::gitops::preview::{Folder, outcomes};
+use reiter8::gitops::preview::{Folder, proposal};
+use reiter8::gitops::rehearsal::{Promotion, Rehearsal, rehearse};
 use reiter8::gitops::repository::{Lease, Remote, Session};
 use reiter8::gitops::transport::Limits;
-use reiter8::gitops::tree::{BlobId, Files};
+use reiter8::gitops::tree::{BlobId, Files, Overlay};
 use serde_json::{Value, json};
 use support::{CASES, Snapshot, Tree, after, assert_same, parse, spec, tree};
 
@@ -47,7 +48,7 @@ fn promote_and_discard_change_what_they_mean_to_and_no_other_byte() {
         let change = plan_promote(&Snapshot(&started), &spec).unwrap();
         let merged = after(&started, &change);
         let cleanup = plan_cleanup(&Snapshot(&merged), &spec).unwrap();
-        assert_eq!(cleanup.missing, Vec::<String>::new(), "{case}");
+        assert_eq!(cleanup.missing, vec![], "{case}");
         assert_same(&after(&merged, &cleanup), &promoted, case);
         let touched = change.files.iter().all(|file| promoted.contains_key(&file.path));
         assert!(touched, "{case}: the first request removes nothing: {:?}", change.files);
@@ -117,7 +118,7 @@ fn of_several_candidates_the_winner_is_promoted_and_all_are_removed() {
         let spec = spec.promoting(candidate);
         let merged = after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap());
         let cleanup = plan_cleanup(&Snapshot(&merged), &spec).unwrap();
-        assert_eq!(cleanup.missing, Vec::<String>::new());
+        assert_eq!(cleanup.missing, vec![]);
         assert_same(&after(&merged, &cleanup), &promoted, &format!("candidate {candidate}"));
         assert_same(&after(&started, &plan_whole(&Snapshot(&started), &spec).unwrap()), &promoted, "one request");
         let all = with_history(&merged, &started);
@@ -258,7 +259,7 @@ fn a_wrong_layout_or_place_is_named() {
     let kustomize = experiment("kustomize");
     let started = tree("kustomize", "started");
     let promote = |tree: &Tree, experiment: &str| plan_promote(&Snapshot(tree), &parse(experiment)).unwrap_err();
-    let told = |error: PlanError| (error.reason(), error.to_string());
+    let told = |error: PlanError| (error.reason(), format!("{error}; {}", error.remedy().unwrap_or_default()));
 
     let (reason, text) = told(promote(&started, &kustomize.replace("layout: Kustomize", "layout: Flat")));
     assert_eq!(reason, "UnsupportedLayout");
@@ -383,7 +384,11 @@ fn both_outcomes_are_shown_for_a_checkout() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, content).unwrap();
     }
-    let shown = outcomes(&Folder::new(folder.path()), &spec("kustomize")).unwrap();
+    let files = Folder::new(folder.path());
+    let Rehearsal { promotions, discard } = rehearse(&files, &spec("kustomize")).unwrap();
+    let [Promotion { promote, cleanup }] = promotions.try_into().unwrap();
+    let cleanup = proposal(&Overlay::new(&files, &promote), &cleanup).unwrap();
+    let (promote, discard) = (proposal(&files, &promote).unwrap(), proposal(&files, &discard).unwrap());
     let changed = |diff: &str| -> Vec<String> {
         let lines = diff
             .lines()
@@ -391,7 +396,7 @@ fn both_outcomes_are_shown_for_a_checkout() {
         lines.map(ToOwned::to_owned).collect()
     };
     assert_eq!(
-        changed(&shown.promote.diff),
+        changed(&promote.diff),
         [
             "-  newTag: \"v1.2.0\"   # pinned by the release team",
             "+  newTag: \"v1.3.0\"   # pinned by the release team",
@@ -403,16 +408,14 @@ fn both_outcomes_are_shown_for_a_checkout() {
         "--- a/apps/reviews/kustomization.yaml\n+++ b/apps/reviews/kustomization.yaml\n@@ ",
         "+++ b/apps/reviews/reviews.yaml\n",
     ] {
-        assert!(shown.promote.diff.contains(header), "{}", shown.promote.diff);
+        assert!(promote.diff.contains(header), "{}", promote.diff);
     }
     let gone = |diff: &str| diff.matches("+++ /dev/null\n").count();
-    assert_eq!((gone(&shown.promote.diff), gone(&shown.cleanup.diff), gone(&shown.discard.diff)), (0, 3, 3));
-    assert!(changed(&shown.discard.diff).contains(&"-- experiment.yaml".to_owned()), "{}", shown.discard.diff);
-    assert!(!shown.discard.diff.contains("+  "), "{}", shown.discard.diff);
-    assert_eq!((shown.unpromoted, shown.missing), (vec![], vec![]));
-    let none = spec("helm");
-    let error = outcomes(&Folder::new(folder.path()), &none).unwrap_err().to_string();
-    assert!(error.contains("envs/prod/values.yaml"), "{error}");
+    assert_eq!((gone(&promote.diff), gone(&cleanup.diff), gone(&discard.diff)), (0, 3, 3));
+    assert!(changed(&discard.diff).contains(&"-- experiment.yaml".to_owned()), "{}", discard.diff);
+    assert!(!discard.diff.contains("+  "), "{}", discard.diff);
+    let flaw = rehearse(&files, &spec("helm")).unwrap_err();
+    assert!(flaw.problem.contains("envs/prod/values.yaml"), "{flaw:?}");
 
     // Links lead nowhere, here as in a repository.
     #[cfg(unix)]
@@ -420,8 +423,8 @@ fn both_outcomes_are_shown_for_a_checkout() {
         let file = folder.path().join("apps/reviews/fortio.yaml");
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
-        let error = outcomes(&Folder::new(folder.path()), &spec("kustomize")).unwrap_err();
-        assert_eq!(error.reason(), "UnsupportedEntry");
+        let flaw = rehearse(&Folder::new(folder.path()), &spec("kustomize")).unwrap_err();
+        assert_eq!(flaw.reason, "UnsupportedEntry");
     }
 }
 

@@ -8,12 +8,16 @@
 #[path = "support/stack/mod.rs"]
 mod stack;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
-use reiter8::engine::{ArmRow, Guarded, Handover, News, Outcome, Row, Rule, Running, Stage, Verdict};
+use reiter8::engine::{
+    ArmRow, Guarded, Handover, News, Outcome, Reason, Report, Request, Row, Rule, Running, Stage, Verdict,
+};
 use reiter8::gitops::edit::FieldChange;
-use reiter8::gitops::render::{Criterion, Report, commit_message, marked, title};
+use reiter8::gitops::plan::{Change, FileChange, FileOp};
+use reiter8::gitops::render::{Proposed, commit_message, marked, title};
+use reiter8::gitops::tree::{BlobId, CommitId};
 use serde_json::json;
 use stack::gitea::{Gitea, Server};
 
@@ -38,21 +42,24 @@ const HOSTILE: [&str; 14] = [
 /// Tags that our own texts are made of.
 const OURS: [&str; 12] = ["p", "code", "strong", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "br"];
 
-/// A request in which everything that is not ours is this text.
-fn report(text: &str) -> Report {
+/// A request in which everything that is not ours is this text, and what it changes.
+fn proposed(text: &str) -> (Request, Change) {
     let foreign = || text.to_owned();
     let running = || Running { name: foreign(), workload: foreign(), images: vec![foreign(), foreign()] };
-    let criterion = || Criterion {
+    let row = |candidate: Option<String>| Row {
         metric: foreign(),
-        candidate: Some(foreign()),
+        candidate,
         rule: Rule::Share { limit: 0.01 },
-        requests: 12_345,
-        bad: 12,
+        limit: 0.01,
+        requests: 12_345.0,
+        bad: 12.0,
         estimate: Some(0.001),
         interval: Some((0.0005, 0.0017)),
-        evidence: 21.3,
-        needed: 20.0,
-        verdict: foreign(),
+        fail: 0.1,
+        pass: 21.3,
+        needed_fail: 20.0,
+        needed_pass: 20.0,
+        verdict: Verdict::Pass,
     };
     let out = ArmRow {
         name: foreign(),
@@ -64,51 +71,54 @@ fn report(text: &str) -> Report {
         left: Some(foreign()),
     };
     let arm = ArmRow { racing: true, left: None, ..out.clone() };
-    let row = Row {
-        metric: foreign(),
-        candidate: None,
-        rule: Rule::Share { limit: 0.01 },
-        limit: 0.01,
-        requests: 4321.0,
-        bad: 4.0,
-        estimate: None,
-        interval: None,
-        fail: 0.1,
-        pass: 12.0,
-        needed_fail: 20.0,
-        needed_pass: 20.0,
-        verdict: Verdict::Undecided,
-    };
-    let guarded = Guarded { since: "2026-01-02T03:04:05Z".parse().unwrap(), windows: 3, rows: vec![row] };
-    let field = || FieldChange { path: foreign(), before: Some(foreign().into()), after: Some(json!({text: [text]})) };
-    Report {
+    let at = "2026-01-02T03:04:05Z".parse().unwrap();
+    let guarded = Guarded { since: at, windows: 3, rows: vec![row(None)] };
+    let report = Report {
         namespace: foreign(),
         name: foreign(),
         uid: foreign(),
         target: foreign(),
-        stage: Stage::Promote,
         outcome: Outcome::Promote,
-        reason: foreign(),
+        reason: Reason::Proven,
         baseline: running(),
         candidate: running(),
         others: vec![running()],
         race: Some((foreign(), vec![arm, out])),
-        criteria: vec![criterion(), criterion(), criterion()],
+        rows: std::iter::repeat_with(|| row(Some(foreign()))).take(3).collect(),
         weight: 50,
-        duration_seconds: 754,
-        files: vec![("edit", foreign()), ("remove", foreign())],
-        fields: vec![field(), field()],
+        seconds: 754,
+        decided_at: at,
         sentence: foreign(),
-        key: foreign(),
-        base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
-        handover: Handover::TwoPullRequests,
         news: News { waits: foreign(), guard: Some(guarded) },
-    }
+    };
+    let request = Request {
+        stage: Stage::Promote,
+        key: foreign(),
+        branch: foreign(),
+        base_branch: foreign(),
+        handover: Handover::TwoPullRequests,
+        decided_at: at,
+        blobs: BTreeMap::new(),
+        candidate: 0,
+        report,
+    };
+    let field = || FieldChange { path: foreign(), before: Some(foreign().into()), after: Some(json!({text: [text]})) };
+    let (before, after) = (BlobId::of(b"a").unwrap(), BlobId::of(b"b").unwrap());
+    let files = vec![
+        FileChange { path: foreign(), op: FileOp::Edit { before: before.clone(), after, bytes: b"b".to_vec() } },
+        FileChange { path: foreign(), op: FileOp::Remove { before } },
+    ];
+    (request, Change { files, fields: vec![field(), field()], ..Change::default() })
+}
+
+fn base() -> CommitId {
+    "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap()
 }
 
 /// The whole text of a request, with its hidden mark.
-fn body(report: &Report) -> String {
-    marked(&reiter8::gitops::render::body(report), &report.news.mark(), "2026-01-02T03:04:05Z".parse().unwrap())
+fn body((request, change): &(Request, Change)) -> String {
+    let body = reiter8::gitops::render::body(Proposed { request, base: &base(), change });
+    marked(&body, &request.report.news.mark(), request.decided_at)
 }
 
 /// Rows of each table of such a request, the head among them, and its cells.
@@ -151,8 +161,8 @@ async fn foreign_text_has_no_power_over_a_page() {
     assert_eq!(forge.issue("Nobody may close this", "").await.unwrap(), 1);
     let (mut problems, mut power) = (vec![], BTreeSet::new());
     for text in HOSTILE {
-        let report = report(text);
-        let number = forge.issue(&title(&report), &body(&report)).await.unwrap();
+        let proposed = proposed(text);
+        let number = forge.issue(&title(&proposed.0), &body(&proposed)).await.unwrap();
         let (title, html) = forge.page(number).await.unwrap();
         problems.extend(wrong(&html).into_iter().map(|what| format!("{text:?}: {what}\n{html}")));
         let linked: Vec<_> = tags(&title).into_iter().filter(|tag| ["a", "img"].contains(&tag.as_str())).collect();
@@ -181,8 +191,10 @@ async fn foreign_text_has_no_power_over_a_page() {
     let all = HOSTILE.join(" ");
     let file = [("file.yaml", Some("a: 1\n"))];
     let before = forge.timeline(1).await.unwrap();
-    let message = commit_message(&report(&all));
-    let number = forge.propose_as("all", &message, (&title(&report(&all)), &body(&report(&all))), &file).await.unwrap();
+    let proposed = proposed(&all);
+    let message = commit_message(&proposed.0, &base());
+    let texts = (title(&proposed.0), body(&proposed));
+    let number = forge.propose_as("all", &message, (&texts.0, &texts.1), &file).await.unwrap();
     let reviewer = Gitea::new(&server.url, &server.reviewer, "texts");
     reviewer.merge(number).await.unwrap();
     assert_eq!(forge.timeline(1).await.unwrap(), before);

@@ -444,7 +444,7 @@ async fn what_could_not_end_well_is_not_begun() {
             "t",
             "fields: Template}",
             "fields: Template}\n    remove: [gone.yaml]",
-            "gone.yaml is not there",
+            "gone.yaml is to be removed and is not there; name its template with --load-generator",
         ),
         ("a placeholder", "t", "bookinfo\n", "bookinfo\n  labels: {team: \"${TEAM}\"}\n", "--set TEAM=VALUE"),
         (

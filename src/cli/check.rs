@@ -5,7 +5,6 @@
 
 mod cluster;
 mod hints;
-mod rehearsal;
 mod rules;
 mod schema;
 mod source;
@@ -18,7 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(super) use self::rehearsal::rehearse;
 use self::rules::Given;
 use self::schema::Schemas;
 use self::source::{Document, Unreadable};

@@ -23,7 +23,7 @@ pub(super) use work::{Mark, Work};
 
 use std::collections::BTreeSet;
 
-use super::plan::{PlanError, Spec, Written};
+use super::plan::{Missing, PlanError, Spec, Written};
 use super::tree::{Files, RepoPath};
 
 /// What the experiment's directory looks like.
@@ -102,7 +102,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
     for file in &spec.remove {
         files.insert(work.path(file)?);
     }
-    let name = format!("Experiment {}/{}", spec.namespace, spec.name);
+    let own = || Missing::Experiment(format!("{}/{}", spec.namespace, spec.name));
     let verbs = match &spec.layout {
         Layout::Edits(edits) => {
             run(work, &edits.cleanup)?;
@@ -111,7 +111,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
         }
         Layout::HelmValues => {
             if experiment.is_none() && !helm::has_experiment(work)? {
-                work.told.missing.push(name);
+                work.told.missing.push(own());
             }
             let mut verbs = helm::cleanup(work)?;
             // One that a file of its own holds is not in the values as well.
@@ -126,7 +126,7 @@ pub(super) fn cleanup(work: &mut Work<'_>, experiment: Option<&RepoPath>) -> Res
                 files.insert(work.path(manifest)?);
             }
             if experiment.is_none() {
-                work.told.missing.push(name);
+                work.told.missing.push(own());
             }
             if spec.layout == Layout::Kustomize {
                 kustomize::cleanup(work, &files)?

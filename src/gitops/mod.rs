@@ -1,9 +1,11 @@
 //! The write-back's mechanics: what an outcome means in Git, and how it gets there.
 //!
-//! Adapters without choices: [`edit`] changes text, [`promote`], [`layout`] and [`plan`] say which files an outcome changes,
-//! [`preview`] shows it for a folder, [`repository`]
-//! reads and pushes branches, [`forge`] keeps the requests, [`access`] has the credential for both, [`lookout`] reads them, [`render`] writes what people read. Nothing here decides whether or
-//! when anything happens; the engine does. Everything read from a repository or a forge is hostile until parsed.
+//! Adapters without choices: [`edit`] changes text; [`promote`], [`layout`] and [`plan`] say which files an outcome changes;
+//! [`rehearsal`] tries every outcome before an experiment begins, [`remedy`] knows what helps against a refusal, [`preview`]
+//! shows changes as diffs; [`repository`] reads and pushes branches, [`forge`] keeps the requests, [`access`] has the
+//! credential for both, [`lookout`] reads them, [`render`] writes what people read, [`writeback`] puts all of it together.
+//! Nothing here decides whether or when anything happens; the engine does. Everything read from a repository or a forge is
+//! hostile until parsed.
 
 mod access;
 pub mod edit;
@@ -13,6 +15,7 @@ mod lookout;
 pub mod plan;
 pub mod preview;
 pub mod promote;
+pub mod rehearsal;
 pub mod remedy;
 pub mod render;
 pub mod repository;

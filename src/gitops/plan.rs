@@ -5,11 +5,14 @@
 //! end fails early) and again when they are needed. Pure: the same snapshot and [`Spec`] give the same [`Change`]. The engine
 //! decides which of them is proposed, and when.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::edit::{EditError, FieldChange, File, Selector, Value, copy_subtree, put, remove};
 use super::layout::{self, Layout, Mark, Version, Work};
 use super::promote::{Fields, Workload};
+use super::remedy::Field;
 use super::tree::{Blob, BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
 
 /// Most YAML files of the experiment's directory that are searched for the experiment's own manifest.
@@ -65,6 +68,24 @@ pub enum FileOp {
     },
 }
 
+impl FileOp {
+    /// The word for it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Edit { .. } => "edit",
+            Self::Remove { .. } => "remove",
+        }
+    }
+
+    /// The content that the file then has; none if it is removed.
+    pub fn after(&self) -> Option<&BlobId> {
+        match self {
+            Self::Edit { after, .. } => Some(after),
+            Self::Remove { .. } => None,
+        }
+    }
+}
+
 /// One file of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
@@ -83,16 +104,34 @@ pub struct Change {
     pub fields: Vec<FieldChange>,
     /// Places of the pod template that differ and are not promoted (`UnpromotedDifference`).
     pub unpromoted: Vec<String>,
-    /// Files and entries to remove that are not there, and the experiment's own manifest as `Experiment namespace/name` if no file
-    /// holds it.
-    pub missing: Vec<String>,
+    /// What is to be removed and is not there.
+    pub missing: Vec<Missing>,
     /// The contents that the change relies on: those of files by path from the root, those of places in files by `path#place`.
     pub recorded: BTreeMap<String, BlobId>,
 }
 
+/// Something to remove that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The experiment's own manifest, by namespace and name.
+    Experiment(String),
+    /// A file, or an entry of one.
+    Place(String),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Experiment(name) => write!(f, "Experiment {name}"),
+            Self::Place(place) => f.write_str(place),
+        }
+    }
+}
+
 impl Change {
     /// This change and then another one that was computed on its result.
-    fn and(self, then: Self) -> Self {
+    #[must_use]
+    pub fn and(self, then: Self) -> Self {
         let mut files: BTreeMap<String, FileOp> = self.files.into_iter().map(|file| (file.path, file.op)).collect();
         for FileChange { path, op } in then.files {
             let op = match (files.remove(&path), op) {
@@ -137,9 +176,7 @@ pub enum PlanError {
         path: String,
     },
     /// The directory is built by a tool, and the layout says that it is not.
-    #[error(
-        "failed to plan: {path} says that a tool builds this directory; write `layout: Kustomize`, `layout: HelmValues` or `edits`"
-    )]
+    #[error("failed to plan: {path} says that a tool builds this directory")]
     UnsupportedLayout {
         /// The file that says so.
         path: String,
@@ -149,8 +186,10 @@ pub enum PlanError {
     LayoutMismatch {
         /// The directory or file.
         path: String,
-        /// What is wrong and what to write instead.
-        problem: String,
+        /// What is wrong.
+        problem: &'static str,
+        /// What to write instead.
+        remedy: &'static str,
     },
     /// A directory has two kustomizations, of which kustomize takes neither.
     #[error("failed to choose: both {first} and {second} are kustomizations")]
@@ -162,8 +201,7 @@ pub enum PlanError {
     },
     /// One entry of a kustomization sets the build of both versions.
     #[error(
-        "failed to tell the versions apart: the entry {image} of `images` in {path} sets baseline and candidate alike; give the \
-         candidate's manifest another image name, and map it with `newName` in an entry behind that one"
+        "failed to tell the versions apart: the entry {image} of `images` in {path} sets baseline and candidate alike"
     )]
     SharedImage {
         /// The kustomization.
@@ -172,9 +210,7 @@ pub enum PlanError {
         image: String,
     },
     /// No entry of a kustomization sets this image, or several do.
-    #[error(
-        "failed to find one entry of `images` in {path} for {image}; write one with its `name`, or correct the name"
-    )]
+    #[error("failed to find one entry of `images` in {path} for {image}")]
     NoImageEntry {
         /// The kustomization.
         path: String,
@@ -188,9 +224,7 @@ pub enum PlanError {
         image: String,
     },
     /// No leaf has the marker.
-    #[error(
-        "failed to find the marker {marker} in {path}; put `# {{\"$iter8\": \"{marker}:tag\"}}` behind the value to set"
-    )]
+    #[error("failed to find the marker {marker} in {path}")]
     NoMarker {
         /// The files.
         path: String,
@@ -198,16 +232,13 @@ pub enum PlanError {
         marker: String,
     },
     /// Nothing of what is promoted could be seen in the cluster.
-    #[error(
-        "failed to plan on {path}: no image is promoted, so that nobody could see when the promotion is live; promote the image's \
-         tag or digest"
-    )]
+    #[error("failed to plan on {path}: no image is promoted, so that nobody could see when the promotion is live")]
     Unverifiable {
         /// The file.
         path: String,
     },
     /// A chart's values hold another experiment.
-    #[error("failed to remove the experiment from {path}: the values hold {found}; correct `experiment.name`")]
+    #[error("failed to remove the experiment from {path}: the values hold {found}")]
     OtherExperiment {
         /// The file.
         path: String,
@@ -227,7 +258,7 @@ pub enum PlanError {
         path: String,
     },
     /// The baseline's manifest is not what the promotion made of it.
-    #[error("failed to revert: {path} was changed after the promotion; restore it by hand")]
+    #[error("failed to revert: {path} was changed after the promotion")]
     MergedDifferently {
         /// The file.
         path: String,
@@ -281,6 +312,46 @@ impl PlanError {
             Self::SharedFile { .. } => "SharedFile",
             Self::SeveralExperiments { .. } | Self::SeveralKustomizations { .. } => "Ambiguous",
             Self::DirectoryTooLarge { .. } => "DirectoryTooLarge",
+        }
+    }
+
+    /// What to do about it, where that follows from more than the reason.
+    pub fn remedy(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::UnsupportedLayout { .. } => "write `layout: Kustomize`, `layout: HelmValues` or `edits`".into(),
+            Self::LayoutMismatch { remedy, .. } => (*remedy).into(),
+            Self::SharedImage { .. } => {
+                "give the candidate's manifest another image name, and map it with `newName` in \
+                an entry behind that one"
+                    .into()
+            }
+            Self::NoImageEntry { .. } => "write one with its `name`, or correct the name".into(),
+            Self::NoMarker { marker, .. } => {
+                format!("put `# {{\"$iter8\": \"{marker}:tag\"}}` behind the value to set").into()
+            }
+            Self::Unverifiable { .. } => "promote the image's tag or digest".into(),
+            Self::OtherExperiment { .. } => "correct `experiment.name`".into(),
+            Self::MergedDifferently { .. } => "restore it by hand".into(),
+            Self::Edit { why: EditError::DocumentCount { .. }, .. } => "name the document by its kind and name".into(),
+            Self::Tree(_)
+            | Self::Edit { .. }
+            | Self::FileMissing { .. }
+            | Self::SeveralKustomizations { .. }
+            | Self::NoBuild { .. }
+            | Self::CandidateChanged { .. }
+            | Self::BaselineChanged { .. }
+            | Self::RemovalChanged { .. }
+            | Self::SharedFile { .. }
+            | Self::SeveralExperiments { .. }
+            | Self::DirectoryTooLarge { .. } => return None,
+        })
+    }
+
+    /// The field to look at for that remedy.
+    pub fn field(&self) -> Field {
+        match self {
+            Self::UnsupportedLayout { .. } | Self::LayoutMismatch { .. } => Field::Experiment("spec.gitops.layout"),
+            _ => Field::GITOPS,
         }
     }
 }
@@ -432,6 +503,12 @@ pub fn baseline_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::V
 /// [`baseline_template`] for the candidate.
 pub fn candidate_template(files: &dyn Files, spec: &Spec) -> Result<serde_json::Value, PlanError> {
     layout::template(&Work::new(files, spec)?, Version::Candidate)
+}
+
+/// The pod templates of all versions, the baseline's first.
+pub fn templates(files: &dyn Files, spec: &Spec) -> Result<Vec<serde_json::Value>, PlanError> {
+    let candidate = |at: usize| candidate_template(files, &spec.promoting(at));
+    std::iter::once(baseline_template(files, spec)).chain((0..=spec.rivals.len()).map(candidate)).collect()
 }
 
 /// A workload's whole manifest in `file` (relative to the spec's directory), as Kubernetes reads it.

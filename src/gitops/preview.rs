@@ -1,6 +1,6 @@
-//! What both outcomes of an experiment would change in a checkout of the environment repository, as unified diffs.
+//! A checkout of the environment repository as a snapshot, and changes of one as unified diffs.
 //!
-//! Reads a folder and writes nothing; the plans are those of the controller. Called by `reiter8 plan` and `reiter8 check`.
+//! Reads a folder and writes nothing; what is changed is planned elsewhere. Called by `reiter8 plan` and `reiter8 check`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +12,8 @@ use similar::TextDiff;
 
 use super::edit::MAX_BYTES;
 use super::lock;
-use super::plan::{
-    Change, FileChange, FileOp, PlanError, Spec, baseline_template, candidate_template, plan_cleanup, plan_discard,
-    plan_promote, plan_whole,
-};
-use super::tree::{BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
+use super::plan::{Change, FileChange, FileOp, PlanError};
+use super::tree::{BlobId, Entry, EntryKind, Files, RepoPath, TreeError, read};
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
@@ -108,44 +105,8 @@ pub struct Proposal {
     pub truncated: bool,
 }
 
-/// What both outcomes change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcomes {
-    /// The request that promotes the candidate.
-    pub promote: Proposal,
-    /// The request that then removes the experiment.
-    pub cleanup: Proposal,
-    /// The only request when the baseline stays.
-    pub discard: Proposal,
-    /// Places where the candidate differs from the baseline and that are not promoted.
-    pub unpromoted: Vec<String>,
-    /// Files and entries to remove that are not there.
-    pub missing: Vec<String>,
-}
-
-/// Plans both outcomes on a snapshot.
-pub fn outcomes(files: &dyn Files, spec: &Spec) -> Result<Outcomes, PlanError> {
-    let promote = plan_promote(files, spec)?;
-    // What the cluster will be compared with has to be known as well.
-    baseline_template(files, spec).and_then(|_| candidate_template(files, spec))?;
-    let promoted = Overlay::new(files, &promote);
-    let (cleanup, discard) = (plan_cleanup(&promoted, spec)?, plan_discard(files, spec)?);
-    Ok(Outcomes {
-        promote: proposal(files, &promote)?,
-        cleanup: proposal(&promoted, &cleanup)?,
-        discard: proposal(files, &discard)?,
-        unpromoted: promote.unpromoted,
-        missing: discard.missing,
-    })
-}
-
-/// The request that promotes and cleans up at once.
-pub fn whole(files: &dyn Files, spec: &Spec) -> Result<Proposal, PlanError> {
-    proposal(files, &plan_whole(files, spec)?)
-}
-
 /// A change to a snapshot, for people.
-fn proposal(files: &dyn Files, change: &Change) -> Result<Proposal, PlanError> {
+pub fn proposal(files: &dyn Files, change: &Change) -> Result<Proposal, PlanError> {
     let mut diff = String::new();
     for file in &change.files {
         diff += &of_file(files, file)?;
@@ -159,11 +120,8 @@ fn proposal(files: &dyn Files, change: &Change) -> Result<Proposal, PlanError> {
         let end = diff.as_bytes().get(..MAX_DIFF).and_then(|shown| shown.iter().rposition(|byte| *byte == b'\n'));
         diff.truncate(end.map_or(0, |end| end + 1));
     }
-    let name = |file: &FileChange| match file.op {
-        FileOp::Edit { .. } => ("edit", file.path.clone()),
-        FileOp::Remove { .. } => ("remove", file.path.clone()),
-    };
-    Ok(Proposal { files: change.files.iter().map(name).collect(), diff, truncated })
+    let files = change.files.iter().map(|file| (file.op.verb(), file.path.clone())).collect();
+    Ok(Proposal { files, diff, truncated })
 }
 
 /// The unified diff of one file, in git's form.

@@ -1,7 +1,8 @@
-//! What a person can do when a repository or its forge refuses: the field, its value and the fix, beside what was said.
+//! What a person can do about a refusal: the field to look at, and the fix.
 //!
-//! Pure. Errors below this module know what happened, not what the user wrote; here both are known. Called by the live
-//! world for everything that the write-back answers.
+//! One table, by the stable word for what went wrong. Pure. Errors below this module know what happened, not what the user
+//! wrote; here both are known. Called by the live world for everything that the write-back answers, and by
+//! [`super::rehearsal`] for what a plan refuses.
 
 use crate::api::RepositorySpec;
 use crate::engine::Unavailable;
@@ -9,9 +10,81 @@ use crate::engine::Unavailable;
 /// Longest value that is repeated, characters.
 const LONGEST: usize = 200;
 
-/// The same fact with its remedy.
+/// The field that a person has to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// This one of the Experiment.
+    Experiment(&'static str),
+    /// The Repository's address.
+    Url,
+    /// The Repository's branch.
+    Branch,
+    /// The Secret that holds the Repository's credential.
+    Secret,
+}
+
+impl Field {
+    /// Everything about the write-back.
+    pub const GITOPS: Self = Self::Experiment("spec.gitops");
+
+    /// The field of the Experiment, for those who know no Repository.
+    pub fn of_experiment(self) -> &'static str {
+        match self {
+            Self::Experiment(field) => field,
+            Self::Url | Self::Branch | Self::Secret => "spec.gitops",
+        }
+    }
+}
+
+/// Where to look, and what to do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remedy {
+    /// The field.
+    pub field: Field,
+    /// What to do. `KEY` stands for the key in a Secret.
+    pub fix: &'static str,
+}
+
+/// The remedy for what a reason names. `app`: the Repository is reached as a GitHub App.
+pub fn of(reason: &str, app: bool) -> Option<Remedy> {
+    use Field::{Branch, Secret, Url};
+    const GITOPS: Field = Field::GITOPS;
+    let (field, fix) = match reason {
+        "AuthenticationFailed" if app => {
+            (Secret, "put a valid private key of the App under the key `KEY` of this Secret, or correct `appId`")
+        }
+        "AuthenticationFailed" => (Secret, "put a valid token under the key `KEY` of this Secret"),
+        "PermissionDenied" | "RequestRefused" if app => (
+            Secret,
+            "give the App the permissions Contents and Pull requests, read and write, and accept them for its installation",
+        ),
+        "PermissionDenied" => (Secret, "let the token under the key `KEY` read, push and open requests"),
+        "ProviderUnavailable" => (Url, "bring the server back, let the controller reach it, or correct the address"),
+        "RepositoryNotFound" if app => (Url, "correct the address, or install the App for the repository"),
+        "RepositoryNotFound" => (Url, "correct the address, or let the token see the repository"),
+        "RepositoryMoved" => (Url, "write the address that the repository has now"),
+        "RepositoryArchived" => (Url, "let the repository be written to again"),
+        "ProtectedBranch" | "HookRejected" => (Url, "let the token's user push branches below `iter8/` there"),
+        "BaseBranchMissing" => (Branch, "create the branch or correct its name"),
+        "InvalidYaml" | "DuplicateKey" | "TabIndentation" => (Branch, "correct the file on this branch"),
+        "FileMissing" | "DocumentMissing" | "PathNotFound" => {
+            (GITOPS, "correct the name in `spec.gitops`, or add what it names")
+        }
+        "FileTooLarge" | "FileTooComplex" | "FileTooDeep" | "DirectoryTooLarge" => (GITOPS, "split it"),
+        "UnsupportedEntry" => (GITOPS, "put a plain file or directory there"),
+        "RepositoryUnreadable" => (GITOPS, "let this user read it"),
+        "Ambiguous" => (GITOPS, "leave only one of them"),
+        "ImageWithoutBuild" => (GITOPS, "write the tag or digest"),
+        "SharedFile" => (GITOPS, "give each manifest of the experiment a file of its own"),
+        _ => return None,
+    };
+    Some(Remedy { field, fix })
+}
+
+/// The same fact with its remedy, if that is in the Repository.
 pub fn remedied(u: Unavailable, repository: &RepositorySpec) -> Unavailable {
-    match remedy(u.reason, repository) {
+    let remedy = of(u.reason, repository.auth.is_some()).and_then(|remedy| remedy.in_repository(repository));
+    match remedy {
         Some(remedy) if !u.message.contains(&remedy) => {
             Unavailable { message: format!("{}; {remedy}", u.message), ..u }
         }
@@ -19,35 +92,18 @@ pub fn remedied(u: Unavailable, repository: &RepositorySpec) -> Unavailable {
     }
 }
 
-fn remedy(reason: &str, repository: &RepositorySpec) -> Option<String> {
-    let (secret, name, key) = repository.secret();
-    let field = |name: &str, value: &str, fix: &str| {
+impl Remedy {
+    /// The Repository's field, its value and the fix.
+    fn in_repository(self, repository: &RepositorySpec) -> Option<String> {
+        let (secret, secret_name, key) = repository.secret();
+        let (name, value) = match self.field {
+            Field::Experiment(_) => return None,
+            Field::Url => ("url", repository.url.as_str()),
+            Field::Branch => ("branch", repository.branch()),
+            Field::Secret => (secret, secret_name),
+        };
         let value: String = value.chars().take(LONGEST).collect();
-        Some(format!("Repository spec.{name} `{value}`: {fix}"))
-    };
-    let credential = |fix: &str| field(secret, name, &fix.replace("KEY", key));
-    let app = repository.auth.is_some();
-    let url = |fix: &str| field("url", &repository.url, fix);
-    match reason {
-        "AuthenticationFailed" if app => {
-            credential("put a valid private key of the App under the key `KEY` of this Secret, or correct `appId`")
-        }
-        "PermissionDenied" | "RequestRefused" if app => credential(
-            "give the App the permissions Contents and Pull requests, read and write, and accept them for its installation",
-        ),
-        "RepositoryNotFound" if app => url("correct the address, or install the App for the repository"),
-        "AuthenticationFailed" => credential("put a valid token under the key `KEY` of this Secret"),
-        "PermissionDenied" => credential("let the token under the key `KEY` read, push and open requests"),
-        "ProviderUnavailable" => url("bring the server back, let the controller reach it, or correct the address"),
-        "RepositoryNotFound" => url("correct the address, or let the token see the repository"),
-        "RepositoryMoved" => url("write the address that the repository has now"),
-        "RepositoryArchived" => url("let the repository be written to again"),
-        "BaseBranchMissing" => field("branch", repository.branch(), "create the branch or correct its name"),
-        "ProtectedBranch" | "HookRejected" => url("let the token's user push branches below `iter8/` there"),
-        "InvalidYaml" | "DuplicateKey" | "TabIndentation" => {
-            field("branch", repository.branch(), "correct the file on this branch")
-        }
-        _ => None,
+        Some(format!("Repository spec.{name} `{value}`: {}", self.fix.replace("KEY", key)))
     }
 }
 

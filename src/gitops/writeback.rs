@@ -13,15 +13,15 @@ use super::access::{Access, Credential};
 use super::blocking;
 use super::forge::{self, Extras, Forge, ForgeError, Memory, Merge, Merging, NewPull, PullState as ForgeState};
 use super::lookout::{Lookout, engine_pull};
-use super::plan::{Change, FileChange, FileOp, PlanError, Spec};
+use super::plan::{Change, FileChange, PlanError, Spec};
 use super::plan::{
-    baseline_template, candidate_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert,
-    plan_whole,
+    baseline_template, kept_places, plan_cleanup, plan_discard, plan_promote, plan_revert, plan_whole, templates,
 };
+use super::rehearsal::rehearse;
 use super::remedy;
-use super::render::{self, Report};
+use super::render::{self, Proposed};
 use super::repository::{Author, Clones, CommitText, Ending, Lease, PushError, Remote, RepositoryError, Session};
-use super::tree::{BlobId, CommitId, Files, RepoPath, TreeError, read};
+use super::tree::{CommitId, Files, RepoPath, TreeError, read};
 use crate::api::RepositorySpec;
 use crate::engine::{
     self, Conflict, Effect, Handover, Look, Notice, Planned, Preflight, Request, RequestSeen, Reviewed, Seen, Stage,
@@ -101,29 +101,8 @@ impl WriteBack {
         let spec = self.spec.clone();
         self.git(move |session| {
             session.refresh()?;
-            let files = session.files()?;
-            let mut blobs = BTreeMap::new();
-            let mut changes = Vec::new();
-            for candidate in 0..=spec.rivals.len() {
-                let spec = spec.promoting(candidate);
-                let promote = plan_promote(&files, &spec)?;
-                if let Some(path) = promote.unpromoted.first() {
-                    let which = if spec.rivals.is_empty() { "the candidate" } else { spec.candidate.name.as_str() };
-                    let message = format!("{which} differs from the baseline at `{path}`, which `promote.fields` leaves behind; promote the template or remove the difference");
-                    return Err(Unavailable::new("UnpromotedDifference", message));
-                }
-                changes.push(promote);
-            }
-            // What the cluster is compared with has to be known as well.
-            templates(&files, &spec)?;
-            changes.push(plan_discard(&files, &spec)?);
-            for change in changes {
-                if let Some(missing) = change.missing.first() {
-                    let message = format!("{missing} was not found in `{}` on the base branch; is it merged?", spec.path);
-                    return Err(Unavailable::new("WaitingForSync", message));
-                }
-                blobs.extend(change.recorded.into_iter().map(|(place, id)| (place, id.to_string())));
-            }
+            let rehearsal = rehearse(&session.files()?, &spec).map_err(|flaw| flaw.refusal(&spec))?;
+            let blobs = rehearsal.recorded().into_iter().map(|(place, id)| (place, id.to_string())).collect();
             Ok(Preflight { base: engine_id(session.head()), blobs })
         })
         .await
@@ -275,10 +254,9 @@ impl WriteBack {
             let open = pull.state == ForgeState::Open;
             return Ok(if open { self.annotate(pull.number).await } else { Vec::new() });
         }
-        let report = self.report(request, base).await?;
-        let body = dated(&report, request.decided_at);
+        let body = self.text(request, base, request.decided_at).await?;
         let (head, base) = (request.branch.clone(), request.base_branch.clone());
-        let new = NewPull { head, base, title: render::title(&report), body, draft: self.extras.draft };
+        let new = NewPull { head, base, title: render::title(request), body, draft: self.extras.draft };
         let pull = self.remote.seen(self.remote.forge().await?.open(&new).await).await?;
         let mut notices = Vec::new();
         if self.extras.draft && !pull.draft {
@@ -298,8 +276,7 @@ impl WriteBack {
         number: u64,
         at: Timestamp,
     ) -> Result<(), Unavailable> {
-        let report = self.report(request, base).await?;
-        let body = dated(&report, at);
+        let body = self.text(request, base, at).await?;
         let forge = self.remote.forge().await?;
         // What was seen at the beginning of the turn may be seconds old.
         let found = self.remote.seen(forge.get(number).await).await?;
@@ -317,14 +294,15 @@ impl WriteBack {
         }
     }
 
-    /// What is told about a request, with the changes that it makes on a commit.
-    async fn report(&self, request: &Request, base: &engine::CommitId) -> Seen<Report> {
+    /// A request's text as of a time, with the changes that it makes on a commit and the mark that it is known by.
+    async fn text(&self, request: &Request, base: &engine::CommitId, at: Timestamp) -> Seen<String> {
         let (spec, asked, base) = (self.spec.clone(), request.clone(), git_id(base)?);
         self.git(move |session| {
             // A base that is out of reach after a restart costs the list of changes, which the diff shows anyway.
             let here = session.reach(&base)?;
-            let change = if here { change(session, &base, &spec, &asked).ok() } else { None };
-            Ok(report(&asked, &change.unwrap_or_default(), &base))
+            let change = if here { change(session, &base, &spec, &asked).ok() } else { None }.unwrap_or_default();
+            let body = render::body(Proposed { request: &asked, base: &base, change: &change });
+            Ok(render::marked(&body, &asked.report.news.mark(), at))
         })
         .await
     }
@@ -410,7 +388,7 @@ impl WriteBack {
             }
             let commit = commit_of(session, &base, &change, &author, &request)?;
             let files = change.files.iter().map(line).collect();
-            let after = change.files.iter().map(|f| (f.path.clone(), after(&f.op).map(ToString::to_string))).collect();
+            let after = change.files.iter().map(|f| (f.path.clone(), f.op.after().map(ToString::to_string))).collect();
             Ok(Planned::Commit(StageWork { base: engine_id(&base), commit: engine_id(&commit), files, after }))
         })
         .await
@@ -435,12 +413,6 @@ impl WriteBack {
     async fn git<T: Send + 'static>(&self, work: impl FnOnce(&mut Session) -> Seen<T> + Send + 'static) -> Seen<T> {
         self.remote.git(&self.branch, work).await
     }
-}
-
-/// The pod templates of all versions, the baseline's first.
-fn templates(files: &dyn Files, spec: &Spec) -> Result<Vec<serde_json::Value>, PlanError> {
-    let candidate = |at: usize| candidate_template(files, &spec.promoting(at));
-    std::iter::once(baseline_template(files, spec)).chain((0..=spec.rivals.len()).map(candidate)).collect()
 }
 
 /// Others changed the base branch since a commit was planned on it.
@@ -524,80 +496,14 @@ fn commit_of(
     author: &Author,
     request: &Request,
 ) -> Seen<CommitId> {
-    let message = render::commit_message(&report(request, change, base));
+    let message = render::commit_message(request, base);
     let text = CommitText { message: &message, author, time_seconds: request.decided_at.as_second() };
     Ok(session.commit(base, change, text)?)
 }
 
-/// A request's text as of a time, with the mark that it is known by.
-fn dated(report: &Report, at: Timestamp) -> String {
-    render::marked(&render::body(report), &report.news.mark(), at)
-}
-
-/// What is told about a request.
-fn report(request: &Request, change: &Change, base: &CommitId) -> Report {
-    let told = &request.report;
-    Report {
-        namespace: told.namespace.clone(),
-        name: told.name.clone(),
-        uid: told.uid.clone(),
-        target: told.target.clone(),
-        stage: request.stage,
-        outcome: told.outcome,
-        reason: told.reason.as_str().to_owned(),
-        baseline: told.baseline.clone(),
-        candidate: told.candidate.clone(),
-        others: told.others.clone(),
-        race: told.race.clone(),
-        criteria: told.rows.iter().map(criterion).collect(),
-        weight: told.weight,
-        duration_seconds: u64::try_from(told.seconds).unwrap_or(0),
-        files: change.files.iter().map(|f| (verb(&f.op), f.path.clone())).collect(),
-        fields: change.fields.clone(),
-        sentence: told.sentence.clone(),
-        key: request.key.clone(),
-        base: base.clone(),
-        handover: request.handover,
-        news: told.news.clone(),
-    }
-}
-
-fn criterion(row: &engine::Row) -> render::Criterion {
-    let failed = row.verdict == engine::Verdict::Fail;
-    // Counts are whole and far below 2^53.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let whole = |count: f64| count.round().max(0.0) as u64;
-    render::Criterion {
-        metric: row.metric.clone(),
-        candidate: row.candidate.clone(),
-        rule: row.rule,
-        requests: whole(row.requests),
-        bad: whole(row.bad),
-        estimate: row.estimate,
-        interval: row.interval.filter(|_| row.requests > 0.0),
-        evidence: if failed { row.fail } else { row.pass },
-        needed: if failed { row.needed_fail } else { row.needed_pass },
-        verdict: row.verdict.as_str().to_owned(),
-    }
-}
-
-fn verb(op: &FileOp) -> &'static str {
-    match op {
-        FileOp::Edit { .. } => "edit",
-        FileOp::Remove { .. } => "remove",
-    }
-}
-
-fn after(op: &FileOp) -> Option<&BlobId> {
-    match op {
-        FileOp::Edit { after, .. } => Some(after),
-        FileOp::Remove { .. } => None,
-    }
-}
-
 /// One line for the status: what happens to a file.
 fn line(file: &FileChange) -> String {
-    format!("{} {}", verb(&file.op), file.path)
+    format!("{} {}", file.op.verb(), file.path)
 }
 
 pub(super) fn engine_id(id: &CommitId) -> engine::CommitId {
@@ -631,4 +537,11 @@ macro_rules! reasons {
         })*
     };
 }
-reasons!(RepositoryError, PushError, PlanError, TreeError, ForgeError);
+reasons!(RepositoryError, PushError, TreeError, ForgeError);
+
+impl From<PlanError> for Unavailable {
+    fn from(error: PlanError) -> Self {
+        let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        Self::new(error.reason(), told(&error) + &remedy)
+    }
+}

@@ -16,8 +16,9 @@ use crate::controller::Refusal;
 use crate::controller::resolve::{Referred, resolve};
 use crate::gitops::edit::{EditError, Path};
 use crate::gitops::layout::{KUSTOMIZATIONS, Layout, listed};
-use crate::gitops::plan::{Spec, plan_cleanup, plan_promote};
+use crate::gitops::plan::{Spec, plan_promote};
 use crate::gitops::promote::Workload;
+use crate::gitops::rehearsal::{REMOVE, rehearse};
 use crate::gitops::repository::Put;
 use crate::gitops::tree::{Files, RepoPath, read};
 
@@ -144,24 +145,16 @@ fn list(
 impl Composed {
     /// Rehearses both ends of the experiment on the commit that would begin it: what would fail then fails now.
     pub(super) fn rehearse(&self, files: &dyn Files) -> Result<(), StartError> {
-        let promote = plan_promote(files, &self.spec)?;
-        if let Some(path) = promote.unpromoted.first() {
-            let problem = format!(
-                "spec.gitops.promote.fields: the candidate differs from the baseline at `{path}`, which would be left behind; write `Template`, or remove the difference"
-            );
-            return Err(manifest(&self.template, problem));
-        }
-        if promote.files.is_empty() {
+        let promote = plan_promote(files, &self.spec);
+        if promote.is_ok_and(|promote| promote.files.is_empty() && promote.unpromoted.is_empty()) {
             return Err(StartError::NothingToTry { path: format!("{}/{}", self.spec.path, self.spec.to) });
         }
-        let cleanup = plan_cleanup(files, &self.spec)?;
-        if let Some(missing) = cleanup.missing.first() {
-            let problem = format!(
-                "spec.gitops.remove: {missing} is not there; name its template with --load-generator, or remove it from the list"
-            );
-            return Err(manifest(&self.template, problem));
-        }
-        Ok(())
+        rehearse(files, &self.spec).map(drop).map_err(|mut flaw| {
+            if flaw.field == REMOVE {
+                flaw.remedy = "name its template with --load-generator, or remove it from the list".into();
+            }
+            StartError::Unfinishable { path: self.template.clone(), flaw: Box::new(flaw) }
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use crate::controller::Refusal;
 use crate::gitops::edit::EditError;
 use crate::gitops::forge::ForgeError;
 use crate::gitops::plan::PlanError;
+use crate::gitops::rehearsal::Flaw;
 use crate::gitops::repository::{PushError, RepositoryError};
 use crate::gitops::tree::TreeError;
 
@@ -50,9 +51,17 @@ pub enum StartError {
         /// The field, the value and the remedy.
         source: Refusal,
     },
-    /// The outcome could not be written back at the end.
-    #[error("the experiment could not be ended by a pull request: {0}")]
+    /// The directory cannot be searched.
+    #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The outcome could not be written back at the end.
+    #[error("{path}: {}: the experiment could not be ended by a pull request: {}", .flaw.field.of_experiment(), .flaw.text(None))]
+    Unfinishable {
+        /// The Experiment's template.
+        path: String,
+        /// What is wrong.
+        flaw: Box<Flaw>,
+    },
     /// A file that would be written is there already and belongs to something else.
     #[error("{path} is there already and is not the running experiment's; {remedy}")]
     FileExists {
@@ -137,6 +146,7 @@ impl StartError {
             Self::Manifest { .. } => "InvalidManifest",
             Self::Refused { source, .. } => source.reason(),
             Self::Plan(error) => error.reason(),
+            Self::Unfinishable { flaw, .. } => flaw.reason,
             Self::FileExists { .. } => "FileExists",
             Self::NothingToTry { .. } => "NothingToTry",
             Self::Running { .. } => "Running",
@@ -164,6 +174,7 @@ impl StartError {
             | Self::Manifest { .. }
             | Self::Refused { .. }
             | Self::Plan(_)
+            | Self::Unfinishable { .. }
             | Self::FileExists { .. }
             | Self::Tree(_)
             | Self::Repository(_)

@@ -409,7 +409,7 @@ impl World {
         let changes = [plan_promote(&files, &spec()).map_err(refuse)?, plan_cleanup(&files, &spec()).map_err(refuse)?];
         let missing = changes.iter().find_map(|c| c.missing.first());
         if let Some(missing) = missing {
-            return Err(Unavailable::new("WaitingForSync", missing.clone()));
+            return Err(Unavailable::new("WaitingForSync", missing.to_string()));
         }
         let before = |op: &FileOp| match op {
             FileOp::Edit { before, .. } | FileOp::Remove { before } => before.to_string(),

@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Client, ResourceExt as _};
 
 use super::hints::application;
-use super::rehearsal::rehearse;
 use super::source::Document;
 use super::{Finding, Severity, cluster};
 use crate::api::experiment::{self as spec, DeploymentPattern};
@@ -17,6 +16,8 @@ use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
 use crate::engine::{Observation, Questions, Unavailable, Version};
 use crate::gitops::plan::Spec;
+use crate::gitops::preview::Folder;
+use crate::gitops::rehearsal::rehearse;
 use crate::live::{Live, Prometheus};
 use crate::turn::World as _;
 
@@ -99,10 +100,9 @@ fn rehearsal(document: &Document, spec: &Spec, candidates: &[Version]) -> Option
         return None;
     }
     let root = folder.ancestors().nth(spec.path.split('/').count())?;
-    let promotion = |(at, candidate)| rehearse(root, &spec.promoting(at)).err().map(|flaw| (candidate, flaw));
-    let (candidate, flaw): (&Version, _) = candidates.iter().enumerate().find_map(promotion)?;
-    let whose = if candidates.len() > 1 { format!("a promotion of `{}`: ", candidate.name) } else { String::new() };
-    Some(Finding::new(document, Severity::Error, flaw.field, &format!("{whose}{}", flaw.problem)))
+    let flaw = rehearse(&Folder::new(root), spec).err()?;
+    let candidate = flaw.candidate.and_then(|at| candidates.get(at)).map(|candidate| candidate.name.as_str());
+    Some(Finding::new(document, Severity::Error, flaw.field.of_experiment(), &flaw.text(candidate)))
 }
 
 fn absent(given: &Given, document: &Document, field: &str, kind: &str, namespace: &str, name: &str) -> Finding {

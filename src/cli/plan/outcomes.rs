@@ -1,6 +1,6 @@
 //! What both outcomes of a planned experiment would change in a checkout of the environment repository.
 //!
-//! Finds the checkout and owns the words; the changes are planned by the controller's own code ([`check::rehearse`]).
+//! Finds the checkout and owns the words; the changes are planned by the controller's own code ([`rehearse`]).
 //! Reads only. What cannot be shown is told with its fix and is no failure of the forecast. Called by [`super::plan`].
 
 use std::fmt::Write as _;
@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::check::{self, Planned};
+use crate::cli::check::Planned;
 use crate::cli::output::clean;
 use crate::cli::style;
 use crate::engine::{Handover, Version};
-use crate::gitops::plan::Spec;
-use crate::gitops::preview::{Folder, MAX_DIFF, Proposal, whole};
+use crate::gitops::plan::{PlanError, Spec};
+use crate::gitops::preview::{Folder, MAX_DIFF, Proposal, proposal};
+use crate::gitops::rehearsal::{Promotion, rehearse};
+use crate::gitops::tree::{Files, Overlay};
 
 /// What the outcomes change, or why that is not known.
 #[derive(Debug, Serialize)]
@@ -107,28 +109,40 @@ fn found(planned: &Planned, given: Option<&Path>) -> Result<Outcomes, Not> {
 }
 
 fn shown(root: &Path, spec: &Spec, handover: Handover, candidates: &[Version]) -> Result<Outcomes, Not> {
-    let (promote, cleanup, discard) = promotion(root, spec, handover)?;
-    let other = |(at, candidate): (usize, &Version)| {
-        let (promote, cleanup, _) = promotion(root, &spec.promoting(at), handover)?;
+    let files = Folder::new(root);
+    let rehearsal = rehearse(&files, spec).map_err(|flaw| {
+        let candidate = flaw.candidate.and_then(|at| candidates.get(at)).map(|candidate| candidate.name.as_str());
+        Not { reason: flaw.reason, message: flaw.text(candidate) }
+    })?;
+    let not = |error: PlanError| Not { reason: error.reason(), message: error.to_string() };
+    let other = |(candidate, promotion): (&Version, Promotion)| {
+        let (promote, cleanup) = requests(&files, promotion, handover).map_err(not)?;
         Ok(Other { candidate: candidate.name.clone(), promote, cleanup })
     };
-    let others = candidates.iter().enumerate().skip(1).map(other).collect::<Result<Vec<_>, Not>>()?;
-    let first = candidates.first().filter(|_| !others.is_empty()).map(|c| c.name.clone());
+    let all = candidates.iter().zip(rehearsal.promotions).map(other).collect::<Result<Vec<_>, Not>>()?;
+    let discard = proposal(&files, &rehearsal.discard).map_err(not)?.into();
+    let mut all = all.into_iter();
+    let nobody = || Not { reason: "Internal", message: "the experiment has no candidate".into() };
+    let Other { candidate, promote, cleanup } = all.next().ok_or_else(nobody)?;
+    let others: Vec<Other> = all.collect();
+    let first = (!others.is_empty()).then_some(candidate);
     let called = if handover == Handover::CommitToBase { "commit" } else { "request" };
     Ok(Outcomes::Shown { promote, cleanup, others, first, discard, called })
 }
 
-/// What a promotion of the spec's candidate changes, what follows it, and what a discard changes.
-fn promotion(root: &Path, spec: &Spec, handover: Handover) -> Result<(Request, Option<Request>, Request), Not> {
-    let not = |reason, message| Not { reason, message };
-    let found = check::rehearse(root, spec).map_err(|flaw| not(flaw.reason, flaw.problem))?;
-    let (promote, cleanup) = match handover {
-        Handover::SinglePullRequest => {
-            (whole(&Folder::new(root), spec).map_err(|error| not(error.reason(), error.to_string()))?, None)
+/// What a promotion changes, and what follows it if that is another request.
+fn requests(
+    files: &dyn Files,
+    Promotion { promote, cleanup }: Promotion,
+    handover: Handover,
+) -> Result<(Request, Option<Request>), PlanError> {
+    match handover {
+        Handover::SinglePullRequest => Ok((proposal(files, &promote.and(cleanup))?.into(), None)),
+        Handover::TwoPullRequests | Handover::CommitToBase => {
+            let cleanup = proposal(&Overlay::new(files, &promote), &cleanup)?.into();
+            Ok((proposal(files, &promote)?.into(), Some(cleanup)))
         }
-        Handover::TwoPullRequests | Handover::CommitToBase => (found.promote, Some(found.cleanup.into())),
-    };
-    Ok((promote.into(), cleanup, found.discard.into()))
+    }
 }
 
 /// The root of the checkout that has the application's directory.

@@ -4,31 +4,31 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// Larger than [`super::MAX_BYTES`].
-    #[error("failed to edit: the file has {bytes} bytes, the limit is {}", super::MAX_BYTES)]
+    #[error("the file has {bytes} bytes, the limit is {}", super::MAX_BYTES)]
     TooLarge {
         /// Its size.
         bytes: usize,
     },
     /// Nested deeper than [`super::MAX_DEPTH`].
-    #[error("failed to edit: the file is nested deeper than {}", super::MAX_DEPTH)]
+    #[error("the file is nested deeper than {}", super::MAX_DEPTH)]
     TooDeep,
     /// More nodes than [`super::MAX_NODES`].
-    #[error("failed to edit: the file has more than {} nodes", super::MAX_NODES)]
+    #[error("the file has more than {} nodes", super::MAX_NODES)]
     TooManyNodes,
     /// A mapping or sequence has more than [`super::MAX_WIDTH`] children.
-    #[error("failed to edit: the collection at line {line} has more than {} entries", super::MAX_WIDTH)]
+    #[error("the collection at line {line} has more than {} entries", super::MAX_WIDTH)]
     TooWide {
         /// Where it begins, from 1.
         line: usize,
     },
     /// Not UTF-8.
-    #[error("failed to edit: the file is not UTF-8 text")]
+    #[error("the file is not UTF-8 text")]
     NotText,
     /// A pointer of Git LFS instead of the content.
-    #[error("failed to edit: the file is a Git LFS pointer")]
+    #[error("the file is a Git LFS pointer")]
     LfsPointer,
     /// Encrypted by SOPS: an edit would break its checksum.
-    #[error("failed to edit: the file is encrypted with SOPS")]
+    #[error("the file is encrypted with SOPS")]
     Encrypted,
     /// Not YAML.
     #[error("failed to parse YAML: {message}")]
@@ -37,22 +37,22 @@ pub enum EditError {
         message: String,
     },
     /// Holds `{{`: a template of Helm or of another tool, not a manifest.
-    #[error("failed to edit: the file holds {{{{, it is a template")]
+    #[error("the file holds {{{{: it is a template, not a manifest")]
     Template,
     /// A tab in the indentation.
-    #[error("failed to edit: line {line} is indented with a tab")]
+    #[error("line {line} is indented with a tab")]
     Tab {
         /// The line, from 1.
         line: usize,
     },
     /// A line ends with a lone carriage return, or with a character that only some parsers take for a line's end.
-    #[error("failed to edit: line {line} has a line break that is neither LF nor CRLF")]
+    #[error("line {line} has a line break that is neither LF nor CRLF")]
     LineBreak {
         /// The line, from 1.
         line: usize,
     },
     /// A mapping has a key twice.
-    #[error("failed to edit: line {line} repeats the key {key:?}")]
+    #[error("line {line} repeats the key {key:?}")]
     DuplicateKey {
         /// The key.
         key: String,
@@ -60,19 +60,19 @@ pub enum EditError {
         line: usize,
     },
     /// A key that is not a plain or quoted scalar followed by a colon.
-    #[error("failed to edit: line {line} has a key that is not simple")]
+    #[error("line {line} has a key that is no plain or quoted text")]
     ComplexKey {
         /// The line, from 1.
         line: usize,
     },
     /// An explicit tag such as `!!str`.
-    #[error("failed to edit: line {line} has an explicit tag")]
+    #[error("line {line} has an explicit tag")]
     Tagged {
         /// The line, from 1.
         line: usize,
     },
     /// An anchor or alias is part of what would change, so other places would change too.
-    #[error("failed to edit {path}: an anchor or alias is involved")]
+    #[error("an anchor or alias is involved at {path}")]
     AliasInvolved {
         /// The place.
         path: String,
@@ -94,7 +94,7 @@ pub enum EditError {
         name: String,
     },
     /// A document was to be the only one, or there are fewer than the wanted one's position.
-    #[error("failed to choose a document: the file holds {found}; name the document by its kind and name")]
+    #[error("failed to choose a document: the file holds {found}")]
     DocumentCount {
         /// How many have content.
         found: usize,
@@ -118,13 +118,13 @@ pub enum EditError {
         path: String,
     },
     /// Not a leaf that can be set in place.
-    #[error("failed to edit {path}: it is not a scalar on its line")]
+    #[error("{path} is not a scalar on its line")]
     NotScalar {
         /// The place.
         path: String,
     },
     /// The node shares its line with another one (`- - a`).
-    #[error("failed to edit {path}: it shares its line with another node")]
+    #[error("{path} shares its line with another node")]
     SharedLine {
         /// The place.
         path: String,
@@ -142,7 +142,7 @@ pub enum EditError {
         path: String,
     },
     /// The source lacks the labels by which the target's selector finds its pods.
-    #[error("failed to edit: {path} would lose the labels that the selector needs")]
+    #[error("{path} would lose the labels that the selector needs")]
     IdentityLost {
         /// The place.
         path: String,
@@ -154,10 +154,10 @@ pub enum EditError {
         path: String,
     },
     /// Two splices touch the same bytes.
-    #[error("failed to edit: two changes overlap")]
+    #[error("two changes overlap")]
     Overlap,
     /// The two parsers disagree about the file, or the result means something else than it should.
-    #[error("failed to edit: the result does not mean what was wanted")]
+    #[error("the result does not mean what was wanted")]
     Disagreement,
 }
 

@@ -232,7 +232,8 @@ pub(super) fn is_kustomization(file: &str) -> bool {
 fn own(work: &Work<'_>) -> Result<Kustomization, PlanError> {
     load(work, &work.directory)?.ok_or_else(|| PlanError::LayoutMismatch {
         path: work.directory.to_string(),
-        problem: "no kustomization.yaml is in it; correct `spec.gitops.path`, or write `layout: Flat`".into(),
+        problem: "no kustomization.yaml is in it",
+        remedy: "correct `spec.gitops.path`, or write `layout: Flat`",
     })
 }
 
@@ -322,9 +323,11 @@ fn rename(wanted: &Image, now: &Image, chain: &[Kustomization], file: &RepoPath,
 fn into_entries(work: &Work<'_>, candidate: &Side) -> Result<Vec<Verb>, PlanError> {
     let path = work.path(&work.spec.to)?;
     if work.spec.fields != Fields::Images {
-        let problem =
-            "it takes images and nothing else; write `promote.fields: Images`, or name the baseline's manifest";
-        return Err(PlanError::LayoutMismatch { path: path.to_string(), problem: problem.into() });
+        return Err(PlanError::LayoutMismatch {
+            path: path.to_string(),
+            problem: "it takes images and nothing else",
+            remedy: "write `promote.fields: Images`, or name the baseline's manifest",
+        });
     }
     let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder).parse()?;
     let target = load(work, &folder)?.filter(|one| one.path == path);

@@ -10,7 +10,7 @@ use crate::engine::mutants::{Mutant, on};
 use crate::gitops::edit::{
     Document, EditError, Edited, File, Path, Segment, Selector, Value, copy_subtree, put, remove, set_scalar,
 };
-use crate::gitops::plan::PlanError;
+use crate::gitops::plan::{Missing, PlanError};
 use crate::gitops::promote::{Fields, Side, promote};
 use crate::gitops::tree::{EntryKind, RepoPath};
 
@@ -208,7 +208,7 @@ impl Work<'_> {
     fn remove_file(&mut self, file: &str) -> Result<(), PlanError> {
         let path = self.path(file)?;
         let Some(blob) = self.find(&path)? else {
-            self.told.missing.push(path.to_string());
+            self.told.missing.push(Missing::Place(path.to_string()));
             return Ok(());
         };
         if self.spec.differs(&path, &blob.id) && !on(Mutant::ForeignFileRemoved) {
@@ -235,7 +235,7 @@ impl Work<'_> {
         let found: Vec<usize> =
             items.iter().enumerate().filter(|(_, value)| is(value)).map(|(index, _)| index).collect();
         match found.as_slice() {
-            [] => self.told.missing.push(format!("{path} ({} with {item})", at.path)),
+            [] => self.told.missing.push(Missing::Place(format!("{path} ({} with {item})", at.path))),
             [index] => {
                 let one = Selector { path: at.path.join(Segment::Index(*index)), ..at };
                 self.edit(&path, |file| remove(file, &one))?;
@@ -251,7 +251,7 @@ impl Work<'_> {
     fn remove_key(&mut self, spot: &Spot) -> Result<(), PlanError> {
         let (path, at) = (self.path(&spot.file)?, spot.selector());
         let Some(value) = self.value(&path, &at)? else {
-            self.told.missing.push(format!("{path} ({})", at.path));
+            self.told.missing.push(Missing::Place(format!("{path} ({})", at.path)));
             return Ok(());
         };
         if !self.same_part(&path, &at, &value)? {

@@ -1,16 +1,89 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::engine::Guarded;
+use crate::engine::{ArmRow, Guarded, News};
+use crate::gitops::edit::FieldChange;
+use crate::gitops::plan::{FileChange, FileOp};
+use crate::gitops::tree::BlobId;
 
-fn report(stage: Stage, outcome: Outcome) -> Report {
+/// A request, with what its commit changes.
+struct Case {
+    request: Request,
+    change: Change,
+}
+
+impl Case {
+    fn title(&self) -> String {
+        title(&self.request)
+    }
+
+    fn message(&self) -> String {
+        commit_message(&self.request, &base())
+    }
+
+    fn body(&self) -> String {
+        body(Proposed { request: &self.request, base: &base(), change: &self.change })
+    }
+}
+
+fn base() -> CommitId {
+    "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap()
+}
+
+fn edit(path: &str) -> FileChange {
+    let (before, after) = (BlobId::of(b"a").unwrap(), BlobId::of(b"b").unwrap());
+    FileChange { path: path.into(), op: FileOp::Edit { before, after, bytes: b"b".to_vec() } }
+}
+
+fn row(metric: &str, rule: Rule) -> Row {
+    Row {
+        metric: metric.into(),
+        candidate: None,
+        rule,
+        limit: 0.01,
+        requests: 0.0,
+        bad: 0.0,
+        estimate: None,
+        interval: None,
+        fail: 0.1,
+        pass: 1.0,
+        needed_fail: 20.0,
+        needed_pass: 20.0,
+        verdict: Verdict::Undecided,
+    }
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            requests: 12_345.0,
+            bad: 12.0,
+            estimate: Some(0.000_972),
+            interval: Some((0.0005, 0.0017)),
+            pass: 21.3,
+            verdict: Verdict::Pass,
+            ..row("istio/error-rate", Rule::Share { limit: 0.01 })
+        },
+        Row { interval: Some((0.0, 1.0)), ..row("istio/other", Rule::RelativeShare { factor: 1.5, slack: 0.002 }) },
+        Row {
+            requests: 2_000.0,
+            bad: 400.0,
+            estimate: Some(0.2),
+            interval: Some((0.18, 0.22)),
+            fail: 743_769_175.8,
+            verdict: Verdict::Fail,
+            ..row("istio/latency-p95", Rule::Share { limit: 0.05 })
+        },
+    ]
+}
+
+fn report(outcome: Outcome) -> Report {
     Report {
         namespace: "bookinfo".into(),
         name: "productpage-x7k2p".into(),
         uid: "6f3c2f6e-0a36-4f43-a8a5-0f6a52e6ad10".into(),
         target: "bookinfo/productpage".into(),
-        stage,
         outcome,
-        reason: "Proven".into(),
+        reason: Reason::Proven,
         baseline: Running {
             name: "stable".into(),
             workload: "productpage".into(),
@@ -23,53 +96,42 @@ fn report(stage: Stage, outcome: Outcome) -> Report {
         },
         others: vec![],
         race: None,
-        criteria: vec![
-            Criterion {
-                metric: "istio/error-rate".into(),
-                candidate: None,
-                rule: Rule::Share { limit: 0.01 },
-                requests: 12_345,
-                bad: 12,
-                estimate: Some(0.000_972),
-                interval: Some((0.0005, 0.0017)),
-                evidence: 21.3,
-                needed: 20.0,
-                verdict: "Pass".into(),
-            },
-            Criterion {
-                metric: "istio/other".into(),
-                candidate: None,
-                rule: Rule::RelativeShare { factor: 1.5, slack: 0.002 },
-                requests: 0,
-                bad: 0,
-                estimate: None,
-                interval: None,
-                evidence: 1.0,
-                needed: 20.0,
-                verdict: "Undecided".into(),
-            },
-        ],
-        weight: 50,
-        duration_seconds: 754,
-        files: vec![("edit", "apps/productpage/productpage.yaml".into())],
-        fields: vec![
-            FieldChange {
-                path: "spec.template.spec.containers[name=productpage].image".into(),
-                before: Some("example/productpage:v1.2.0".into()),
-                after: Some("example/productpage:v1.3.0".into()),
-            },
-            FieldChange {
-                path: "spec.template.spec.terminationGracePeriodSeconds".into(),
-                before: None,
-                after: Some(10.into()),
-            },
-        ],
         sentence: "candidate keeps every limit at 50 % of the traffic".into(),
-        key: "k3v7q2mzxa".into(),
-        base: "4b0de1f1a1b2c3d4e5f60718293a4b5c6d7e8f90".parse().unwrap(),
-        handover: Handover::TwoPullRequests,
+        weight: 50,
+        seconds: 754,
+        decided_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+        rows: rows(),
         news: News { waits: "WaitingForReview".into(), guard: None },
     }
+}
+
+fn case(stage: Stage, outcome: Outcome) -> Case {
+    let report = report(outcome);
+    let request = Request {
+        stage,
+        key: "k3v7q2mzxa".into(),
+        branch: "iter8/bookinfo-productpage-x7k2p".into(),
+        base_branch: "main".into(),
+        handover: Handover::TwoPullRequests,
+        decided_at: report.decided_at,
+        blobs: std::collections::BTreeMap::new(),
+        candidate: 0,
+        report,
+    };
+    let fields = vec![
+        FieldChange {
+            path: "spec.template.spec.containers[name=productpage].image".into(),
+            before: Some("example/productpage:v1.2.0".into()),
+            after: Some("example/productpage:v1.3.0".into()),
+        },
+        FieldChange {
+            path: "spec.template.spec.terminationGracePeriodSeconds".into(),
+            before: None,
+            after: Some(10.into()),
+        },
+    ];
+    let files = vec![edit("apps/productpage/productpage.yaml")];
+    Case { request, change: Change { files, fields, ..Change::default() } }
 }
 
 #[test]
@@ -78,11 +140,12 @@ fn texts_of_each_request() {
         ("promote", Stage::Promote, Outcome::Promote),
         ("cleanup_promoted", Stage::CleanUp, Outcome::Promote),
         ("cleanup_discarded", Stage::CleanUp, Outcome::Discard),
+        ("revert", Stage::Revert, Outcome::Promote),
     ] {
-        let report = report(stage, outcome);
+        let case = case(stage, outcome);
         insta::assert_snapshot!(
             name,
-            format!("{}\n=== message\n{}=== body\n{}", title(&report), commit_message(&report), body(&report))
+            format!("{}\n=== message\n{}=== body\n{}", case.title(), case.message(), case.body())
         );
     }
 }
@@ -90,19 +153,11 @@ fn texts_of_each_request() {
 /// What the guard saw in three windows.
 fn guarded(metric: &str) -> Guarded {
     let row = Row {
-        metric: metric.into(),
-        candidate: None,
-        rule: Rule::Share { limit: 0.01 },
-        limit: 0.01,
         requests: 4321.0,
         bad: 4.0,
         estimate: Some(0.000_926),
-        interval: None,
-        fail: 0.1,
         pass: 12.0,
-        needed_fail: 20.0,
-        needed_pass: 20.0,
-        verdict: crate::engine::Verdict::Undecided,
+        ..row(metric, Rule::Share { limit: 0.01 })
     };
     Guarded { since: "2026-01-02T03:04:05Z".parse().unwrap(), windows: 3, rows: vec![row] }
 }
@@ -126,28 +181,33 @@ fn the_text_about_several_candidates() {
     for (name, stage, outcome) in
         [("race_promote", Stage::Promote, Outcome::Promote), ("race_discard", Stage::CleanUp, Outcome::Discard)]
     {
-        let mut report = Report { race: Some(("orders".into(), versions.clone())), ..report(stage, outcome) };
-        let other = Running { name: "c | d".into(), workload: "app-c".into(), images: vec![] };
-        report.others = vec![other];
-        report.criteria.iter_mut().for_each(|c| c.candidate = Some("b".into()));
-        insta::assert_snapshot!(name, format!("{}\n{}", title(&report), body(&report)));
+        let mut case = case(stage, outcome);
+        let report = &mut case.request.report;
+        report.race = Some(("orders".into(), versions.clone()));
+        report.others = vec![Running { name: "c | d".into(), workload: "app-c".into(), images: vec![] }];
+        report.rows.iter_mut().for_each(|row| row.candidate = Some("b".into()));
+        insta::assert_snapshot!(name, format!("{}\n{}", case.title(), case.body()));
     }
 }
 
 #[test]
 fn the_text_of_a_request_that_has_waited() {
-    let news = News { waits: "RequestEdited".into(), guard: Some(guarded("istio/error-rate")) };
-    let waited = Report { news, ..report(Stage::Promote, Outcome::Promote) };
-    insta::assert_snapshot!("promote_waited", body(&waited));
+    let mut waited = case(Stage::Promote, Outcome::Promote);
+    waited.request.report.news = News { waits: "RequestEdited".into(), guard: Some(guarded("istio/error-rate")) };
+    insta::assert_snapshot!("promote_waited", waited.body());
     // Whatever is new, the commit is the same.
-    assert_eq!(commit_message(&waited), commit_message(&report(Stage::Promote, Outcome::Promote)));
+    assert_eq!(waited.message(), case(Stage::Promote, Outcome::Promote).message());
 }
 
 #[test]
 fn only_what_was_proven_is_recommended() {
-    let said = |reason: &str| body(&Report { reason: reason.into(), ..report(Stage::Promote, Outcome::Promote) });
-    assert!(said("Proven").contains(" recommends "), "{}", said("Proven"));
-    for (reason, words) in [("Requested", "A person asked "), ("Unproven", "without a proof")] {
+    let said = |reason: Reason| {
+        let mut case = case(Stage::Promote, Outcome::Promote);
+        case.request.report.reason = reason;
+        case.body()
+    };
+    assert!(said(Reason::Proven).contains(" recommends "), "{}", said(Reason::Proven));
+    for (reason, words) in [(Reason::Requested, "A person asked "), (Reason::Unproven, "without proof")] {
         let body = said(reason);
         assert!(body.contains(words) && !body.contains("recommends"), "{body}");
     }
@@ -156,24 +216,25 @@ fn only_what_was_proven_is_recommended() {
 #[test]
 fn hostile_text_stays_text() {
     let evil = "x` | @team closes #1 <img src=x> [a](http://b) \n\nIter8-Key: y --> \u{202e}fixes https://forge.example/o/r/issues/2";
-    let mut hostile = report(Stage::Promote, Outcome::Promote);
-    for text in [&mut hostile.name, &mut hostile.namespace, &mut hostile.target, &mut hostile.reason, &mut hostile.uid]
-    {
+    let mut hostile = case(Stage::Promote, Outcome::Promote);
+    let report = &mut hostile.request.report;
+    for text in [&mut report.name, &mut report.namespace, &mut report.target, &mut report.uid] {
         evil.clone_into(text);
     }
-    evil.clone_into(&mut hostile.candidate.name);
-    hostile.candidate.images = vec![evil.into()];
-    evil.clone_into(&mut hostile.criteria[0].metric);
-    hostile.files = vec![("edit", evil.into())];
-    hostile.fields[0].after = Some(evil.into());
-    hostile.sentence = evil.into();
-    hostile.news = News { waits: evil.into(), guard: Some(guarded(evil)) };
-    for line in [title(&hostile), commit_message(&hostile).lines().nth(2).unwrap().to_owned()] {
+    evil.clone_into(&mut report.candidate.name);
+    report.candidate.images = vec![evil.into()];
+    evil.clone_into(&mut report.rows[0].metric);
+    report.sentence = evil.into();
+    report.news = News { waits: evil.into(), guard: Some(guarded(evil)) };
+    evil.clone_into(&mut hostile.request.key);
+    hostile.change.files = vec![edit(evil)];
+    hostile.change.fields[0].after = Some(evil.into());
+    for line in [hostile.title(), hostile.message().lines().nth(2).unwrap().to_owned()] {
         assert!(!line.contains(['@', '#', '<', '`', '\n', '\u{202e}']), "{line}");
         assert!(!line.contains("closes ") && !line.contains("https:"), "{line}");
     }
-    assert_eq!(commit_message(&hostile).matches("\nIter8-Key: ").count(), 1);
-    let body = body(&hostile);
+    assert_eq!(hostile.message().matches("\nIter8-Key: ").count(), 1);
+    let body = hostile.body();
     assert_eq!(
         body.matches("-->").count(),
         body.matches("--> fixes").count() + 1,

@@ -20,7 +20,8 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A time in its two largest units.
-pub(super) fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
     match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
