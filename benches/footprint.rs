@@ -12,12 +12,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::too_many_lines)]
 #![allow(missing_docs)]
 
-#[path = "../tests/support/quiet_forge.rs"]
-mod quiet_forge;
-#[path = "../tests/support/stack/mod.rs"]
-mod stack;
-#[path = "../tests/support/trial.rs"]
-mod trial;
+#[allow(dead_code, unreachable_pub)] // Each program uses a part of it.
+#[path = "../tests/support"]
+mod support {
+    pub(crate) mod quiet_forge;
+    pub(crate) mod stack;
+    pub(crate) mod trial;
+}
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,7 +32,6 @@ use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
-use quiet_forge::QuietForge;
 use reiter8::api::Experiment;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
@@ -39,9 +39,11 @@ use reiter8::engine::{
     Stage, StageProgress, StageState, StageWork, Verdict,
 };
 use serde_json::{Value, json};
-use stack::parts::{self, Kube};
-use stack::process::{Process, free_port};
-use stack::{Site, binaries};
+use support::quiet_forge::QuietForge;
+use support::stack::parts::{self, Kube};
+use support::stack::process::{Process, free_port};
+use support::stack::{self, Site, binaries};
+use support::trial;
 
 /// Bars of the project: base, and for each experiment at the largest number.
 const BASE_KIB: u64 = 40 * 1024;

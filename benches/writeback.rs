@@ -11,12 +11,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(missing_docs)]
 
-#[path = "../tests/support/life/mod.rs"]
-mod life;
-#[path = "../tests/support/stack/mod.rs"]
-mod stack;
-#[path = "../tests/support/gitops/mod.rs"]
-mod support;
+#[allow(dead_code, unreachable_pub)] // Each program uses a part of it.
+#[path = "../tests/support"]
+mod support {
+    pub(crate) mod gitops;
+    pub(crate) mod life;
+    pub(crate) mod stack;
+}
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,14 +26,15 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use life::Life;
-use life::proxy::Proxy;
 use reiter8::engine::{Handover, Outcome, Preflight, Unavailable};
 use reiter8::gitops::plan::Spec;
 use reiter8::gitops::repository::Clones;
 use serde::{Deserialize, Serialize};
-use stack::gitea::{Gitea, Server};
-use support::{APP, fixture, spec};
+use support::gitops::{self, APP, fixture, spec};
+use support::life::Life;
+use support::life::proxy::Proxy;
+use support::stack::gitea::{Gitea, Server};
+use support::stack::parts;
 
 /// Aims of the project at the largest size.
 const AIM: (f64, f64) = (3.0, 64.0);
@@ -242,7 +244,7 @@ fn git(dir: &Path, token: &str, args: &[&str]) -> anyhow::Result<()> {
     // By the environment: arguments are for everybody to see.
     command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "http.extraHeader");
     command.env("GIT_CONFIG_VALUE_0", format!("Authorization: token {token}"));
-    stack::parts::run(&mut command)?;
+    parts::run(&mut command)?;
     Ok(())
 }
 
@@ -261,13 +263,13 @@ async fn repository(server: &Server, files: usize) -> anyhow::Result<Gitea> {
     assert!(tree.keys().all(|path| path.starts_with(&renamed(APP, 0)) || path.starts_with(&renamed(APP, 1))));
     let others: Vec<String> = (tree.len()..files).map(other).collect();
     tree.extend(others.iter().enumerate().map(|(n, path)| (path.clone(), manifest(n, 0))));
-    support::commit(&bare, "main", "The environment", &tree);
+    gitops::commit(&bare, "main", "The environment", &tree);
     for commit in 1..=HISTORY.0 {
         let changed = (0..HISTORY.1).filter_map(|i| {
             let n = (commit * 7919 + i * 104_729) % others.len().max(1);
             others.get(n).map(|path| (path.clone(), manifest(n, commit)))
         });
-        support::commit(&bare, "main", &format!("Release {commit}"), &changed.collect());
+        gitops::commit(&bare, "main", &format!("Release {commit}"), &changed.collect());
     }
     git(dir.path(), &server.bot, &["push", "--quiet", "--force", &forge.clone_url(), "refs/heads/main"])?;
     Ok(forge)

@@ -1,6 +1,7 @@
 //! Any bytes are read as YAML or refused, and every edit of what is read means what it should.
 #![no_main]
 
+#[allow(dead_code)] // The property tests use more of it.
 #[path = "../../tests/support/yaml/mod.rs"]
 mod yaml;
 

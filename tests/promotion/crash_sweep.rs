@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::faults::{Fault, Faulty, Script};
-use super::scratch::scratch;
+use crate::support::scratch::scratch;
 
 /// A life that is swept.
 struct Case {

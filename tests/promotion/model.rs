@@ -18,7 +18,7 @@ use reiter8::engine::*;
 use reiter8::gitops::plan::{Change, FileOp, PlanError, Spec, plan_cleanup, plan_promote, plan_revert, plan_whole};
 use reiter8::gitops::tree::{BlobId, Entry, EntryKind, Files, RepoPath, TreeError};
 
-use super::support::{APP, fixture, spec};
+use crate::support::gitops::{APP, fixture, spec};
 
 /// Steps of the whole test.
 pub(crate) const STEPS: usize = 100_000;

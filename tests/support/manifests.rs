@@ -1,5 +1,4 @@
 //! The samples with one thing wrong: what `reiter8 check` has to say of each, and whether the API server takes it.
-#![allow(missing_docs, dead_code, unreachable_pub)]
 
 use std::path::{Path, PathBuf};
 

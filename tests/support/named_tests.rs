@@ -1,6 +1,4 @@
 //! Tables of the documentation whose rows name tests, `path::name` in the last cell: each is there and runs.
-// Each test program uses a part of this.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,5 @@
 //! A real Prometheus whose samples are written beforehand, so that nothing has to be waited for.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
-
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

@@ -3,7 +3,6 @@
 //! A reason is a word that appears in a condition, an Event, a metric's label and a log line. All capitalised words in
 //! the sources of the modules that give reasons are one, but for those listed here as something else: a new word is a
 //! reason until somebody says that it is not, so that none escapes the documentation.
-#![allow(missing_docs, dead_code, unreachable_pub, clippy::missing_docs_in_private_items)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,7 +1,5 @@
 //! A remote made by hand: what is there, for whatever is asked.
 
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use reiter8::engine::*;

@@ -1,5 +1,4 @@
 //! The experiment that the engine's tests are about: the defaults, without a write-back.
-#![allow(missing_docs, unreachable_pub)]
 
 use jiff::SignedDuration;
 use reiter8::engine::{Analysis, Criterion, Identity, OnUndecided, Plan, Ramp, Version};

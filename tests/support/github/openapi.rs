@@ -1,6 +1,6 @@
 //! GitHub's published OpenAPI description, cut down to the operations that the client uses.
 //!
-//! The cut is one entry per line, by JSON pointer, without the texts. `UPDATE_GOLDEN=1 cargo test --test stack_forges excerpt`
+//! The cut is one entry per line, by JSON pointer, without the texts. `UPDATE_GOLDEN=1 cargo test --test stack excerpt`
 //! writes it anew from the package that `hack/parts/install` fetches; without the variable the same test compares the two.
 
 use std::collections::BTreeMap;

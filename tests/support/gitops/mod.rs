@@ -1,6 +1,4 @@
 //! A bookinfo-like environment repository for the tests of the write-back.
-// Each test program uses a part of this.
-#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

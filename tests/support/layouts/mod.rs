@@ -1,6 +1,4 @@
 //! Environment repositories in several layouts, before an experiment, with it, and after its promotion.
-// Each test program uses a part of this.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,6 @@
 //! own, the repository and its forge are real; the cluster is as small a model as the engine can be asked to work on.
 //!
 //! Time is the life's own: a wait of minutes is over at once, so that a life takes as long as its repository does.
-// Each test program uses a part of this.
-#![allow(dead_code, unreachable_pub)]
 
 pub mod proxy;
 

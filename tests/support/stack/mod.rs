@@ -2,7 +2,6 @@
 //!
 //! [`up`] starts everything in a folder and writes `stack.json` there, [`down`] stops what that folder lists. Tests use
 //! [`Stack`], which does both.
-#![allow(missing_docs, dead_code, unreachable_pub, clippy::missing_docs_in_private_items)]
 
 pub mod gitea;
 pub mod load;

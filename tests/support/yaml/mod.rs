@@ -1,6 +1,4 @@
 //! Every edit of a text, held against what it is to mean: for the fuzz target and the property tests.
-// Each program uses a part of this.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use reiter8::gitops::edit::{
     Document, EditError, Edited, File, Path, Segment, Selector, Value, copy_subtree, put, remove, set_scalar,
