@@ -19,7 +19,7 @@ use super::describe::weights;
 use super::output::{self, Output, TIMED_OUT, clean};
 use crate::api::{Experiment, ExperimentStatus, conditions};
 use crate::controller::annotation;
-use crate::engine::Verb;
+use crate::engine::{Phase, Verb};
 
 /// Who the annotations are by.
 const FIELD_MANAGER: &str = "reiter8-cli";
@@ -162,7 +162,7 @@ async fn ask(verb: Verb, request: Request) -> anyhow::Result<ExitCode> {
         .map_err(|error| cluster.failed(&doing, &error))?;
     let status = before.status.clone().unwrap_or_default();
     let effect = match refused(&status) {
-        Some(why) => format!("nothing will change while it cannot be carried out; correct it first: {why}"),
+        Some(why) => of_a_refused_one(verb, &why),
         None => effect(verb, &status, before.spec.gitops.is_some()),
     };
     if !request.output.is_json() {
@@ -230,12 +230,7 @@ fn tell(
         Some(Handled::Yes(message)) => (Some(format!("handled; {message}")), 0),
         Some(Handled::Gone) => (Some("the experiment was deleted meanwhile".to_owned()), 0),
         Some(Handled::Late) => {
-            let refused = before.status.as_ref().is_some_and(|s| refused(s).is_some());
-            let why = if refused {
-                "not handled in time: it cannot be carried out as it is written"
-            } else {
-                "not handled in time; is the controller running? It will be handled when it is"
-            };
+            let why = "not handled in time; is the controller running? It will be handled when it is";
             (Some(why.to_owned()), TIMED_OUT)
         }
     };
@@ -258,10 +253,24 @@ fn tell(
     Ok(ExitCode::from(code))
 }
 
-/// Why an experiment that has not begun cannot: nobody handles requests of it.
+/// What the request will do to an experiment that cannot be carried out and has no traffic.
+fn of_a_refused_one(verb: Verb, why: &str) -> String {
+    match verb {
+        Verb::Abort => {
+            format!("it ends as Discard before it began, and its files stay in Git; it could not be carried out: {why}")
+        }
+        Verb::Pause => format!("no traffic will move until it is corrected and resumed: {why}"),
+        Verb::Resume | Verb::Promote | Verb::Retry => {
+            format!("nothing will change while it cannot be carried out; correct it first: {why}")
+        }
+    }
+}
+
+/// Why an experiment that has not begun cannot.
 fn refused(status: &ExperimentStatus) -> Option<String> {
     let failed = status.conditions.iter().find(|c| c.type_ == conditions::FAILED && c.status == "True");
-    failed.filter(|_| status.phase.is_none()).map(|c| format!("{}: {}", c.reason, c.message))
+    let begun = status.phase.as_deref().is_some_and(|phase| phase != Phase::Queued.as_str());
+    failed.filter(|_| !begun).map(|c| format!("{}: {}", c.reason, c.message))
 }
 
 /// What the request will do, given what status said when it was made.
@@ -385,13 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_wait_for_an_experiment_that_is_refused() {
+    fn of_an_experiment_that_is_refused_people_are_told_why() {
         let status = |phase: Value| -> ExperimentStatus {
             serde_json::from_value(json!({"phase": phase, "conditions": [{"type": "Failed", "status": "True",
                 "reason": "NotAllowed", "message": "why", "lastTransitionTime": "2026-01-31T09:00:00Z"}]}))
             .unwrap()
         };
-        assert_eq!(refused(&status(Value::Null)), Some("NotAllowed: why".into()));
+        for before in [Value::Null, json!("Queued")] {
+            assert_eq!(refused(&status(before)), Some("NotAllowed: why".into()));
+        }
+        assert!(of_a_refused_one(Verb::Abort, "NotAllowed: why").contains("it ends as Discard"));
+        assert!(of_a_refused_one(Verb::Promote, "NotAllowed: why").contains("correct it first: NotAllowed: why"));
         assert_eq!(refused(&status(json!("Shifting"))), None, "it has traffic, and is brought home");
     }
 

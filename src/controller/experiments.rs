@@ -18,15 +18,15 @@ use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
 use serde_json::json;
 
-use super::ledger::{self, StatusLedger};
+use super::ledger::StatusLedger;
 use super::slim::slim;
-use super::{Context, accepted, references, rest, watched};
+use super::{Context, Refusal, accepted, queue, references, resolve, rest, watched};
 use crate::api::{Experiment, Repository};
 use crate::engine::{Phase, Plan, Progress, Rest, Step, Unavailable, Wake, Watch};
 use crate::gitops::{Credential, WriteBack};
-use crate::live::{Contender, FINALIZER, Live, virtual_service};
+use crate::live::{FINALIZER, Live, Unresolved, virtual_service};
 use crate::server::Readiness;
-use crate::turn;
+use crate::turn::{self, World};
 
 /// Turns in one reconcile; an experiment that wants more is put at the end of the queue, so that it starves no other.
 const TURNS: usize = 16;
@@ -36,6 +36,8 @@ const CONCURRENCY: u16 = 16;
 const PAGE: u32 = 50;
 /// Bounds of the time before a failed turn is repeated.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_mins(1));
+/// How often it is looked whether a missing reference is there.
+const HEALING: Duration = Duration::from_secs(5);
 /// A turn begins later than it was wanted by up to this part of the wait for it, and by no more than so long.
 const SPREAD: (u32, Duration) = (20, Duration::from_secs(2));
 
@@ -64,7 +66,7 @@ pub(super) async fn run(
         .reflect(writer)
         .inspect(move |event| {
             if let Ok(event) = event {
-                call_the_queue(&waiting, event, &calls);
+                queue::call(&waiting, event, &calls);
             }
             if let Ok(watcher::Event::Delete(gone)) = event {
                 leaving.resting.forget(&gone.uid().unwrap_or_default());
@@ -130,36 +132,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Lets the one look again whose turn it is when an experiment has ended or is gone: the oldest that waits for the same
-/// target, and those that may just be finding it taken. The store has the event already, so that they see the same.
-fn call_the_queue(
-    experiments: &Experiments,
-    event: &watcher::Event<DeserializeGuard<Experiment>>,
-    calls: &futures::channel::mpsc::UnboundedSender<ObjectRef<DeserializeGuard<Experiment>>>,
-) {
-    let ended = match event {
-        watcher::Event::Delete(guard) => guard.0.as_ref().ok(),
-        watcher::Event::Apply(guard) => {
-            guard.0.as_ref().ok().filter(|e| phase_of(e) == Some(Phase::Completed.as_str()))
-        }
-        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
-    };
-    let Some(ended) = ended else { return };
-    let rivals = experiments.state();
-    let rivals = rivals.iter().filter(|g| g.0.as_ref().is_ok_and(|e| e.spec.target == ended.spec.target));
-    let (queued, others): (Vec<_>, Vec<_>) = rivals.partition(|g| phase(g) == Some(Phase::Queued.as_str()));
-    let next = queued.into_iter().min_by_key(|g| (g.creation_timestamp().map(|t| t.0), g.uid()));
-    for guard in next.into_iter().chain(others.into_iter().filter(|g| phase(g).is_none())) {
-        // A controller that has stopped listens to nobody.
-        let _ = calls.unbounded_send(ObjectRef::from_obj(&**guard));
-    }
-}
-
-fn phase(guard: &DeserializeGuard<Experiment>) -> Option<&str> {
-    guard.0.as_ref().ok().and_then(phase_of)
-}
-
-fn phase_of(experiment: &Experiment) -> Option<&str> {
+pub(super) fn phase_of(experiment: &Experiment) -> Option<&str> {
     experiment.status.as_ref().and_then(|s| s.phase.as_deref())
 }
 
@@ -322,15 +295,7 @@ async fn one(
             tracing::debug!(namespace, name, reason = refusal.reason(), "{refusal}");
             return Ok(context.resting.looks.lose(&experiment, now));
         }
-        Err(refusal) => {
-            ledger::refuse(&api, context, &experiment, refusal.reason(), &refusal.to_string()).await?;
-            // A reference that is missing may appear; what is written wrong changes only with the object.
-            return Ok(if refusal.may_heal() {
-                Action::requeue(Duration::from_secs(5))
-            } else {
-                Action::await_change()
-            });
-        }
+        Err(refusal) => return unresolved(context, api, experiment, progress, &refusal).await,
     };
     let experiment = hold(&api, experiment, leaving).await?;
     // A remote that cannot be reached is a fact for the engine: it delays no rollback.
@@ -351,11 +316,30 @@ async fn one(
         &context.namespace,
         carried.binding,
         write_back,
-        contenders(experiments),
+        queue::contenders(experiments),
     );
     let plan = &carried.plan;
     let ledger = StatusLedger::new(api, context, plan, carried.accepted, experiment, progress.clone());
     turns(context, &live, &ledger, plan, progress, home).await
+}
+
+/// Takes the turns of an experiment that cannot be carried out and has no traffic: people are told why, and may end it.
+async fn unresolved(
+    context: &Context,
+    api: Api<Experiment>,
+    experiment: Experiment,
+    mut progress: Progress,
+    refusal: &Refusal,
+) -> Result<Action, Unavailable> {
+    let plan = resolve::unresolved(&experiment, refusal);
+    // Nothing was claimed before our finalizer was there.
+    let held = experiment.finalizers().iter().any(|f| f == FINALIZER);
+    let world = Unresolved::new(context.client.clone(), &context.namespace, queue::claimant(&experiment), held);
+    let ledger = StatusLedger::new(api, context, &plan, None, experiment, progress.clone());
+    take_turns(context, &world, &ledger, &plan, &mut progress).await?;
+    // A reference that is missing may appear; what is written wrong changes only with the object.
+    let heals = refusal.may_heal() && progress.phase != Phase::Completed;
+    Ok(if heals { Action::requeue(HEALING) } else { Action::await_change() })
 }
 
 /// A Repository as it was read, with its credential.
@@ -393,16 +377,16 @@ async fn turns(
 }
 
 /// When the next turn is due, none before something changes, and what has to be looked at until then.
-async fn take_turns(
+async fn take_turns<W: World>(
     context: &Context,
-    live: &Live,
+    world: &W,
     ledger: &StatusLedger<'_>,
     plan: &Plan,
     progress: &mut Progress,
 ) -> Result<(Option<Timestamp>, Option<Rest>), Unavailable> {
     for _ in 0..TURNS {
         let Step { progress: next, effects, wake, rest, .. } =
-            turn::turn(live, ledger, plan, progress, Timestamp::now()).await?;
+            turn::turn(world, ledger, plan, progress, Timestamp::now()).await?;
         for effect in &effects {
             context.metrics.effect(effect.as_str());
         }
@@ -469,24 +453,6 @@ async fn patch_finalizers(
             other => Unavailable::new("ApiUnavailable", format!("failed to write the finalizer: {other}")),
         }
     })
-}
-
-/// Everybody who wants a target.
-fn contenders(experiments: &Experiments) -> Vec<Contender> {
-    let completed = Phase::Completed.as_str();
-    experiments
-        .state()
-        .iter()
-        .filter_map(|guard| guard.0.as_ref().ok())
-        .map(|e| Contender {
-            namespace: e.namespace().unwrap_or_default(),
-            name: e.name_any(),
-            uid: e.uid().unwrap_or_default(),
-            created: e.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-            completed: phase_of(e) == Some(completed),
-            target: e.spec.target.clone(),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::events::{self, Told};
 use super::{Context, status};
-use crate::api::{Experiment, ExperimentStatus};
+use crate::api::Experiment;
 use crate::engine::{Notice, Phase, Plan, Progress, Unavailable};
 use crate::turn::Ledger;
 
@@ -111,24 +111,6 @@ async fn write(api: &Api<Experiment>, experiment: &Experiment) -> Result<Experim
         }
         other => Unavailable::new("ApiUnavailable", format!("failed to write the status: {other}")),
     })
-}
-
-/// Writes the status of an experiment that cannot be carried out, if it says something new.
-pub(super) async fn refuse(
-    api: &Api<Experiment>,
-    context: &Context,
-    experiment: &Experiment,
-    reason: &'static str,
-    message: &str,
-) -> Result<(), Unavailable> {
-    let status: ExperimentStatus = status::refused(experiment, reason, message, Timestamp::now());
-    if experiment.status.as_ref() == Some(&status) {
-        return Ok(());
-    }
-    write(api, &Experiment { status: Some(status), ..experiment.clone() }).await?;
-    let told = Told { reason: reason.into(), message: message.to_owned(), warning: true };
-    publish(context, &experiment.object_ref(&()), &told).await;
-    Ok(())
 }
 
 /// Logs, counts and publishes one Event; a cluster that refuses it loses a remark, nothing else.

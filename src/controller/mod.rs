@@ -13,6 +13,7 @@ mod layout;
 mod ledger;
 mod looks;
 mod objectives;
+mod queue;
 mod ramp;
 pub(crate) mod references;
 mod refusal;

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::wishes::wishes;
 use crate::api::experiment::{self as spec, AutoMerge, Handover, WeightsWhileWaiting};
 use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
-use crate::engine::{self, Gitops, Identity, MOST_CANDIDATES, Plan, Version, WhileWaiting};
+use crate::engine::{self, Gitops, Identity, MOST_CANDIDATES, Plan, Unavailable, Version, WhileWaiting};
 use crate::gitops::WriteTarget;
 use crate::gitops::forge::Extras;
 use crate::gitops::plan::Spec;
@@ -75,12 +75,7 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     let write = spec.gitops.as_ref().map(|g| write(g, experiment, referred)).transpose()?;
     let cap = cap(spec)?;
     let plan = Plan {
-        identity: Identity {
-            namespace: namespace.clone(),
-            name: experiment.name_any(),
-            uid: experiment.uid().unwrap_or_default(),
-            target: spec.target.clone(),
-        },
+        identity: identity(experiment),
         deleting: experiment.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         refused: None,
         baseline: version(&info.baseline, &namespace, "spec.versionInfo.baseline.workload")?,
@@ -117,6 +112,30 @@ pub fn resolve(experiment: &Experiment, referred: &Referred) -> Result<Resolved,
     })?;
     super::routes::check_hosts(&binding)?;
     Ok(Resolved { plan, binding, write })
+}
+
+/// The plan of an experiment that is refused and has no traffic: as much as people need to be told why, and to end it.
+pub(super) fn unresolved(experiment: &Experiment, refusal: &Refusal) -> Plan {
+    let info = &experiment.spec.version_info;
+    let version = |version: &spec::Version| Version {
+        name: version.name.clone(),
+        workload: version.workload.as_ref().map(|w| w.name.clone()).unwrap_or_default(),
+    };
+    Plan::unresolved(
+        identity(experiment),
+        (version(&info.baseline), info.candidates.iter().map(version).collect()),
+        wishes(experiment),
+        Unavailable::new(refusal.reason(), refusal.to_string()),
+    )
+}
+
+fn identity(experiment: &Experiment) -> Identity {
+    Identity {
+        namespace: experiment.namespace().unwrap_or_default(),
+        name: experiment.name_any(),
+        uid: experiment.uid().unwrap_or_default(),
+        target: experiment.spec.target.clone(),
+    }
 }
 
 /// The candidates, each a workload of its own.

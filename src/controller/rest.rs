@@ -16,10 +16,11 @@ use kube_runtime::controller::Action;
 use super::Context;
 use super::experiments::Experiments;
 use super::looks::Looks;
+use super::queue::standing;
 use super::wishes::wishes;
 use crate::api::Experiment;
 use crate::engine::{Phase, Stage, StageState, Wish};
-use crate::live::FINALIZER;
+use crate::live::{FINALIZER, Standing};
 
 /// How often one that waits in the queue is thought of although nothing was heard: a message that was lost costs this
 /// long.
@@ -122,7 +123,7 @@ fn holder_is_there(experiment: &Experiment, what: &str, all: &Experiments) -> bo
     let holds = |other: &Experiment| {
         let name = format!("{}/{}", other.namespace().unwrap_or_default(), other.name_any());
         other.spec.target == experiment.spec.target
-            && other.status.as_ref().is_none_or(|s| s.phase.as_deref() != Some(Phase::Completed.as_str()))
+            && standing(other) == Standing::InLine
             && what.split([' ', ',']).any(|word| word == name)
     };
     all.state().iter().filter_map(|guard| guard.0.as_ref().ok()).any(holds)

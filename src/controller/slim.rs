@@ -7,9 +7,11 @@
 
 use std::mem;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::DeserializeGuard;
 
-use crate::api::{Experiment, ExperimentStatus, conditions};
+use crate::api::conditions::{self, Truth};
+use crate::api::{Experiment, ExperimentStatus};
 use crate::engine::Phase;
 
 /// Takes away what nobody reads from the cache.
@@ -55,7 +57,10 @@ fn keep(status: &mut ExperimentStatus) {
         gitops.preflight = None;
     }
     let shown = [conditions::READY, conditions::STALLED];
-    let conditions = before.conditions.into_iter().filter(|condition| shown.contains(&condition.type_.as_str()));
+    // Nobody waits for one that cannot be carried out.
+    let failed = |c: &Condition| c.type_ == conditions::FAILED && c.status == Truth::True.as_str();
+    let kept = |c: &Condition| shown.contains(&c.type_.as_str()) || failed(c);
+    let conditions = before.conditions.into_iter().filter(kept);
     status.conditions = conditions.collect();
     status.conditions.shrink_to_fit();
     status.conditions.iter_mut().for_each(|condition| condition.message = String::new());

@@ -76,7 +76,12 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
             .map(criterion)
             .collect(),
         race: race(plan, progress),
-        gitops: plan.gitops.as_ref().map(|g| gitops(g, plan, progress)),
+        // What cannot be carried out says nothing about the requests that it made before.
+        gitops: plan
+            .gitops
+            .as_ref()
+            .map(|g| gitops(g, plan, progress))
+            .or(before.gitops.filter(|_| plan.is_unresolved())),
         next: next(plan, progress),
         // Whole nanoseconds: who waits for a request compares its time.
         handled: progress.handled.iter().map(|(verb, at)| (verb.as_str().to_owned(), at.to_string())).collect(),
@@ -88,23 +93,6 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
     };
     status.message = Some(message(progress));
     set_conditions(&mut status, plan, progress, generation, now);
-    status
-}
-
-/// The status of an experiment that cannot be carried out as it is written.
-pub fn refused(experiment: &Experiment, reason: &str, message: &str, now: Timestamp) -> ExperimentStatus {
-    let mut status = experiment.status.clone().unwrap_or_default();
-    let generation = experiment.metadata.generation.unwrap_or(0);
-    status.observed_generation = Some(generation);
-    status.message = Some(format!("{reason}: {message}"));
-    for (type_, truth) in [
-        (conditions::READY, Truth::False),
-        (conditions::RECONCILING, Truth::False),
-        (conditions::STALLED, Truth::True),
-        (conditions::FAILED, Truth::True),
-    ] {
-        conditions::set(&mut status.conditions, &Claim { type_, truth, reason, message }, generation, now);
-    }
     status
 }
 
@@ -245,6 +233,8 @@ fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progres
     let refused = progress.refused.as_ref().map(|r| r.reason.as_str());
     let stalled = refused.is_some() || waiting.is_some_and(|w| !NORMAL.contains(&w.reason.as_str()));
     let reason = refused.or_else(|| waiting.map(|w| w.reason.as_str())).unwrap_or(progress.phase.as_str());
+    // It never began, and does not before it is mended.
+    let aside = refused.is_some() && progress.phase == Phase::Queued;
     let message = status.message.clone().unwrap_or_default();
     let verdict = progress.decision.as_ref();
     let (verdict_reason, sentence) =
@@ -266,7 +256,7 @@ fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progres
             if done { verdict_reason } else { phase },
             if done { sentence } else { message.as_str() },
         ),
-        (conditions::FAILED, false, phase, ""),
+        (conditions::FAILED, aside, if aside { reason } else { phase }, if aside { message.as_str() } else { "" }),
         (conditions::TARGET_ACQUIRED, progress.phase != Phase::Queued && !done, phase, ""),
         (conditions::DECIDED, verdict.is_some(), verdict_reason, sentence),
         (conditions::GITOPS_READY, rehearsed, rehearsal, rehearsal_message),

@@ -144,9 +144,20 @@ async fn answer(request: Request<Body>, objects: Objects) -> Result<Response<Bod
             *object = written.clone();
             (StatusCode::OK, written)
         }
+        Some(object) if method == Method::PATCH => {
+            json_patch::merge(object, &serde_json::from_slice(&body).unwrap());
+            (StatusCode::OK, object.clone())
+        }
+        Some(_) if method == Method::DELETE => (StatusCode::OK, objects.remove(own).unwrap_or_default()),
         Some(object) => (StatusCode::OK, object.clone()),
-        // An Event.
-        None if method == Method::POST => (StatusCode::CREATED, serde_json::from_slice(&body).unwrap()),
+        // A Lease, or an Event.
+        None if method == Method::POST => {
+            let mut created: Value = serde_json::from_slice(&body).unwrap();
+            created["metadata"]["resourceVersion"] = "1".into();
+            let name = created["metadata"]["name"].as_str().unwrap_or_default();
+            objects.insert(format!("{path}/{name}"), created.clone());
+            (StatusCode::CREATED, created)
+        }
         None => {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
                 "reason": "NotFound", "message": "not found"});

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::core::GroupVersionKind;
 
 use super::fields::FieldPath;
+use super::lock::Claimant;
 use super::metric::MetricQuery;
 use super::query::{SelectorError, Versions};
 
@@ -95,6 +96,17 @@ pub struct Destination {
 }
 
 impl Binding {
+    /// The experiment as far as its target goes.
+    pub(super) fn claimant(&self) -> Claimant {
+        Claimant {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            created: self.created,
+            target: self.target.clone(),
+        }
+    }
+
     /// Whether every selector is a plain one whose placeholders all versions have; else the metric's index, and why.
     pub fn check(&self) -> Result<(), (usize, SelectorError)> {
         let all = Versions::of(self);

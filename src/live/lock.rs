@@ -12,7 +12,6 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams, Preconditi
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use super::binding::Binding;
 use super::call::call;
 use crate::api::Experiment;
 use crate::engine::{Lock, Phase, Seen, Unavailable};
@@ -21,9 +20,9 @@ use crate::engine::{Lock, Phase, Seen, Unavailable};
 const TARGET: &str = "iter8.tools/target";
 const EXPERIMENT: &str = "iter8.tools/experiment";
 
-/// An experiment that wants, has or had a target.
+/// An experiment as far as its target goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contender {
+pub struct Claimant {
     /// Namespace of the experiment.
     pub namespace: String,
     /// Name of the experiment.
@@ -32,10 +31,39 @@ pub struct Contender {
     pub uid: String,
     /// When it was created.
     pub created: Timestamp,
-    /// Whether it is completed.
-    pub completed: bool,
     /// What it is about.
     pub target: String,
+}
+
+/// An experiment that wants, has or had a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contender {
+    /// Which one.
+    pub claimant: Claimant,
+    /// How it stands to its target.
+    pub standing: Standing,
+}
+
+/// How an experiment stands to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds it, or waits for it.
+    InLine,
+    /// It cannot be carried out as it is written and has no traffic: nobody waits for it.
+    Aside,
+    /// It is completed.
+    Done,
+}
+
+impl Claimant {
+    fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whoever was created first comes first.
+    fn age(&self) -> (Timestamp, &str) {
+        (self.created, &self.uid)
+    }
 }
 
 /// The Lease of one experiment's target.
@@ -54,13 +82,13 @@ impl TargetLock {
     }
 
     /// Who holds the target.
-    pub(super) async fn read(&self, me: &Binding, contenders: &[Contender]) -> Seen<Lock> {
+    pub(super) async fn read(&self, me: &Claimant, contenders: &[Contender]) -> Seen<Lock> {
         let lease = self.get().await?;
         self.judge(lease.as_ref(), me, contenders).await
     }
 
     /// Takes the target; a Lease whose holder is gone or done is taken over.
-    pub(super) async fn claim(&self, me: &Binding, contenders: &[Contender]) -> Result<(), Unavailable> {
+    pub(super) async fn claim(&self, me: &Claimant, contenders: &[Contender]) -> Result<(), Unavailable> {
         let found = self.get().await?;
         match self.judge(found.as_ref(), me, contenders).await? {
             Lock::Mine => return Ok(()),
@@ -71,10 +99,8 @@ impl TargetLock {
         }
         let mut lease = found.clone().unwrap_or_default();
         lease.metadata.name = Some(self.name.clone());
-        lease.metadata.annotations = Some(BTreeMap::from([
-            (TARGET.to_owned(), me.target.clone()),
-            (EXPERIMENT.to_owned(), format!("{}/{}", me.namespace, me.name)),
-        ]));
+        lease.metadata.annotations =
+            Some(BTreeMap::from([(TARGET.to_owned(), me.target.clone()), (EXPERIMENT.to_owned(), me.full_name())]));
         lease.spec = Some(LeaseSpec { holder_identity: Some(me.uid.clone()), ..LeaseSpec::default() });
         let params = PostParams::default();
         // Both are fenced: a create meets an existing name, a replace another resourceVersion.
@@ -89,7 +115,7 @@ impl TargetLock {
     }
 
     /// Gives the target back, if this experiment holds it.
-    pub(super) async fn release(&self, me: &Binding) -> Result<(), Unavailable> {
+    pub(super) async fn release(&self, me: &Claimant) -> Result<(), Unavailable> {
         let Some(lease) = self.get().await?.filter(|l| holder(l) == Some(me.uid.as_str())) else { return Ok(()) };
         let preconditions = Preconditions { resource_version: lease.resource_version(), uid: lease.uid() };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
@@ -103,12 +129,12 @@ impl TargetLock {
 
     /// Whose the target is. A holder that is not among the contenders is looked up: the list may be behind, or not know
     /// it because it cannot be read.
-    async fn judge(&self, lease: Option<&Lease>, me: &Binding, contenders: &[Contender]) -> Seen<Lock> {
+    async fn judge(&self, lease: Option<&Lease>, me: &Claimant, contenders: &[Contender]) -> Seen<Lock> {
         let holds = match lease.and_then(|lease| Some((lease, holder(lease)?))) {
             None => None,
             Some((_, uid)) if uid == me.uid => return Ok(Lock::Mine),
-            Some((lease, uid)) => match contenders.iter().find(|c| c.uid == uid) {
-                Some(known) => (!known.completed).then(|| format!("{}/{}", known.namespace, known.name)),
+            Some((lease, uid)) => match contenders.iter().find(|c| c.claimant.uid == uid) {
+                Some(known) => (known.standing == Standing::InLine).then(|| known.claimant.full_name()),
                 None => self.look_up(lease, uid).await?,
             },
         };
@@ -138,65 +164,47 @@ fn holder(lease: &Lease) -> Option<&str> {
 }
 
 /// Whose turn it is when nobody holds the target.
-fn queue(me: &Binding, contenders: &[Contender]) -> Lock {
-    let mine = (me.created, me.uid.as_str());
-    let older =
-        contenders.iter().filter(|c| !c.completed && c.target == me.target && (c.created, c.uid.as_str()) < mine);
-    older
-        .min_by_key(|c| (c.created, c.uid.as_str()))
-        .map_or(Lock::Free, |c| Lock::Taken(format!("{}/{}", c.namespace, c.name)))
+fn queue(me: &Claimant, contenders: &[Contender]) -> Lock {
+    let in_line = contenders.iter().filter(|c| c.standing == Standing::InLine && c.claimant.target == me.target);
+    let older = in_line.map(|c| &c.claimant).filter(|c| c.age() < me.age());
+    older.min_by_key(|c| c.age()).map_or(Lock::Free, |c| Lock::Taken(c.full_name()))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::binding::{Destination, RouteBinding, VersionBinding, WeightsAt};
+    use Standing::{Aside, Done, InLine};
+
     use super::*;
 
-    fn me() -> Binding {
-        let nowhere = Destination { host: None, subset: None };
-        Binding {
-            namespace: "ns".into(),
-            name: "me".into(),
-            uid: "u5".into(),
-            created: Timestamp::from_second(50).unwrap(),
-            target: "ns/app".into(),
-            routes: RouteBinding {
-                weights: WeightsAt::VirtualService { name: "web".into(), routes: vec![], delegate: false },
-                baseline: nowhere.clone(),
-                candidates: vec![nowhere],
-            },
-            baseline: VersionBinding::default(),
-            candidates: vec![VersionBinding::default()],
-            metrics: vec![],
-        }
-    }
-
-    fn contender(uid: &str, created: i64, completed: bool, target: &str) -> Contender {
-        let created = Timestamp::from_second(created).unwrap();
-        Contender {
+    fn claimant(uid: &str, created: i64, target: &str) -> Claimant {
+        Claimant {
             namespace: "ns".into(),
             name: format!("n-{uid}"),
             uid: uid.into(),
-            created,
-            completed,
+            created: Timestamp::from_second(created).unwrap(),
             target: target.into(),
         }
+    }
+
+    fn contender(uid: &str, created: i64, standing: Standing, target: &str) -> Contender {
+        Contender { claimant: claimant(uid, created, target), standing }
     }
 
     #[test]
     fn the_queue_is_by_age_then_uid() {
         let table = [
             (vec![], Lock::Free),
-            (vec![contender("u1", 40, false, "ns/app")], Lock::Taken("ns/n-u1".into())),
-            (vec![contender("u9", 60, false, "ns/app")], Lock::Free),
-            (vec![contender("u4", 50, false, "ns/app")], Lock::Taken("ns/n-u4".into())),
-            (vec![contender("u5", 50, false, "ns/app"), contender("u6", 50, false, "ns/app")], Lock::Free),
-            (vec![contender("u1", 40, true, "ns/app"), contender("u2", 40, false, "ns/other")], Lock::Free),
+            (vec![contender("u1", 40, InLine, "ns/app")], Lock::Taken("ns/n-u1".into())),
+            (vec![contender("u9", 60, InLine, "ns/app")], Lock::Free),
+            (vec![contender("u4", 50, InLine, "ns/app")], Lock::Taken("ns/n-u4".into())),
+            (vec![contender("u5", 50, InLine, "ns/app"), contender("u6", 50, InLine, "ns/app")], Lock::Free),
+            (vec![contender("u1", 40, Done, "ns/app"), contender("u2", 40, InLine, "ns/other")], Lock::Free),
+            (vec![contender("u1", 40, Aside, "ns/app")], Lock::Free),
         ];
         for (i, (contenders, lock)) in table.into_iter().enumerate() {
-            assert_eq!(queue(&me(), &contenders), lock, "row {i}");
+            assert_eq!(queue(&claimant("u5", 50, "ns/app"), &contenders), lock, "row {i}");
         }
     }
 }

@@ -17,6 +17,7 @@ mod query;
 mod rollout;
 mod routes;
 mod subsets;
+mod unresolved;
 mod weights;
 mod workloads;
 
@@ -28,13 +29,14 @@ use serde_json::json;
 pub use binding::{Binding, Destination, RouteBinding, VersionBinding, WeightField, WeightsAt};
 pub use expression::{Expression, ExpressionError};
 pub use fields::{FieldPath, FieldPathError};
-pub use lock::Contender;
+pub use lock::{Claimant, Contender, Standing};
 pub use metric::{MetricQuery, ShareQuery};
 pub use opaque::{Opaque, OpaqueError, OpaqueQuery, Reach};
 pub use prometheus::{Counts, Prometheus, Read};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
+pub(crate) use unresolved::Unresolved;
 pub use workloads::{content, failed};
 
 use crate::api::Experiment;
@@ -59,6 +61,7 @@ pub struct Live {
     experiments: Api<Experiment>,
     prometheus: Prometheus,
     binding: Binding,
+    claimant: Claimant,
     lock: TargetLock,
     routes: Weights,
     subsets: Subsets,
@@ -89,6 +92,7 @@ impl Live {
                 binding.candidates.iter().map(|candidate| candidate.workload.clone()).collect(),
             ),
             prometheus,
+            claimant: binding.claimant(),
             binding,
             write_back,
             contenders,
@@ -262,7 +266,7 @@ impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
         // Boxed: side by side they would be larger than a thread's stack has room for.
         let (lock, routes, workloads, metrics, history, preflight, stage, rollout, sync, subsets) = futures::join!(
-            Box::pin(unless(questions.quiet, self.lock.read(&self.binding, &self.contenders))),
+            Box::pin(unless(questions.quiet, self.lock.read(&self.claimant, &self.contenders))),
             Box::pin(unless(questions.quiet, self.routes.read())),
             Box::pin(unless(questions.quiet, self.deployments.read())),
             Box::pin(self.metrics(questions.window, &questions.idle)),
@@ -294,8 +298,8 @@ impl World for Live {
 
     async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
         match effect {
-            Effect::Claim => self.lock.claim(&self.binding, &self.contenders).await?,
-            Effect::Release => self.lock.release(&self.binding).await?,
+            Effect::Claim => self.lock.claim(&self.claimant, &self.contenders).await?,
+            Effect::Release => self.lock.release(&self.claimant).await?,
             Effect::Route(wanted) => self.routes.write(*wanted).await?,
             Effect::Forget => self.forget().await?,
             Effect::Push { .. }

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use reiter8::api::{Experiment, ExperimentStatus};
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::controller::status;
-use reiter8::engine::{Decision, Outcome, Phase, Progress, Reason, Waiting};
+use reiter8::engine::{
+    Decision, Identity, Observation, Outcome, Phase, Plan, Progress, Reason, Unavailable, Version, Waiting, step,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,6 +68,18 @@ fn at(phase: Phase, reason: Option<&str>, outcome: Option<Outcome>) -> Experimen
     experiment
 }
 
+/// The sample with the status that it gets when it cannot be carried out.
+fn refused(reason: &'static str, message: &str) -> Experiment {
+    let experiment = sample();
+    let version = |name: &str| Version { name: name.into(), workload: name.into() };
+    let identity = Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() };
+    let versions = (version("stable"), vec![version("candidate")]);
+    let plan = Plan::unresolved(identity, versions, vec![], Unavailable::new(reason, message));
+    let now = Timestamp::UNIX_EPOCH;
+    let progress = step(&plan, &Progress::default(), &Observation::default(), now).progress;
+    Experiment { status: Some(status::of(&experiment, &plan, &progress, now)), ..experiment }
+}
+
 /// What a tool says of some experiments.
 fn asked(tool: &str, configuration: &str, experiments: &[Experiment]) -> Vec<Answer> {
     let mut input = tempfile::tempfile().unwrap();
@@ -85,9 +99,7 @@ fn argo_cd_and_flux_say_what_an_experiment_does() {
     let unseen = sample();
     let mut stale = at(Completed, None, Some(Promote));
     stale.metadata.generation = Some(3);
-    let now = Timestamp::UNIX_EPOCH;
-    let refused = status::refused(&sample(), "RouteNotFound", "there is no VirtualService `nowhere`", now);
-    let refused = Experiment { status: Some(refused), ..sample() };
+    let refused = refused("RouteNotFound", "there is no VirtualService `nowhere`");
     let empty = Experiment { status: Some(ExperimentStatus::default()), ..sample() };
     // Unknown is Flux's word for a status that is not there yet; it asks again.
     let table = vec![

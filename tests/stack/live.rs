@@ -16,7 +16,8 @@ use reiter8::engine::{
     Version,
 };
 use reiter8::live::{
-    Binding, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, VersionBinding, WeightField, WeightsAt,
+    Binding, Claimant, Contender, Destination, FINALIZER, Live, Prometheus, RouteBinding, Standing, VersionBinding,
+    WeightField, WeightsAt,
 };
 use reiter8::turn::World;
 use serde_json::{Value, json};
@@ -535,14 +536,16 @@ async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
     assert_ne!(workloads.baseline.content, workloads.candidates[0].content);
 }
 
-fn contender(experiment: &Experiment, completed: bool) -> Contender {
+fn contender(experiment: &Experiment, standing: Standing) -> Contender {
     Contender {
-        namespace: NAMESPACE.into(),
-        name: experiment.name_any(),
-        uid: experiment.uid().unwrap(),
-        created: Timestamp::from_second(200).unwrap(),
-        completed,
-        target: "default/app".into(),
+        claimant: Claimant {
+            namespace: NAMESPACE.into(),
+            name: experiment.name_any(),
+            uid: experiment.uid().unwrap(),
+            created: Timestamp::from_second(200).unwrap(),
+            target: "default/app".into(),
+        },
+        standing,
     }
 }
 
@@ -563,7 +566,7 @@ async fn experiment(cluster: &Cluster, name: &str, finalizers: Value) -> Experim
 
 async fn one_experiment_holds_the_target(cluster: &Cluster) {
     let other = experiment(cluster, "other", json!([])).await;
-    let (known, done) = (vec![contender(&other, false)], vec![contender(&other, true)]);
+    let (known, done) = (vec![contender(&other, Standing::InLine)], vec![contender(&other, Standing::Done)]);
     let uid = other.uid().unwrap();
     let me = |contenders: &[Contender]| cluster.live("me", "u1", contenders.to_vec());
     let holder = cluster.live("other", &uid, vec![]);

@@ -104,6 +104,9 @@ impl<'a> Turn<'a> {
     }
 
     fn queued(&mut self) {
+        if self.plan.refused.is_some() {
+            return self.stand_aside();
+        }
         let until = self.progress.since.map(|s| s + PATIENCE);
         match &self.seen.lock {
             Some(Ok(Lock::Mine)) => {
@@ -124,6 +127,16 @@ impl<'a> Turn<'a> {
             Some(Err(u)) => self.missing(u),
             None => {}
         }
+    }
+
+    /// An experiment that cannot be carried out and has no traffic is in nobody's way: it holds no target, and waits for its
+    /// remedy, or for a person who ends it. The time in the queue begins with the remedy.
+    fn stand_aside(&mut self) {
+        if self.seen.lock == Some(Ok(Lock::Mine)) {
+            self.effects.push(Effect::Release);
+        }
+        self.progress.waiting = None;
+        self.progress.since = None;
     }
 
     /// One obstacle after the other: what would fail at the end fails here, with no traffic moved.

@@ -20,7 +20,7 @@ pub struct Plan {
     /// Set while the resource is being deleted: since when.
     pub deleting: Option<Timestamp>,
     /// Set while the resource cannot be carried out as it is written now: why. Everything else in the plan is then what
-    /// it said before.
+    /// it said before, or [nothing](Self::unresolved) if it never could be carried out.
     pub refused: Option<Unavailable>,
     /// The version that serves users today.
     pub baseline: Version,
@@ -50,6 +50,38 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of an experiment that cannot be carried out and has no traffic: its names and its requests, nothing to do.
+    ///
+    /// It has no criteria and no write-back: the engine only heeds people, and claims nothing.
+    pub fn unresolved(
+        identity: Identity,
+        (baseline, candidates): (Version, Vec<Version>),
+        wishes: Vec<Wish>,
+        refusal: Unavailable,
+    ) -> Self {
+        Self {
+            identity,
+            deleting: None,
+            refused: Some(refusal),
+            baseline,
+            candidates,
+            ramp: Ramp::Fixed,
+            cap: 0,
+            capacity: None,
+            wishes,
+            criteria: vec![],
+            race: None,
+            iterations: None,
+            analysis: Analysis::unresolved(),
+            gitops: None,
+        }
+    }
+
+    /// Whether it never could be carried out.
+    pub fn is_unresolved(&self) -> bool {
+        self.refused.is_some() && self.criteria.is_empty()
+    }
+
     /// All versions: the baseline, then the candidates.
     pub fn versions(&self) -> impl Iterator<Item = &Version> {
         std::iter::once(&self.baseline).chain(&self.candidates)
@@ -186,6 +218,21 @@ pub struct Analysis {
 }
 
 impl Analysis {
+    /// No clock runs in an experiment that cannot be carried out.
+    fn unresolved() -> Self {
+        Self {
+            false_rollback: 0.0,
+            false_promotion: 0.0,
+            interval: SignedDuration::ZERO,
+            lag: SignedDuration::ZERO,
+            warm_up: SignedDuration::ZERO,
+            soak: SignedDuration::ZERO,
+            deadline: SignedDuration::ZERO,
+            hard_deadline: SignedDuration::ZERO,
+            on_undecided: OnUndecided::Hold,
+        }
+    }
+
     /// Bounds of a false rollback and a false promotion: what evidence is held against.
     pub fn budgets(&self) -> [f64; 2] {
         [self.false_rollback, self.false_promotion]

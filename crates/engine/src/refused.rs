@@ -1,9 +1,10 @@
-//! A resource that was edited into something that cannot be carried out, or lost what it refers to, while it has traffic.
+//! A resource that cannot be carried out as it is written: it was edited, lost what it refers to, or never was possible.
 //!
-//! Called by [`super::phases`]. Nobody knows what such an experiment is to be judged by, so that the candidate serves
-//! nobody meanwhile: the plan is what the resource said before, and by it traffic comes home. Mended, it goes on where it
-//! was, with the evidence it has; else it ends at its hard deadline. Once its promotion is merged both versions are to
-//! be the same, and the hand-over goes on as it was planned: there, away from the candidate is no way to safety.
+//! Called by [`super::phases`]. Without traffic it stands aside in the queue. With traffic nobody knows what such an
+//! experiment is to be judged by, so that the candidate serves nobody meanwhile: the plan is what the resource said
+//! before, and by it traffic comes home. Mended, it goes on where it was, with the evidence it has; else it ends at its
+//! hard deadline. Once its promotion is merged both versions are to be the same, and the hand-over goes on as it was
+//! planned: there, away from the candidate is no way to safety.
 
 use jiff::Timestamp;
 
@@ -15,10 +16,7 @@ use crate::verdict::{Outcome, Reason};
 impl Turn<'_> {
     /// Notes that the resource is refused, or that it is mended.
     pub(super) fn mind_refusal(&mut self) {
-        let ours = matches!(
-            self.progress.phase,
-            Phase::Preparing | Phase::Shifting | Phase::Deciding | Phase::Promoting | Phase::Discarding
-        );
+        let ours = self.progress.phase != Phase::Completed;
         match (&self.plan.refused, self.progress.refused.take()) {
             (Some(refusal), before) if ours => {
                 let news = before.as_ref().is_none_or(|r| r.reason != refusal.reason || r.message != refusal.message);

@@ -124,6 +124,9 @@ impl Turn<'_> {
 
     /// A new attempt at what people or a broken remote ended; else why there is nothing to attempt.
     fn attempt(&mut self) -> Result<(), &'static str> {
+        if self.plan.is_unresolved() {
+            return Err("the experiment cannot be carried out as it is written; correct it, then ask again");
+        }
         let decided = self.progress.decision.as_ref().map(|d| d.reason);
         let merged = self.progress.stages.iter().any(|s| s.stage != Stage::Promote && s.merged.is_some());
         let rejected =
