@@ -22,6 +22,7 @@ pub mod server;
 pub mod simulate;
 pub mod start;
 pub mod telemetry;
+mod text;
 pub mod turn;
 
 pub use reiter8_engine as engine;

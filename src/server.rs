@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use crate::telemetry::Metrics;
@@ -26,17 +27,17 @@ pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
 impl Readiness {
     /// Says that `part` is waited for, and for what.
     pub fn wait(&self, part: &'static str, what: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, what.into());
+        self.0.lock().insert(part, what.into());
     }
 
     /// Says that `part` is there.
     pub fn done(&self, part: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
+        self.0.lock().remove(part);
     }
 
     /// What is waited for, by part.
     pub fn waiting(&self) -> BTreeMap<&'static str, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }
 

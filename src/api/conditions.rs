@@ -3,6 +3,7 @@
 //! Owns the rule that a transition time changes only on a transition. Must not decide which conditions hold; the ledger of the
 //! controller and the preflight call it.
 
+use crate::text::one_line;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -71,13 +72,11 @@ pub struct Claim<'a> {
 ///
 /// `generation` is the one that the claim was made for. `now` becomes the transition time only if the truth differs from before.
 pub fn set(conditions: &mut Vec<Condition>, claim: &Claim<'_>, generation: i64, now: Timestamp) -> bool {
-    let message: String =
-        claim.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
     let next = Condition {
         type_: claim.type_.to_owned(),
         status: claim.truth.as_str().to_owned(),
         reason: claim.reason.to_owned(),
-        message,
+        message: one_line(claim.message, MAX_MESSAGE),
         observed_generation: Some(generation),
         last_transition_time: Time(now),
     };

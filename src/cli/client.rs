@@ -11,6 +11,7 @@ use kube_runtime::{WatchStreamExt as _, watcher};
 
 use super::output::{clean, complain};
 use crate::api::Experiment;
+use crate::text::chain;
 
 /// A cluster that does not answer for this long is not there.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -169,25 +170,13 @@ impl Cluster {
     pub(super) fn failed(&self, doing: &str, error: &kube::Error) -> ClientError {
         match error {
             kube::Error::Api(status) => ClientError::Refused { doing: doing.to_owned(), cause: clean(&status.message) },
-            other => {
-                ClientError::Unreachable { doing: doing.to_owned(), server: self.server.clone(), cause: causes(other) }
-            }
+            other => ClientError::Unreachable {
+                doing: doing.to_owned(),
+                server: self.server.clone(),
+                cause: clean(&chain(other)),
+            },
         }
     }
-}
-
-/// An error with its causes, the innermost last.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-        next = cause.source();
-    }
-    clean(&texts.join(": "))
 }
 
 fn names(experiments: &[Experiment], with_namespace: bool) -> String {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::style::print;
 use crate::api::Span;
+use crate::text::one_line;
 
 /// Exit code of something that was asked for and is not so.
 pub(super) const DOES_NOT_HOLD: u8 = 3;
@@ -84,7 +85,7 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
 
 /// Foreign text for a terminal: without control characters, which could move the cursor or change colours.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text, usize::MAX)
 }
 
 #[cfg(test)]

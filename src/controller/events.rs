@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::engine::{Decision, Notice, Outcome, Progress, Reason};
+use crate::text::digest;
 
 /// The engine's word for "it waits for something else now"; the Event's reason is what it waits for.
 const WAITING: &str = "Waiting";
@@ -33,8 +32,7 @@ impl Told {
         if self.reason == REPAIRED {
             return "Repair".into();
         }
-        let hash = Sha256::digest(self.message.as_bytes());
-        hash.iter().take(4).fold("Turn-".to_owned(), |action, byte| action + &format!("{byte:02x}"))
+        format!("Turn-{}", digest(&self.message, 4))
     }
 }
 

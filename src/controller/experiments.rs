@@ -4,7 +4,7 @@
 //! it, and takes turns until the engine wants to wait. It makes no choices about the experiment.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use kube::{Api, ResourceExt};
 use kube_runtime::controller::{Action, Config};
 use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{Controller, WatchStreamExt, predicates, watcher};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::ledger::StatusLedger;
@@ -177,7 +178,7 @@ pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 impl Backoff {
     /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
     fn next(&self, name: &str, reason: &str, longest: Duration) -> Duration {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.0.lock();
         let failures = failures.entry(name.to_owned()).or_default();
         if reason == "Conflict" {
             return BACKOFF.0;
@@ -189,19 +190,17 @@ impl Backoff {
     }
 
     fn fails(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+        self.0.lock().contains_key(name)
     }
 
     pub(super) fn worked(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.lock().remove(name);
     }
 }
 
-/// A random part of a time. The seed of a hash map is random enough to tell experiments apart.
+/// A random part of a time.
 pub(super) fn part(time: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-    let [byte, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
-    time * u32::from(byte) / 255
+    time.mul_f64(fastrand::f64())
 }
 
 /// A wait, a little longer for each in its own way: what began together asks Prometheus, the forge and the API server one
@@ -216,12 +215,12 @@ pub(super) struct Watches(Mutex<HashMap<String, Watch>>);
 
 impl Watches {
     fn take(&self, uid: &str) -> Option<Watch> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+        self.0.lock().remove(uid)
     }
 
     fn keep(&self, uid: &str, watch: Option<Watch>) {
         if let Some(watch) = watch {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), watch);
+            self.0.lock().insert(uid.to_owned(), watch);
         }
     }
 }

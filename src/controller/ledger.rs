@@ -3,13 +3,12 @@
 //! A second replica, or this one after a pause, gets a conflict and performs nothing. Holds the newest object, so that
 //! several turns in a row need no further read.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
 use kube_runtime::events::{Event, EventType};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::events::{self, Told};
@@ -59,7 +58,7 @@ impl<'a> StatusLedger<'a> {
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.newest.lock()
     }
 
     /// Counts what a committed change says.

@@ -7,12 +7,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube_runtime::controller::Action;
+use parking_lot::Mutex;
 
 use super::experiments::{part, spread};
 use super::{Context, references};
@@ -63,7 +64,7 @@ impl Looks {
         rest: Option<(Rest, Arc<Place>)>,
     ) {
         let rest = rest.map(|(rest, place)| (Arc::new(rest), place));
-        lock(&self.tickets).insert(uid.to_owned(), Ticket { version, due, rest });
+        self.tickets.lock().insert(uid.to_owned(), Ticket { version, due, rest });
     }
 
     /// Leaves one alone that cannot be looked after.
@@ -73,12 +74,12 @@ impl Looks {
     }
 
     pub(super) fn forget(&self, uid: &str) {
-        lock(&self.tickets).remove(uid);
+        self.tickets.lock().remove(uid);
     }
 
     /// Forgets all others.
     pub(super) fn keep_only(&self, uids: &HashSet<String>) {
-        lock(&self.tickets).retain(|uid, _| uids.contains(uid));
+        self.tickets.lock().retain(|uid, _| uids.contains(uid));
     }
 
     /// Looks, if it is time; when to come back, unless it takes a turn.
@@ -92,14 +93,14 @@ impl Looks {
         if !place.is_current() || seen.is_some_and(|seen| rest.is_ended_by(&seen)) {
             return None;
         }
-        if let Some(ticket) = lock(&self.tickets).get_mut(&experiment.uid().unwrap_or_default()) {
+        if let Some(ticket) = self.tickets.lock().get_mut(&experiment.uid().unwrap_or_default()) {
             ticket.due = Some(now + Rest::EVERY);
         }
         Some(Action::requeue(spread(Rest::EVERY.unsigned_abs())))
     }
 
     fn next(&self, experiment: &Experiment, now: Timestamp) -> Next {
-        let mut tickets = lock(&self.tickets);
+        let mut tickets = self.tickets.lock();
         let uid = experiment.uid().unwrap_or_default();
         let Some(ticket) = tickets.get(&uid) else {
             // A process that just started knows none of them: they come one after the other.
@@ -123,7 +124,7 @@ impl Looks {
     /// The Repository that a turn has read, and its credential if there is one. It is forgotten with the last experiment that
     /// is looked after in it.
     pub(super) fn place(&self, repository: &Repository, credential: Option<Credential>, now: Timestamp) -> Arc<Place> {
-        let mut places = lock(&self.places);
+        let mut places = self.places.lock();
         let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
         let version = repository.resource_version();
         let there = places.get(&key(&namespace, &name)).and_then(Weak::upgrade);
@@ -143,7 +144,7 @@ impl Looks {
     /// A Repository is not what it was: whoever is looked after in it gets a turn at its next look.
     pub(super) fn changed(&self, repository: &impl ResourceExt) {
         let key = key(&repository.namespace().unwrap_or_default(), &repository.name_any());
-        let mut places = lock(&self.places);
+        let mut places = self.places.lock();
         let place = places.get(&key).and_then(Weak::upgrade);
         if let Some(place) = place.filter(|place| place.version != repository.resource_version()) {
             place.stale.store(true, Ordering::Release);
@@ -154,10 +155,6 @@ impl Looks {
 
 fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A Repository as it was read, with its credential.
@@ -189,7 +186,7 @@ impl Place {
     }
 
     fn hold(&self, spec: RepositorySpec, credential: Credential, now: Timestamp) {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         held.access = Some(Arc::new((spec, credential)));
         held.since = now;
     }
@@ -197,7 +194,7 @@ impl Place {
     /// What the forge says; none while there is no credential to ask it with.
     async fn ask(&self, rest: &Rest, context: &Context, now: Timestamp) -> Option<Seen<Reviewed>> {
         let access = match self.access(now) {
-            _ if now < lock(&self.held).silent_until => return None,
+            _ if now < self.held.lock().silent_until => return None,
             Some(access) => access,
             None if self.may_read(now) => self.read(context, now).await?,
             None => return None,
@@ -213,7 +210,7 @@ impl Place {
     }
 
     fn access(&self, now: Timestamp) -> Option<Arc<(RepositorySpec, Credential)>> {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         if now >= held.since + HELD {
             held.access = None;
         }
@@ -223,7 +220,7 @@ impl Place {
     /// Whether the Repository and its Secret may be read now. One at a time does, and after every time in vain only half as
     /// often.
     fn may_read(&self, now: Timestamp) -> bool {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         let due = now >= held.not_before;
         if due {
             let wait = Rest::EVERY * 2_i32.saturating_pow(held.vain.min(8));
@@ -258,7 +255,7 @@ impl Place {
     /// A credential that is not taken is not used again: its Secret may have another one. A forge that is away, or that asks for
     /// a pause, says nothing about it.
     fn learn(&self, used: &Arc<(RepositorySpec, Credential)>, seen: &Seen<Reviewed>, now: Timestamp) {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         let Err(u) = seen else {
             (held.vain, held.not_before) = (0, Timestamp::UNIX_EPOCH);
             return;

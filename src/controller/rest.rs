@@ -6,12 +6,12 @@
 //! It decides nothing about an experiment: whatever it is not sure of gets a turn.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube_runtime::controller::Action;
+use parking_lot::Mutex;
 
 use super::Context;
 use super::experiments::Experiments;
@@ -39,18 +39,18 @@ pub(super) struct Resting {
 impl Resting {
     /// Notes that the turns of an experiment ended with it waiting for its target.
     pub(super) fn keep(&self, uid: &str, version: String) {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), version);
+        self.queued.lock().insert(uid.to_owned(), version);
     }
 
     /// Forgets it: whatever happens next is for its turns to say.
     pub(super) fn forget(&self, uid: &str) {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.queued.lock().remove(uid);
         self.looks.forget(uid);
     }
 
     /// Forgets all but these uids: a list that begins anew tells nobody what went meanwhile.
     pub(super) fn keep_only(&self, uids: &HashSet<String>) {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
+        self.queued.lock().retain(|uid, _| uids.contains(uid));
         self.looks.keep_only(uids);
     }
 
@@ -81,7 +81,7 @@ impl Resting {
     }
 
     fn was_looked_at(&self, experiment: &Experiment) -> bool {
-        let known = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.queued.lock();
         let (uid, version) = (experiment.uid().unwrap_or_default(), experiment.resource_version());
         known.get(&uid).is_some_and(|v| Some(v) == version.as_ref())
     }

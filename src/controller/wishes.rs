@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::Experiment;
 use crate::engine::{Verb, Wish};
-use crate::gitops::render::is_invisible;
+use crate::text::{is_invisible, one_line};
 
 /// Prefix of the annotations; the verb follows.
 const PREFIX: &str = "iter8.tools/";
@@ -42,8 +42,8 @@ fn wish(verb: Verb, value: &str) -> Wish {
 
 /// At most [`LONGEST_WHY`] characters on one line, none of which hides or reorders others.
 fn shortened(text: &str) -> String {
-    let seen = text.trim().chars().filter(|c| !is_invisible(*c));
-    seen.map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_WHY).collect()
+    let seen: String = text.trim().chars().filter(|c| !is_invisible(*c)).collect();
+    one_line(&seen, LONGEST_WHY)
 }
 
 #[cfg(test)]

@@ -27,14 +27,7 @@ pub use access::Credential;
 pub use lookout::Lookout;
 pub use writeback::{WriteBack, WriteTarget};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use repository::RepositoryError;
-
-/// Locks what is plain data, valid after any panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Runs git work, which blocks, on a thread that may. The work has its own deadline ([`transport::Limits`]).
 pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>

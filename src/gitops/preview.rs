@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use similar::TextDiff;
 
 use super::edit::MAX_BYTES;
-use super::lock;
 use super::plan::{Change, FileChange, FileOp, PlanError};
 use super::tree::{BlobId, Entry, EntryKind, Files, RepoPath, TreeError, read};
 
@@ -74,7 +73,7 @@ impl Files for Folder {
                     &Self::content_at(&entry.path())
                         .unwrap_or_else(|_| entry.path().display().to_string().into_bytes()),
                 )?;
-                lock(&self.seen).insert(id.clone(), entry.path());
+                self.seen.lock().insert(id.clone(), entry.path());
                 (EntryKind::File, id)
             } else {
                 (if kind.is_symlink() { EntryKind::Link } else { EntryKind::Other }, BlobId::of(b"")?)
@@ -86,7 +85,7 @@ impl Files for Folder {
     }
 
     fn content(&self, id: &BlobId) -> Result<Vec<u8>, TreeError> {
-        let path = lock(&self.seen).get(id).cloned();
+        let path = self.seen.lock().get(id).cloned();
         path.map_or_else(
             || Err(TreeError::Store { message: format!("{id} is not in the folder") }),
             |path| Self::content_at(&path),

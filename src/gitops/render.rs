@@ -11,7 +11,6 @@ mod text;
 use std::fmt::Write as _;
 
 pub use mark::{marked, whose};
-pub(crate) use text::is_invisible;
 use text::{cell, code, duration, percent, plain};
 
 use super::plan::Change;

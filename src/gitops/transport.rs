@@ -9,16 +9,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, Once, Weak};
+use std::sync::{Arc, LazyLock, Once, Weak};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use parking_lot::Mutex;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{Certificate, StatusCode, Url, header};
 
-use super::lock;
 use crate::telemetry::{Provider, Timer};
+use crate::text;
 
 /// The private scheme under which libgit2 finds this transport.
 const SCHEME: &str = "reiter8";
@@ -156,7 +157,7 @@ impl Endpoint {
             limits,
             run: Mutex::new(run),
         });
-        let mut endpoints = lock(&ENDPOINTS);
+        let mut endpoints = ENDPOINTS.lock();
         endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
         endpoints.insert(endpoint.number, Arc::downgrade(&endpoint));
         endpoint
@@ -174,29 +175,29 @@ impl Endpoint {
 
     /// Starts the clock and the byte budget of one operation.
     pub(super) fn begin(&self) {
-        *lock(&self.run) =
+        *self.run.lock() =
             Run { deadline: Instant::now() + self.limits.wall_clock, bytes_left: self.limits.bytes, failure: None };
     }
 
     /// What made the operation fail, if it was the exchange with the server.
     pub(super) fn take_failure(&self) -> Option<Failure> {
-        lock(&self.run).failure.take()
+        self.run.lock().failure.take()
     }
 
     fn find(address: &str) -> Option<Arc<Self>> {
         let number = address.strip_prefix(SCHEME)?.strip_prefix("://")?.trim_end_matches('/').parse().ok()?;
-        lock(&ENDPOINTS).get(&number)?.upgrade()
+        ENDPOINTS.lock().get(&number)?.upgrade()
     }
 
     fn fail(&self, failure: Failure) -> io::Error {
         let text = failure.to_string();
         // The first failure is the cause; libgit2 may try again and meet others.
-        lock(&self.run).failure.get_or_insert(failure);
+        self.run.lock().failure.get_or_insert(failure);
         io::Error::other(text)
     }
 
     fn send(&self, request: RequestBuilder, accept: &str) -> io::Result<Response> {
-        let left = lock(&self.run).deadline.saturating_duration_since(Instant::now());
+        let left = self.run.lock().deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(self.fail(Failure::TimedOut));
         }
@@ -218,20 +219,20 @@ impl Endpoint {
     }
 
     fn receive(&self, response: &mut Response, buffer: &mut [u8]) -> io::Result<usize> {
-        if lock(&self.run).deadline <= Instant::now() {
+        if self.run.lock().deadline <= Instant::now() {
             return Err(self.fail(Failure::TimedOut));
         }
         let read = response.read(buffer).map_err(|_| {
-            if lock(&self.run).deadline <= Instant::now() {
+            if self.run.lock().deadline <= Instant::now() {
                 Failure::TimedOut
             } else {
                 Failure::ProviderUnavailable { message: "the answer stopped".to_owned() }
             }
         });
         let read = read.map_err(|failure| self.fail(failure))?;
-        let left = lock(&self.run).bytes_left.checked_sub(read as u64);
+        let left = self.run.lock().bytes_left.checked_sub(read as u64);
         match left {
-            Some(left) => lock(&self.run).bytes_left = left,
+            Some(left) => self.run.lock().bytes_left = left,
             None => return Err(self.fail(Failure::TooLarge { bytes: self.limits.bytes })),
         }
         Ok(read)
@@ -278,7 +279,7 @@ fn refusal(response: &Response) -> Option<Failure> {
 
 /// A server's words, on one line and bounded.
 pub(super) fn one_line(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
+    text::one_line(words, MAX_WORDS)
 }
 
 /// The certificates in a PEM text; none if it holds none, or one that cannot be read.
@@ -290,7 +291,7 @@ pub(super) fn authorities(pem: &str) -> Option<Vec<Certificate>> {
 /// be dropped on an async thread. `HTTPS_PROXY` and its kin are obeyed.
 fn client(ca: Option<&Arc<str>>) -> Result<Client, git2::Error> {
     static CLIENTS: LazyLock<Mutex<HashMap<Option<Arc<str>>, Client>>> = LazyLock::new(Mutex::default);
-    let mut clients = lock(&CLIENTS);
+    let mut clients = CLIENTS.lock();
     if let Some(client) = clients.get(&ca.cloned()) {
         return Ok(client.clone());
     }

@@ -27,6 +27,7 @@ use crate::engine::{
     self, Conflict, Effect, Handover, Look, Notice, Planned, Preflight, Request, RequestSeen, Reviewed, Seen, Stage,
     StageQuestion, StageSeen, StageWork, Unavailable,
 };
+use crate::text::chain;
 
 /// Where and what the outcome is written.
 #[derive(Clone, Debug)]
@@ -514,12 +515,6 @@ fn git_id(id: &engine::CommitId) -> Seen<CommitId> {
     id.0.parse().map_err(Unavailable::from)
 }
 
-/// An error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
-}
-
 impl Ending for Unavailable {
     fn is_of_the_clone(&self) -> bool {
         // What the disk's failures are called, whichever of the errors below they came in.
@@ -532,7 +527,7 @@ macro_rules! reasons {
     ($($error:ty),*) => {
         $(impl From<$error> for Unavailable {
             fn from(error: $error) -> Self {
-                Self::new(error.reason(), told(&error))
+                Self::new(error.reason(), chain(&error))
             }
         })*
     };
@@ -542,6 +537,6 @@ reasons!(RepositoryError, PushError, TreeError, ForgeError);
 impl From<PlanError> for Unavailable {
     fn from(error: PlanError) -> Self {
         let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        Self::new(error.reason(), told(&error) + &remedy)
+        Self::new(error.reason(), chain(&error) + &remedy)
     }
 }

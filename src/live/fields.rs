@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client, ResourceExt};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::binding::WeightField;
@@ -112,7 +113,7 @@ impl FieldPath {
 static RESOURCES: LazyLock<Mutex<HashMap<GroupVersionKind, ApiResource>>> = LazyLock::new(Mutex::default);
 
 fn resources() -> MutexGuard<'static, HashMap<GroupVersionKind, ApiResource>> {
-    RESOURCES.lock().unwrap_or_else(PoisonError::into_inner)
+    RESOURCES.lock()
 }
 
 /// The weights' fields of one experiment.

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
-use sha2::{Digest, Sha256};
 
 use super::call::call;
 use crate::api::Experiment;
 use crate::engine::{Lock, Phase, Seen, Unavailable};
+use crate::text::digest;
 
 /// Annotations that tell people what a Lease is for.
 const TARGET: &str = "iter8.tools/target";
@@ -75,10 +75,8 @@ pub(super) struct TargetLock {
 
 impl TargetLock {
     pub(super) fn new(client: Client, namespace: &str, target: &str) -> Self {
-        let hash = Sha256::digest(target);
-        let digits: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let api = Api::namespaced(client.clone(), namespace);
-        Self { client, api, name: format!("reiter8-target-{digits}") }
+        Self { client, api, name: format!("reiter8-target-{}", digest(target, 8)) }
     }
 
     /// Who holds the target.

@@ -19,6 +19,7 @@ use super::query::{SelectorError, Values, Versions};
 use crate::engine::judge::{Tally, counter_delta};
 use crate::engine::{Pair, Seen, Unavailable, Window};
 use crate::telemetry::{self, Provider};
+use crate::text;
 
 /// How old a sample may be to count as a series' value: Prometheus' own notion of staleness.
 const LOOKBACK: &str = "5m";
@@ -429,18 +430,9 @@ fn labels(metric: &HashMap<String, String>) -> Labels {
     metric.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, cut to length.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = inner.source();
-    }
-    text.chars().take(MOST_TEXT).collect()
+    text::chain(error).chars().take(MOST_TEXT).collect()
 }
 
 #[cfg(test)]

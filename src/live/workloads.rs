@@ -3,11 +3,11 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::call::call;
 use super::subsets::Labels;
 use crate::engine::{Rollout, Seen, Synced, Unavailable, Workload, Workloads};
+use crate::text::digest;
 
 /// Set by `kubectl rollout restart`: other pods, the same content.
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
@@ -111,7 +111,7 @@ pub fn content(live: &Deployment) -> String {
     }
     let mut text = String::new();
     canonical(&template, &mut text);
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(text, 32)
 }
 
 /// JSON of which there is one for each meaning: keys in order, without nulls and empty lists, which mean nothing. An empty

@@ -3,7 +3,7 @@
 
 use super::environment;
 use super::scenario::{BaseAct, Review, Timeline};
-use super::world::{Simulated, State, held};
+use super::world::{Simulated, State};
 use super::{Request, SimulateError};
 use crate::controller::annotation;
 use crate::engine::Stage;
@@ -37,7 +37,7 @@ impl Simulated {
 
     /// What people do to the base branch.
     pub(super) fn rework(&self, state: &mut State, second: i64) -> Result<(), SimulateError> {
-        let (repository, main) = (held(&self.repository), environment::reference());
+        let (repository, main) = (self.repository.lock(), environment::reference());
         while let Some((_, act)) = state.timeline.base.get(state.reworked).filter(|(at, _)| *at <= second) {
             match act {
                 BaseAct::Rename => drop(repository.find_reference(&main)?.rename(ELSEWHERE, true, "rename")?),
@@ -52,7 +52,7 @@ impl Simulated {
 
     /// Reviewers notice new requests, and act on those that have waited long enough.
     pub(super) fn review(&self, state: &mut State, second: i64) -> Result<(), SimulateError> {
-        let Ok(base) = held(&self.repository).refname_to_id(&environment::reference()) else { return Ok(()) };
+        let Ok(base) = self.repository.lock().refname_to_id(&environment::reference()) else { return Ok(()) };
         for pull in self.forge.list()? {
             let number = pull.pull.number;
             if !state.requests.iter().any(|r| r.number == number) {
@@ -76,7 +76,7 @@ impl Simulated {
     /// A request that nobody has seen before.
     fn notice(&self, pull: &LocalPull, base: &str, second: i64) -> Result<Request, SimulateError> {
         let head = pull.pull.head.as_ref().map(ToString::to_string).unwrap_or_default();
-        let diff = environment::diff(&held(&self.repository), base, &head)?;
+        let diff = environment::diff(&self.repository.lock(), base, &head)?;
         Ok(Request {
             number: pull.pull.number,
             title: pull.title.clone(),
@@ -111,7 +111,7 @@ impl Simulated {
         let sample = self.scenario.sample.files();
         let push = |file: &str| {
             let path = format!("{}/{file}", sample.app);
-            environment::append(&held(&self.repository), &pull.pull.head_branch, &path, "# Reviewed.\n", time)?;
+            environment::append(&self.repository.lock(), &pull.pull.head_branch, &path, "# Reviewed.\n", time)?;
             Ok(true)
         };
         let style = match review {
@@ -129,7 +129,7 @@ impl Simulated {
             }
             Review::DeleteBranch => {
                 let name = format!("refs/heads/{}", pull.pull.head_branch);
-                held(&self.repository).find_reference(&name)?.delete()?;
+                self.repository.lock().find_reference(&name)?.delete()?;
                 (request.ended, request.outcome) = (Some(second), "closed".into());
                 return Ok(false);
             }

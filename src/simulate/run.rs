@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,19 +60,19 @@ pub struct Memory {
 
 impl Memory {
     fn fork(&self) -> Self {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = self.progress.lock().clone();
+        let notices = self.notices.lock().clone();
         Self { progress: Mutex::new(progress), notices: Mutex::new(notices) }
     }
 
     /// What was told since the last call.
     fn told(&self) -> Vec<Notice> {
-        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.notices.lock())
     }
 
     /// What was committed last.
     pub fn progress(&self) -> Result<Progress, SimulateError> {
-        let text = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.progress.lock();
         if text.is_empty() {
             return Ok(Progress::default());
         }
@@ -83,12 +84,12 @@ impl Memory {
 impl Ledger for Memory {
     async fn commit(&self, progress: &Progress) -> Result<(), Unavailable> {
         let text = serde_json::to_string(progress).map_err(|e| Unavailable::new("Internal", e.to_string()))?;
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.progress.lock() = text;
         Ok(())
     }
 
     async fn tell(&self, notices: &[Notice]) {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(notices);
+        self.notices.lock().extend_from_slice(notices);
     }
 }
 

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{Oid, Repository};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::cluster::Cluster;
 use super::environment;
@@ -69,10 +69,6 @@ fn forge(scenario: &Scenario, folder: &Path) -> LocalForge {
     if scenario.merge_denied { forge.without_merge_right() } else { forge }
 }
 
-pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Simulated {
     pub(super) fn new(
         scenario: &Scenario,
@@ -113,7 +109,7 @@ impl Simulated {
     /// The same world once more, over a copy of its repository.
     pub(super) fn fork(&self, folder: &Path, repository: Repository) -> Self {
         Self {
-            state: Mutex::new(held(&self.state).clone()),
+            state: Mutex::new(self.state.lock().clone()),
             repository: Mutex::new(repository),
             forge: forge(&self.scenario, folder),
             folder: folder.to_owned(),
@@ -128,12 +124,12 @@ impl Simulated {
 
     /// A new process has nothing of the repository.
     pub(super) fn restart(&self) {
-        *held(&self.clones) = Clones::default();
+        *self.clones.lock() = Clones::default();
     }
 
     /// Lets time pass: traffic flows, people act, the syncing loop looks at the repository.
     pub(super) fn advance(&self, now: Timestamp) -> Result<(), SimulateError> {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let second = now.as_second() - self.start.as_second();
         let (weights, timeline) = (state.cluster.weights, state.timeline.clone());
         state.traffic.advance(second, weights);
@@ -149,7 +145,7 @@ impl Simulated {
         }
         state.checked = second;
         self.review(&mut state, second)?;
-        let repository = held(&self.repository);
+        let repository = self.repository.lock();
         // A syncing loop without its branch does nothing.
         let Ok(head) = repository.refname_to_id(&environment::reference()) else { return Ok(()) };
         let head = head.to_string();
@@ -165,13 +161,13 @@ impl Simulated {
 
     /// When somebody acts next, after a time.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let next = held(&self.state).timeline.next(now.as_second() - self.start.as_second())?;
+        let next = self.state.lock().timeline.next(now.as_second() - self.start.as_second())?;
         Some(self.start + jiff::SignedDuration::from_secs(next))
     }
 
     /// Git and its forge, unless nobody can reach them.
     fn reachable(&self) -> Result<WriteBack, Unavailable> {
-        let state = held(&self.state);
+        let state = self.state.lock();
         if Timeline::within(&state.timeline.remote_outages, state.second) {
             return Err(Unavailable::new("ForgeUnavailable", "the forge does not answer"));
         }
@@ -185,12 +181,12 @@ impl Simulated {
         let target = self.target.as_ref().ok_or_else(absent)?;
         let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
         let write_back = WriteBack::with(remote, forge, target.clone());
-        Ok(write_back.sharing(&held(&self.clones)))
+        Ok(write_back.sharing(&self.clones.lock()))
     }
 
     async fn rollout(&self, plan: &Plan, commit: &CommitId) -> Seen<Rollout> {
         let template = self.reachable()?.expected(commit).await?;
-        let state = held(&self.state);
+        let state = self.state.lock();
         let live = state.cluster.deployment(&plan.baseline.workload, state.second);
         let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
         live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
@@ -198,7 +194,7 @@ impl Simulated {
 
     async fn sync(&self, plan: &Plan, commit: &CommitId) -> Seen<Synced> {
         let templates = self.writer()?.templates(commit).await?;
-        let state = held(&self.state);
+        let state = self.state.lock();
         let live = |name: &str| state.cluster.deployment(name, state.second);
         let sides = plan.versions().zip(templates).map(|(v, template)| (&v.workload, live(&v.workload), template));
         let sides: Vec<_> = sides.collect();
@@ -207,12 +203,12 @@ impl Simulated {
 
     /// The experiment in the cluster.
     pub(super) fn experiment(&self) -> Option<crate::api::Experiment> {
-        held(&self.state).cluster.experiment.clone()
+        self.state.lock().cluster.experiment.clone()
     }
 
     /// Why the experiment cannot be carried out as it is written now.
     pub(super) fn refusal(&self) -> Option<Unavailable> {
-        let state = held(&self.state);
+        let state = self.state.lock();
         let what = "spec.target: this value cannot be carried out; write the one that was there";
         let refused = Timeline::within(&state.timeline.refused, state.second);
         refused.then(|| Unavailable::new("InvalidExperiment", what))
@@ -220,22 +216,22 @@ impl Simulated {
 
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<Request> {
-        held(&self.state).requests.clone()
+        self.state.lock().requests.clone()
     }
 
     /// Bad requests that the candidates answered so far.
     pub(super) fn bad_requests(&self) -> f64 {
-        held(&self.state).traffic.bad_requests()
+        self.state.lock().traffic.bad_requests()
     }
 
     /// The weights in the routes.
     pub(super) fn weights(&self) -> Split {
-        held(&self.state).cluster.weights
+        self.state.lock().cluster.weights
     }
 
     /// Whether the syncing loop has nothing left to do.
     pub(super) fn settled(&self) -> bool {
-        held(&self.state).cluster.synced.is_some()
+        self.state.lock().cluster.synced.is_some()
     }
 
     fn reading(&self, state: &State, window: Window, plan: &Plan) -> Reading {
@@ -302,7 +298,7 @@ fn measures(plan: &Plan) -> Vec<Measure> {
 impl World for Simulated {
     async fn observe(&self, plan: &Plan, questions: &Questions) -> Observation {
         let mut seen = {
-            let state = held(&self.state);
+            let state = self.state.lock();
             let ready = |name: &str| state.cluster.workload(name, state.second);
             let mut candidates: Vec<Workload> = plan.candidates.iter().map(|v| ready(&v.workload)).collect();
             disturb(&state, plan, &mut candidates);
@@ -345,13 +341,13 @@ impl World for Simulated {
 
     async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
         match effect {
-            Effect::Claim => held(&self.state).locked = true,
-            Effect::Release => held(&self.state).locked = false,
+            Effect::Claim => self.state.lock().locked = true,
+            Effect::Release => self.state.lock().locked = false,
             Effect::Route(split) => {
-                let mut state = held(&self.state);
+                let mut state = self.state.lock();
                 (state.cluster.weights, state.cluster.writer) = (*split, None);
             }
-            Effect::Forget => held(&self.state).cluster.forget(),
+            Effect::Forget => self.state.lock().cluster.forget(),
             Effect::Push { .. }
             | Effect::Open { .. }
             | Effect::Commit { .. }

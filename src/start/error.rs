@@ -131,9 +131,6 @@ pub enum StartError {
         /// A branch that was pushed and could not be removed again.
         left: Option<String>,
     },
-    /// No random numbers.
-    #[error("failed to get random numbers from the system")]
-    Random,
 }
 
 impl StartError {
@@ -157,7 +154,6 @@ impl StartError {
             Self::Repository(error) => error.reason(),
             Self::Push(error) => error.reason(),
             Self::Forge { error, .. } => error.reason(),
-            Self::Random => "Internal",
         }
     }
 
@@ -179,8 +175,7 @@ impl StartError {
             | Self::Tree(_)
             | Self::Repository(_)
             | Self::Push(_)
-            | Self::Forge { .. }
-            | Self::Random => 1,
+            | Self::Forge { .. } => 1,
         }
     }
 }

@@ -97,5 +97,5 @@ pub struct Started {
 pub async fn start(request: Request, say: impl Fn(&str) + Send + 'static) -> Result<Started, StartError> {
     let forges = tokio::runtime::Handle::current();
     // Git blocks, and so do the pauses; calls to the forge are asynchronous.
-    crate::gitops::blocking(move || run::Run::new(request, forges, Box::new(say))?.run()).await
+    crate::gitops::blocking(move || run::Run::new(request, forges, Box::new(say)).run()).await
 }

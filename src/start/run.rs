@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::compose::{Composed, Plan, compose};
@@ -13,6 +12,7 @@ use crate::gitops::forge::{Forge, ForgeError, NewPull, PullState};
 use crate::gitops::repository::{CommitText, Lease, PushError, RepositoryError, Session};
 use crate::gitops::transport::{Failure, Limits};
 use crate::gitops::tree::{CommitId, read};
+use crate::text::digest;
 
 /// How often a push is tried. Each lost race means that another start went through, so this is how many may be in front.
 const MAX_ATTEMPTS: u32 = 25;
@@ -60,11 +60,9 @@ struct Busy {
 }
 
 impl Run {
-    pub(super) fn new(request: Request, forges: Handle, say: Box<dyn Fn(&str) + Send>) -> Result<Self, StartError> {
-        let letter = |byte: u8| ALPHABET.get(usize::from(byte) % ALPHABET.len()).copied().map_or('b', char::from);
-        let suffix = random::<SUFFIX>()?.into_iter().map(letter).collect();
+    pub(super) fn new(request: Request, forges: Handle, say: Box<dyn Fn(&str) + Send>) -> Self {
         let pause = FIRST_POLL.min(request.poll);
-        Ok(Self { request, forges, say, suffix, began: Instant::now(), waiting: None, pause, pending: None })
+        Self { request, forges, say, suffix: suffix(), began: Instant::now(), waiting: None, pause, pending: None }
     }
 
     pub(super) fn run(mut self) -> Result<Started, StartError> {
@@ -89,7 +87,7 @@ impl Run {
                 return Err(StartError::GaveUp { attempts, last: why, name, unknown });
             }
             (self.say)(&format!("{why}; attempt {} follows", attempts + 1));
-            std::thread::sleep(jittered((RETRY.0 * 2_u32.saturating_pow(attempts.min(8))).min(RETRY.1))?);
+            std::thread::sleep(jittered((RETRY.0 * 2_u32.saturating_pow(attempts.min(8))).min(RETRY.1)));
         }
     }
 
@@ -251,10 +249,9 @@ impl Run {
     /// The branch for requests of a target, the same for every start: its lease lets one through.
     fn branch_of(&self, target: &str) -> String {
         let key = format!("{}\0{}\0{target}", self.request.branch, self.request.directory);
-        let hash: String = Sha256::digest(key.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
         let word: String = target.chars().map(plain).take(60).collect();
-        format!("reiter8-start/{}-{hash}", word.trim_start_matches('-'))
+        format!("reiter8-start/{}-{}", word.trim_start_matches('-'), digest(key, 4))
     }
 
     /// What occupies the branch of requests, if anything does, and the branch's head.
@@ -291,7 +288,7 @@ impl Run {
                 return Err(StartError::TimedOut { running, seconds: self.request.timeout.as_secs() });
             }
             self.remind(&running);
-            std::thread::sleep(jittered(self.pause)?.min(left));
+            std::thread::sleep(jittered(self.pause).min(left));
             self.pause = (self.pause * 3 / 2).min(self.request.poll);
             match self.moved(session, &base, head.as_ref()) {
                 Ok(true) => return Ok(()),
@@ -419,14 +416,11 @@ fn error_passes(error: &ForgeError) -> bool {
 }
 
 /// Between half of a pause and all of it, so that those who lost a race together do not meet again.
-fn jittered(pause: Duration) -> Result<Duration, StartError> {
-    let [byte] = random::<1>()?;
-    Ok(pause / 2 + pause / 2 * u32::from(byte) / 255)
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-fn random<const N: usize>() -> Result<[u8; N], StartError> {
-    let mut bytes = [0; N];
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.secure_random.fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(bytes)
+/// What tells the names of starts apart. Whoever guesses it gains nothing: a name that is there already is refused.
+fn suffix() -> String {
+    std::iter::repeat_with(|| fastrand::choice(ALPHABET).copied().map_or('b', char::from)).take(SUFFIX).collect()
 }

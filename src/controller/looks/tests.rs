@@ -166,12 +166,12 @@ async fn what_was_changed_is_read_again_once() {
     assert_eq!(scene.reconcile("first", scene.after(4)).await, (3, 1));
     assert_eq!(scene.reconcile("first", scene.after(5)).await, (0, 1));
     // It is gone, and its credential with the last one that needed it.
-    let held = || looks.places.lock().unwrap().values().filter_map(Weak::upgrade).count();
+    let held = || looks.places.lock().values().filter_map(Weak::upgrade).count();
     assert_eq!(held(), 1);
     for uid in ["uid-first", "uid-second"] {
         scene.controller.context.resting.forget(uid);
     }
-    assert_eq!((held(), looks.tickets.lock().unwrap().len()), (0, 0));
+    assert_eq!((held(), looks.tickets.lock().len()), (0, 0));
 }
 
 #[tokio::test]

@@ -5,16 +5,15 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
-use super::super::lock;
 use super::super::transport::Token;
 use super::github::Minted;
+use crate::text::digest;
+use parking_lot::Mutex;
 
-/// Most entries of each kind; one more and the others are forgotten.
+/// Most entries of each kind; one more, and another one is forgotten.
 const MOST: usize = 512;
 /// Largest answer that is kept, in bytes: a request with a long text stays below it.
 const LARGEST: usize = 64 << 10;
@@ -31,7 +30,7 @@ impl Who {
 
 /// Tells secrets apart without keeping them.
 pub(super) fn fingerprint(secret: &str) -> String {
-    Sha256::digest(secret).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest(secret, 16)
 }
 
 /// An answer that is asked for again with its tag.
@@ -52,9 +51,11 @@ pub struct Memory {
     tokens: Mutex<HashMap<String, Slot>>,
 }
 
-fn put<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
-    if map.len() >= MOST {
-        map.clear();
+/// Keeps a value. Where there is no room, another one goes: losing it costs a call.
+fn put<K: Clone + Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= MOST && !map.contains_key(&key) {
+        let any = map.keys().next().cloned();
+        any.and_then(|any| map.remove(&any));
     }
     map.insert(key, value);
 }
@@ -62,26 +63,29 @@ fn put<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
 impl Memory {
     /// How much of a pause is left.
     pub(super) fn pause(&self, who: &Who) -> Option<Duration> {
-        let left = lock(&self.pauses).get(who)?.saturating_duration_since(Instant::now());
+        let left = self.pauses.lock().get(who)?.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     pub(super) fn set_pause(&self, who: &Who, wait: Duration) {
-        put(&mut lock(&self.pauses), who.clone(), Instant::now() + wait);
+        let (mut pauses, now) = (self.pauses.lock(), Instant::now());
+        // Those that are over need no room: a server that asked to be left alone is, whoever else is asked meanwhile.
+        pauses.retain(|_, until| *until > now);
+        put(&mut pauses, who.clone(), now + wait);
     }
 
     pub(super) fn answer(&self, who: &Who, address: &str) -> Option<Known> {
-        lock(&self.answers).get(&(who.clone(), address.to_owned())).cloned()
+        self.answers.lock().get(&(who.clone(), address.to_owned())).cloned()
     }
 
     pub(super) fn keep_answer(&self, who: &Who, address: &str, known: Known) {
         if known.body.len() <= LARGEST {
-            put(&mut lock(&self.answers), (who.clone(), address.to_owned()), known);
+            put(&mut self.answers.lock(), (who.clone(), address.to_owned()), known);
         }
     }
 
     pub(super) fn slot(&self, installation: &str) -> Slot {
-        let mut tokens = lock(&self.tokens);
+        let mut tokens = self.tokens.lock();
         if let Some(slot) = tokens.get(installation) {
             return Arc::clone(slot);
         }
@@ -103,11 +107,16 @@ mod tests {
             let known = Known { tag: "t".into(), body: vec![] };
             memory.keep_answer(&who, &n.to_string(), known);
         }
-        assert!(lock(&memory.answers).len() <= MOST);
+        assert_eq!(memory.answers.lock().len(), MOST, "one goes for each that comes");
+        assert!(memory.answer(&who, &MOST.to_string()).is_some());
         memory.keep_answer(&who, "large", Known { tag: "t".into(), body: vec![0; LARGEST + 1] });
         assert!(memory.answer(&who, "large").is_none());
         memory.set_pause(&who, Duration::from_secs(60));
         assert!(memory.pause(&who).is_some() && memory.pause(&Who::new("git.example.com", None)).is_none());
+        for n in 0..=MOST {
+            memory.set_pause(&Who::new(&n.to_string(), None), Duration::ZERO);
+        }
+        assert!(memory.pause(&who).is_some(), "what is over makes room, and nothing else goes");
         assert!(!format!("{memory:?}").contains("ghp_secret"));
     }
 }

@@ -1,7 +1,6 @@
 //! The last line of a request's text, hidden on its page: by it a text that people changed is told from ours.
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use super::text::plain;
 use crate::engine::TextSeen;
@@ -35,8 +34,9 @@ fn unified(text: &str) -> String {
     text.replace("\r\n", "\n").trim_end().to_owned()
 }
 
+/// Tells texts apart.
 fn digest(body: &str) -> String {
-    Sha256::digest(body).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    crate::text::digest(body, 8)
 }
 
 #[cfg(test)]

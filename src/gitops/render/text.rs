@@ -1,5 +1,7 @@
 //! Words, numbers and code spans that carry foreign text without its power over the page.
 
+use crate::text::is_invisible;
+
 /// Longest text in a code span, in characters.
 const MAX_CODE: usize = 120;
 /// Longest name in a title, in characters.
@@ -64,9 +66,4 @@ pub(super) fn code(text: &str) -> String {
 /// A code span in a table's cell. Escaped bars are read differently by different forges, so there is none.
 pub(super) fn cell(text: &str) -> String {
     code(&text.replace('|', "¦"))
-}
-
-/// Characters that reorder or hide others.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

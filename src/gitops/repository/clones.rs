@@ -6,14 +6,15 @@
 //! and a clone costs the server most when it is busy. Called by [`super::super::writeback`]; a process has one value of this.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Mutex as Turns;
 
+use super::super::blocking;
 use super::super::transport::{Failure, Limits, install};
 use super::super::tree::CommitId;
-use super::super::{blocking, lock};
 use super::{Link, Remote, RepositoryError, Session};
 
 /// How long an unused clone is kept: reviews are looked at every few minutes at most.
@@ -90,7 +91,7 @@ impl Clones {
     }
 
     fn slot(&self, remote: &Remote, branch: &str) -> Slot {
-        let (mut kept, now) = (lock(&self.kept), Instant::now());
+        let (mut kept, now) = (self.kept.lock(), Instant::now());
         let key = (remote.clone(), branch.to_owned());
         let slot = kept.remove(&key).map_or_else(Slot::default, |(slot, _)| slot);
         tidy(&mut kept, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::transport::Failure;
+use super::super::transport::{Failure, one_line};
 use super::super::tree::CommitId;
 
 /// Why the repository cannot be read.
@@ -161,12 +161,7 @@ impl PushError {
 
     /// The server's word about one ref, and what its hooks said meanwhile.
     pub(super) fn of_status(status: &str, said: &str) -> Self {
-        let message: String = format!("{status}. {said}")
-            .trim_end_matches([' ', '.', '\n'])
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(300)
-            .collect();
+        let message = one_line(format!("{status}. {said}").trim_end_matches([' ', '.', '\n']));
         let lower = message.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
         if says(&["protected"]) {
