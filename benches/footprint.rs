@@ -36,7 +36,7 @@ use reiter8::api::Experiment;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::{
     CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Split,
-    Stage, StageProgress, StageState, StageWork, Verdict,
+    Stage, StageState, StageWork, Verdict,
 };
 use serde_json::{Value, json};
 use support::quiet_forge::QuietForge;
@@ -393,12 +393,11 @@ impl World {
         }
         let name = format!("completed-{i}");
         let mut object = experiment(&name, &format!("shop/service-{i}"));
-        let mut ended = progress(Phase::Completed);
-        if is_looked_after(i) {
+        let looked_after = is_looked_after(i);
+        if looked_after {
             object["spec"]["gitops"] = gitops();
-            let stage = ended.stages.last_mut().context("its clean-up")?;
-            stage.number = Some(CLEAN_UP + i as u64);
         }
+        let ended = progress(Phase::Completed, if looked_after { CLEAN_UP + i as u64 } else { 1 })?;
         self.create(object).await?;
         self.write(&name, &ended).await
     }
@@ -511,7 +510,7 @@ impl World {
             object["metadata"]["annotations"] = json!({"iter8.tools/pause": "2026-01-01T00:00:00Z"});
             self.create(object).await?;
             self.until_phase(&name, "Preparing").await?;
-            let mut waiting = progress(Phase::Promoting);
+            let mut waiting = progress(Phase::Promoting, 1)?;
             let known = self.experiments().get(&name).await?.status.and_then(|s| s.progress).context("progress")?;
             let known: Progress = serde_json::from_value(known)?;
             waiting.handled = known.handled;
@@ -586,7 +585,7 @@ fn criterion(limit: f64) -> Criterion {
 }
 
 /// What an experiment remembers after an hour of two criteria, with its requests.
-fn progress(phase: Phase) -> Progress {
+fn progress(phase: Phase, request: u64) -> anyhow::Result<Progress> {
     let now = Timestamp::now();
     let ago = |seconds: i64| now - SignedDuration::from_secs(seconds);
     let mut evidence: Vec<_> = [0.01, 0.02].map(|limit| Evidence::start(&criterion(limit), &[], 720)).into();
@@ -617,48 +616,48 @@ fn progress(phase: Phase) -> Progress {
         files: vec!["change apps/productpage/productpage.yaml".into()],
         after: [("apps/productpage/productpage.yaml".into(), Some("d".repeat(40)))].into(),
     };
-    let stage = |stage: Stage, state: StageState| StageProgress {
-        opened: Some(ago(20)),
-        work: Some(work.clone()),
-        number: Some(1),
-        url: Some("https://git.example.com/platform/environment/pulls/1".into()),
-        merged: (state == StageState::Done).then(|| CommitId("c".repeat(40))),
-        ..StageProgress::new(stage, 1, state, ago(20))
+    let stage = |stage: Stage, state: StageState| {
+        let merged = (state == StageState::Done).then(|| CommitId("c".repeat(40)));
+        let url = "https://git.example.com/platform/environment/pulls/1";
+        json!({"stage": stage, "state": state, "since": ago(20), "opened": ago(20), "work": work, "number": request,
+            "url": url, "merged": merged})
     };
     let stages = match phase {
         Phase::Completed => vec![stage(Stage::Promote, StageState::Done), stage(Stage::CleanUp, StageState::Waiting)],
         _ => vec![stage(Stage::Promote, StageState::Waiting)],
     };
     let blobs = ["productpage.yaml", "productpage-candidate.yaml", "experiment.yaml"];
-    Progress {
-        phase,
-        // What is completed has settled.
-        since: Some(ago(if phase == Phase::Completed { 3600 } else { 30 })),
-        preflight: Some(Preflight {
-            base: CommitId("b".repeat(40)),
-            blobs: blobs.map(|f| (format!("apps/productpage/{f}"), "d".repeat(40))).into(),
-        }),
+    let preflight = Preflight {
+        base: CommitId("b".repeat(40)),
+        blobs: blobs.map(|f| (format!("apps/productpage/{f}"), "d".repeat(40))).into(),
+    };
+    let decision = Decision {
+        outcome: Outcome::Promote,
+        reason: Reason::Proven,
+        sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/error-rate at most 2 %".into(),
+        at: ago(30),
+        candidate: 0,
         weight: 50,
-        carried: Some(Split::one(50)),
-        applied: Some(ago(600)),
-        first_traffic: Some(ago(3600)),
-        looked: Some(ago(40)),
-        intervals: 100,
-        rate: 51.7,
-        evidence,
-        decision: Some(Decision {
-            outcome: Outcome::Promote,
-            reason: Reason::Proven,
-            sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/error-rate at most 2 %".into(),
-            at: ago(30),
-            candidate: 0,
-            weight: 50,
-            race: vec![],
-            rows: vec![row(0.01), row(0.02)],
-            baseline_images: vec!["example.com/app:1".into()],
-            candidate_images: vec!["example.com/app:2".into()],
-        }),
-        stages,
-        ..Progress::default()
-    }
+        race: vec![],
+        rows: vec![row(0.01), row(0.02)],
+        baseline_images: vec!["example.com/app:1".into()],
+        candidate_images: vec!["example.com/app:2".into()],
+    };
+    // What is completed has settled.
+    let since = ago(if phase == Phase::Completed { 3600 } else { 30 });
+    Ok(serde_json::from_value(json!({
+        "phase": phase,
+        "since": since,
+        "preflight": preflight,
+        "weight": 50,
+        "carried": Split::one(50),
+        "applied": ago(600),
+        "firstTraffic": ago(3600),
+        "looked": ago(40),
+        "intervals": 100,
+        "rate": 51.7,
+        "evidence": evidence,
+        "decision": decision,
+        "stages": stages,
+    }))?)
 }

@@ -171,23 +171,23 @@ fn gitops(gitops: &engine::Gitops, plan: &Plan, progress: &Progress) -> GitOpsSt
 
 fn stage_status(gitops: &engine::Gitops, plan: &Plan, progress: &Progress, s: &StageProgress) -> StageStatus {
     let request = engine::request(plan, progress, s);
-    let state = match s.state {
+    let state = match s.state() {
         StageState::Waiting => "Open",
         StageState::Checking | StageState::Withdrawing => "Open",
-        _ if s.merged.is_some() => "Merged",
+        _ if s.merged().is_some() => "Merged",
         _ => "Closed",
     };
     StageStatus {
-        stage: s.stage.as_str().into(),
+        stage: s.stage().as_str().into(),
         key: request.as_ref().map(|r| r.key.clone()).unwrap_or_default(),
-        attempt: i32::try_from(s.attempt).unwrap_or(i32::MAX),
-        state: s.state.as_str().into(),
+        attempt: i32::try_from(s.attempt()).unwrap_or(i32::MAX),
+        state: s.state().as_str().into(),
         branch: request.map(|r| r.branch),
         base: Some(gitops.base_branch.clone()),
-        commit: s.work.as_ref().map(|w| w.commit.0.clone()),
-        pull_request: s.number.map(|number| PullRequestStatus {
+        commit: s.work().map(|w| w.commit.0.clone()),
+        pull_request: s.number().map(|number| PullRequestStatus {
             number: i64::try_from(number).unwrap_or(i64::MAX),
-            url: s.url.clone().unwrap_or_default(),
+            url: s.url().unwrap_or_default().to_owned(),
             state: state.into(),
         }),
     }

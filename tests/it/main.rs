@@ -15,6 +15,7 @@ mod support {
     pub(crate) mod gitops;
     pub(crate) mod layouts;
     pub(crate) mod manifests;
+    pub(crate) mod memory;
     pub(crate) mod named_tests;
     pub(crate) mod prometheus;
     pub(crate) mod reasons;
@@ -48,7 +49,9 @@ mod docs {
 mod engine {
     mod forge;
     mod kinds;
+    mod layers;
     mod life;
+    mod memory;
     mod properties;
     mod purity;
     mod race;

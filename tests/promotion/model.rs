@@ -641,7 +641,7 @@ impl World {
             return Err(Violation { mutant: None, what: format!("a discarded candidate was given {weight} %") });
         }
         let promoting = progress.phase == Phase::Promoting && self.deleting.is_none();
-        let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
+        let merged = progress.stages.iter().any(|s| s.stage() == Stage::Promote && s.merged().is_some());
         // With one request the candidate goes with its merge: its traffic is home before.
         let first = plan.gitops.as_ref().is_some_and(|g| g.handover == Handover::SinglePullRequest);
         let excused = first
@@ -692,7 +692,7 @@ impl World {
         self.land();
         self.reviewers(progress);
         self.sync(now);
-        let merged = progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
+        let merged = progress.stages.iter().any(|s| s.stage() == Stage::Promote && s.merged().is_some());
         self.arrived |= merged && self.rolled_out().is_ok_and(|r| r.complete);
     }
 
@@ -811,7 +811,7 @@ impl World {
             }
         }
         // A branch whose request was not opened yet belongs to nobody's eyes, but may be deleted all the same.
-        let pushed = progress.stages.last().is_some_and(|s| s.state == StageState::Pushed);
+        let pushed = progress.stages.last().is_some_and(|s| s.state() == StageState::Pushed);
         if !self.calm && pushed && self.random.once_in(12) {
             let alone = |branch: &&String| !self.remote.pulls.iter().any(|p| p.branch == **branch);
             let orphans: Vec<_> = self.remote.branches.keys().filter(alone).cloned().collect();
@@ -1006,7 +1006,7 @@ fn turn(
     tale.reasons.extend(progress.waiting.as_ref().map(|w| w.reason.clone()));
     tale.reasons.extend(done.notices.iter().map(|n| n.reason.to_owned()));
     tale.reasons.extend(progress.decision.as_ref().map(|d| d.reason.as_str().to_owned()));
-    tale.states.extend(progress.stages.last().map(|s| s.state.as_str()));
+    tale.states.extend(progress.stages.last().map(|s| s.state().as_str()));
     let survives = if dies { world.random.below(3) } else { u64::MAX };
     for (index, effect) in done.effects.iter().enumerate() {
         if index as u64 >= survives {

@@ -397,7 +397,7 @@ async fn fifty_experiments_that_finish_together_all_land() {
     together.print(&proxy.took()[rehearsed..], &forge.repository);
 
     let renewals: Vec<usize> =
-        lives.iter().map(|life| life.progress().stages.iter().filter(|s| s.closed).count()).collect();
+        lives.iter().map(|life| life.progress().stages.iter().filter(|s| s.closed()).count()).collect();
     let (requests, renewed) = (forge.pulls().await.unwrap().len(), renewals.iter().sum::<usize>());
     println!("  {requests} requests, {renewed} renewals: {renewals:?}; {} clones", proxy.clones());
     layouts::assert_same(&left(&forge), &world.promoted, "main");

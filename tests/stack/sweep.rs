@@ -77,7 +77,7 @@ async fn live(server: &Server, name: &str, outcome: Outcome, fault: Option<(Nth,
             let _ = reviewer.merge(*number).await;
         }
         // The branch of the last one goes with the look that sees its merge.
-        let done = life.progress().stages.iter().all(|s| s.state == StageState::Done);
+        let done = life.progress().stages.iter().all(|s| s.state() == StageState::Done);
         if life.rests() && open.is_empty() && done {
             break;
         }

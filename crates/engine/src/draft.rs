@@ -154,7 +154,7 @@ impl<'a> Turn<'a> {
         let stage = self.progress.current_stage()?;
         let patience = self.plan.gitops.as_ref()?.stale_after;
         let stuck = matches!(
-            stage.state,
+            stage.state(),
             StageState::Planning
                 | StageState::Planned
                 | StageState::Pushed
@@ -163,19 +163,19 @@ impl<'a> Turn<'a> {
         );
         // A promote request that is to be closed, since there was reason to.
         let decided = self.progress.decision.as_ref().map(|d| d.at);
-        let unwanted = stage.stage == Stage::Promote && stage.state == StageState::Waiting;
+        let unwanted = stage.stage() == Stage::Promote && stage.state() == StageState::Waiting;
         let unwanted = decided.filter(|_| unwanted && self.progress.phase == Phase::Discarding);
-        stuck.then_some(stage.since).or(unwanted).map(|since| since + patience)
+        stuck.then_some(stage.since()).or(unwanted).map(|since| since + patience)
     }
 
     /// When something is overdue that hinders the write-back without ending it: what is seen then is still acted on.
     pub(crate) fn overdue_at(&self) -> Option<Timestamp> {
         let (gitops, stage) = (self.plan.gitops.as_ref(), self.progress.current_stage());
         match gitops.zip(stage) {
-            Some((gitops, s)) if s.state == StageState::Waiting => {
-                Some(s.opened.unwrap_or(s.since) + gitops.stale_after)
+            Some((gitops, s)) if s.state() == StageState::Waiting => {
+                Some(s.opened().unwrap_or(s.since()) + gitops.stale_after)
             }
-            Some((_, s)) => Some(s.since + ROLLOUT_DEADLINE),
+            Some((_, s)) => Some(s.since() + ROLLOUT_DEADLINE),
             None => self.progress.since.map(|since| since + FINAL_SPLIT),
         }
     }

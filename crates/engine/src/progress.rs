@@ -3,6 +3,8 @@
 //! Only what cannot be observed again is kept here: decisions, evidence, times, and the intent behind each remote
 //! write. Reading it back gives the same value, but for [`Progress::watch`], which is kept in memory alone.
 
+mod standing;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::contest::Contest;
 use crate::evidence::Evidence;
-use crate::fact::CommitId;
 use crate::plan::Verb;
 use crate::report::{ArmRow, Row};
 use crate::split::Split;
-use crate::stage::{Preflight, Stage, StageState, StageWork};
+use crate::stage::{Preflight, StageState};
 use crate::verdict::{Outcome, Reason};
+
+pub use standing::StageProgress;
+pub(crate) use standing::{End, Landed, Proposal, Proposed, Standing, Written};
 
 /// The engine's memory of one experiment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -150,7 +154,7 @@ impl Progress {
 
     /// The stage that work is being done on: the last one that was started and is not done.
     pub(crate) fn current_stage(&self) -> Option<&StageProgress> {
-        self.stages.last().filter(|s| s.state != StageState::Done)
+        self.stages.last().filter(|s| s.state() != StageState::Done)
     }
 
     /// The instant that deadlines count from: the first traffic, later by the time that was spent held.
@@ -388,71 +392,4 @@ pub struct Decision {
     pub baseline_images: Vec<String>,
     /// What the candidate ran, container images.
     pub candidate_images: Vec<String>,
-}
-
-/// Where a stage of the write-back is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StageProgress {
-    /// Which stage.
-    pub stage: Stage,
-    /// Which attempt at it, from 1: a person's `retry` makes another one.
-    #[serde(default = "first")]
-    pub attempt: u32,
-    /// Its state.
-    pub state: StageState,
-    /// When the state was entered.
-    pub since: Timestamp,
-    /// When the request was first seen open.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub opened: Option<Timestamp>,
-    /// How often a request that was found open was to get the labels and reviewers that it lacked.
-    #[serde(skip_serializing_if = "is_never", default)]
-    pub annotated: u32,
-    /// How often its branch was to be deleted after its request had ended.
-    #[serde(skip_serializing_if = "is_never", default)]
-    pub tidied: u32,
-    /// The commit that was decided on, before anything was written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub work: Option<StageWork>,
-    /// The request, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub number: Option<u64>,
-    /// Its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// The base branch's head that contains the merge.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub merged: Option<CommitId>,
-    /// What was merged is not what the request proposed.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub differently: bool,
-    /// The request was closed unmerged.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub closed: bool,
-}
-
-impl StageProgress {
-    /// A stage of which nothing is known but that it began.
-    pub fn new(stage: Stage, attempt: u32, state: StageState, since: Timestamp) -> Self {
-        Self {
-            stage,
-            attempt,
-            state,
-            since,
-            opened: None,
-            annotated: 0,
-            tidied: 0,
-            work: None,
-            number: None,
-            url: None,
-            merged: None,
-            differently: false,
-            closed: false,
-        }
-    }
-}
-
-fn first() -> u32 {
-    1
 }

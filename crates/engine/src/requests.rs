@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::draft::Turn;
 use crate::plan::{Verb, Wish};
-use crate::progress::{HeldBy, Hold, Phase};
+use crate::progress::{End, HeldBy, Hold, Phase, Proposal, StageProgress, Standing};
 use crate::stage::{Stage, StageState};
 use crate::verdict::{Outcome, Reason};
 
@@ -128,7 +128,7 @@ impl Turn<'_> {
             return Err("the experiment cannot be carried out as it is written; correct it, then ask again");
         }
         let decided = self.progress.decision.as_ref().map(|d| d.reason);
-        let merged = self.progress.stages.iter().any(|s| s.stage != Stage::Promote && s.merged.is_some());
+        let merged = self.progress.stages.iter().any(|s| s.stage() != Stage::Promote && s.merged().is_some());
         let rejected =
             matches!(decided, Some(Reason::RejectedInReview | Reason::BranchDeleted | Reason::Stale)) && !merged;
         if let Some(verdict) = self.progress.overturned.take_if(|_| rejected) {
@@ -137,12 +137,11 @@ impl Turn<'_> {
             (self.progress.held, self.progress.weight) = (self.progress.phase != Phase::Completed, 0);
             self.enter(Phase::Promoting);
             // Of a clean-up that nothing was written for, nothing has to be taken back.
-            let written = self.progress.stages.last().is_some_and(|s| s.work.is_some() || s.number.is_some());
-            let state = if written { StageState::Withdrawing } else { StageState::Done };
-            self.change(state, |s| s.closed = !written);
+            let written = self.progress.stages.last().and_then(StageProgress::proposal);
+            self.stand(written.map_or(Standing::Done(End::Closed(None)), Standing::Withdrawing));
             return Ok(());
         }
-        let last = self.progress.stages.last().map(|s| (s.stage, s.state, s.merged.is_some()));
+        let last = self.progress.stages.last().map(|s| (s.stage(), s.state(), s.merged().is_some()));
         let Some((stage, state, ended)) = last else { return Err("nothing was written to Git yet") };
         match state {
             StageState::Planning | StageState::Planned | StageState::Pushed => self.begin(stage),
@@ -153,11 +152,10 @@ impl Turn<'_> {
                     self.progress.held = false;
                     self.enter(if promoted { Phase::Promoting } else { Phase::Discarding });
                 }
-                if self.progress.stages.last().is_some_and(|s| s.number.is_some()) {
-                    self.change(StageState::Checking, |_| {});
-                } else {
+                match self.progress.stages.last().and_then(StageProgress::proposal) {
+                    Some(Proposal::Proposed(proposed)) => self.stand(Standing::Checking(proposed)),
                     // There never was a request.
-                    self.begin(stage);
+                    Some(Proposal::Written(_)) | None => self.begin(stage),
                 }
             }
             _ => return Err("the request waits for its review, or was merged"),

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::draft::{FINAL_SPLIT, Turn};
 use crate::fact::CommitId;
 use crate::plan::{Handover, Plan};
-use crate::progress::{Phase, Progress, StageProgress};
+use crate::progress::{End, Phase, Progress, Proposal, StageProgress, Standing, Written};
 use crate::stage::{Look, PullState, Request, RequestSeen, Stage, StageQuestion, StageSeen, StageState};
 use crate::summary;
 use crate::verdict::{Outcome, Reason};
@@ -47,21 +47,22 @@ pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Opti
         return None;
     }
     let stage = progress.current_stage()?;
-    let promoting = stage.stage == Stage::Promote;
-    let look = match stage.state {
-        // An experiment that is being deleted only has to know whether its promotion could still be merged, and whether
-        // its request has left a branch.
-        _ if leaving && !promoting => Look::Review(stage.number.filter(|_| stage.state == StageState::Waiting)?),
-        // Withdrawn before anything was written.
-        StageState::Planning if leaving || promoting && progress.phase == Phase::Discarding => return None,
-        StageState::Planning => Look::Plan,
-        StageState::Planned | StageState::Pushed => publication(plan, stage)?,
-        StageState::Waiting | StageState::Checking | StageState::Withdrawing => match stage.number {
-            Some(number) => Look::Review(number),
-            None => publication(plan, stage)?,
-        },
-        StageState::Merged | StageState::Confirming => Look::Contents(stage.work.as_ref()?.after.clone()),
-        StageState::RollingOut | StageState::HandingOver | StageState::Draining | StageState::Done => return None,
+    let promoting = stage.stage() == Stage::Promote;
+    let withdrawn = promoting && progress.phase == Phase::Discarding;
+    // An experiment that is being deleted only has to know whether its promotion could still be merged, and whether its
+    // request has left a branch.
+    if leaving && !promoting && stage.state() != StageState::Waiting {
+        return None;
+    }
+    let look = match stage.standing() {
+        Standing::Planning => Some(Look::Plan).filter(|_| !leaving && !withdrawn)?,
+        Standing::Planned(written) | Standing::Pushed { written, .. } => publication(plan, written),
+        Standing::Withdrawing(Proposal::Written(written)) => publication(plan, written),
+        Standing::Waiting(proposed)
+        | Standing::Checking(proposed)
+        | Standing::Withdrawing(Proposal::Proposed(proposed)) => Look::Review(proposed.number),
+        Standing::Merged(_) | Standing::Confirming(_) => Look::Contents(stage.work()?.after.clone()),
+        Standing::RollingOut(_) | Standing::HandingOver(_) | Standing::Draining(_) | Standing::Done(_) => return None,
     };
     let twins = matches!(look, Look::Review(_))
         && !leaving
@@ -70,33 +71,36 @@ pub(super) fn question(plan: &Plan, progress: &Progress, now: Timestamp) -> Opti
 }
 
 /// What tells whether a planned write is on the remote.
-fn publication(plan: &Plan, stage: &StageProgress) -> Option<Look> {
-    Some(match handover(plan) {
-        Handover::CommitToBase => Look::Base(stage.work.as_ref()?.commit.clone()),
+fn publication(plan: &Plan, written: &Written) -> Look {
+    match handover(plan) {
+        Handover::CommitToBase => Look::Base(written.work.commit.clone()),
         Handover::TwoPullRequests | Handover::SinglePullRequest => Look::Publish,
-    })
+    }
 }
 
 /// The commit whose rollout is awaited.
 pub(super) fn rollout(progress: &Progress) -> Option<CommitId> {
     let stage = progress.current_stage()?;
-    (stage.state == StageState::RollingOut).then(|| stage.merged.clone()).flatten()
+    match stage.standing() {
+        Standing::RollingOut(landed) => Some(landed.head.clone()),
+        _ => None,
+    }
 }
 
 /// The request of a stage, whole: the same progress always gives the same request.
 pub fn request(plan: &Plan, progress: &Progress, stage: &StageProgress) -> Option<Request> {
     let (gitops, decision) = (plan.gitops.as_ref()?, progress.decision.as_ref()?);
     // A promote request that is taken back is still the same request.
-    let outcome = if stage.stage == Stage::Promote { Outcome::Promote } else { decision.outcome };
-    let key = key(&plan.identity.uid, outcome, stage.stage, stage.attempt);
+    let outcome = if stage.stage() == Stage::Promote { Outcome::Promote } else { decision.outcome };
+    let key = key(&plan.identity.uid, outcome, stage.stage(), stage.attempt());
     let mut branch = format!("iter8/{}-{}", plan.identity.namespace, plan.identity.name);
-    let tail = format!("-{}-{key}", stage.stage.word());
+    let tail = format!("-{}-{key}", stage.stage().word());
     branch.truncate(LONGEST_BRANCH - tail.len());
     branch.push_str(&tail);
     let blobs = progress.preflight.as_ref().map(|p| p.blobs.clone()).unwrap_or_default();
     let report = summary::report(plan, progress, decision, news::news(plan, progress, stage));
     Some(Request {
-        stage: stage.stage,
+        stage: stage.stage(),
         key,
         branch,
         base_branch: gitops.base_branch.clone(),
@@ -118,7 +122,9 @@ fn key(uid: &str, outcome: Outcome, stage: Stage, attempt: u32) -> String {
 impl<'a> Turn<'a> {
     /// Carries the verdict into Git.
     pub(super) fn write_back(&mut self) {
-        let Some(gitops) = &self.plan.gitops else { return self.without_git() };
+        if self.plan.gitops.is_none() {
+            return self.without_git();
+        }
         if self.progress.preflight.is_none() {
             // Discarded before the rehearsal: it is made up for, or there is nothing that could be written safely.
             match &self.seen.preflight {
@@ -126,53 +132,69 @@ impl<'a> Turn<'a> {
                 Some(Err(_)) | None => return self.complete(),
             }
         }
-        let discarding = self.progress.phase == Phase::Discarding;
         let Some(last) = self.progress.stages.last() else {
+            let discarding = self.progress.phase == Phase::Discarding;
             return self.begin(if discarding { Stage::CleanUp } else { Stage::Promote });
         };
-        let (stage, state, since, unmerged) = (last.stage, last.state, last.since, last.merged.is_none());
+        let stage = last.stage();
         if self.give_up_at().is_some_and(|t| self.now >= t) {
             return self.give_up(stage);
         }
+        self.carry_on();
+    }
+
+    /// Does what the last stage needs where it stands.
+    fn carry_on(&mut self) {
         if self.tidy() || self.keep_one() {
             return;
         }
-        match (stage, state) {
-            (Stage::Promote, StageState::Planning) if discarding => self.change(StageState::Done, |_| {}),
-            (Stage::Promote, StageState::HandingOver | StageState::Draining) if discarding && unmerged => {
-                self.change(StageState::Done, |_| {});
-            }
-            (Stage::Promote, StageState::Planned | StageState::Pushed) if discarding => self.withdraw_unseen(),
-            (Stage::Promote, StageState::Waiting) if discarding => self.withdraw(),
-            (Stage::Promote, StageState::Done) if discarding && self.promoted() => self.begin(Stage::Revert),
-            (Stage::Promote, StageState::Done) if !unmerged && self.whole() => self.complete(),
-            (_, StageState::Planning) => self.planning(),
-            (_, StageState::Planned) => self.planned(),
-            (_, StageState::Pushed) => self.pushed(),
-            (_, StageState::Checking) => self.check(),
-            (Stage::CleanUp, StageState::Withdrawing) => self.withdraw(),
-            (Stage::Promote, StageState::Withdrawing) if discarding => self.withdraw(),
-            (Stage::Promote | Stage::Revert, StageState::Withdrawing) => self.renew(stage),
-            (Stage::CleanUp, StageState::Waiting) => self.await_removal(since),
-            (Stage::Promote | Stage::Revert, StageState::Waiting) => self.review(gitops, since),
-            (_, StageState::Merged) => self.merged(since),
-            (_, StageState::RollingOut) => self.rolling_out(),
-            (_, StageState::Confirming) => self.confirm(),
-            (_, StageState::HandingOver) => self.hand_over(since),
-            (_, StageState::Draining) => self.drain(gitops, since),
-            (Stage::Promote | Stage::Revert, StageState::Done) => self.begin(Stage::CleanUp),
-            (Stage::CleanUp, StageState::Done) => self.after_clean_up(discarding),
+        let (Some(gitops), Some(last)) = (&self.plan.gitops, self.progress.stages.last()) else { return };
+        let (stage, since, standing) = (last.stage(), last.since(), last.standing().clone());
+        if stage == Stage::Promote && self.progress.phase == Phase::Discarding {
+            return self.take_back(&standing);
+        }
+        match standing {
+            Standing::Planning => self.planning(),
+            Standing::Planned(written) => self.planned(written),
+            Standing::Pushed { .. } => self.pushed(),
+            Standing::Waiting(proposed) => match stage {
+                Stage::Promote | Stage::Revert => self.review(gitops, since),
+                Stage::CleanUp => self.await_removal(gitops, proposed.number, since),
+            },
+            Standing::Checking(proposed) => self.check(proposed),
+            Standing::Withdrawing(_) => match stage {
+                Stage::Promote | Stage::Revert => self.renew(stage),
+                Stage::CleanUp => self.withdraw_clean_up(),
+            },
+            Standing::Merged(landed) => self.merged(landed, since),
+            Standing::RollingOut(landed) => self.rolling_out(landed, since),
+            Standing::Confirming(landed) => self.confirm(landed),
+            Standing::HandingOver(landed) => self.hand_over(landed, since),
+            Standing::Draining(landed) => self.drain(landed, gitops, since),
+            Standing::Done(end) => match stage {
+                Stage::Promote => self.after_promotion(&end),
+                Stage::Revert => self.begin(Stage::CleanUp),
+                Stage::CleanUp => self.after_clean_up(&end),
+            },
+        }
+    }
+
+    /// The promotion is done: what comes after it.
+    fn after_promotion(&mut self, end: &End) {
+        match end {
+            End::Landed(_) if self.whole() => self.complete(),
+            End::Landed(_) | End::Closed(_) | End::Left(_) => self.begin(Stage::CleanUp),
         }
     }
 
     /// Whether a promotion of this experiment is on the base branch.
     pub(super) fn promoted(&self) -> bool {
-        self.progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some())
+        self.progress.stages.iter().any(|s| s.stage() == Stage::Promote && s.merged().is_some())
     }
 
     /// Whether a merged promotion is being taken back already.
     pub(super) fn reverting(&self) -> bool {
-        self.progress.current_stage().is_some_and(|s| s.stage == Stage::Revert)
+        self.progress.current_stage().is_some_and(|s| s.stage() == Stage::Revert)
     }
 
     /// Whether one request both promotes and removes.
@@ -194,8 +216,8 @@ impl<'a> Turn<'a> {
     pub(super) fn handing_over(&self) -> bool {
         self.whole()
             || self.progress.stages.last().is_some_and(|s| {
-                s.stage == Stage::CleanUp && s.state != StageState::Withdrawing
-                    || matches!(s.state, StageState::HandingOver | StageState::Draining | StageState::Done)
+                s.stage() == Stage::CleanUp && s.state() != StageState::Withdrawing
+                    || matches!(s.state(), StageState::HandingOver | StageState::Draining | StageState::Done)
             })
     }
 
@@ -205,7 +227,7 @@ impl<'a> Turn<'a> {
         let failed = self.progress.decision.as_ref().is_some_and(|d| d.reason == Reason::BaselineRolloutFailed);
         let ready = !matches!(&self.seen.workloads, Some(Ok(w)) if w.candidates.get(self.chosen()).is_none_or(|w| w.ready == 0));
         let underway = self.progress.current_stage().is_some_and(|s| {
-            s.stage == Stage::Revert && !matches!(s.state, StageState::HandingOver | StageState::Draining)
+            s.stage() == Stage::Revert && !matches!(s.state(), StageState::HandingOver | StageState::Draining)
         });
         self.progress.phase == Phase::Discarding && failed && ready && underway
     }
@@ -213,15 +235,17 @@ impl<'a> Turn<'a> {
     /// The promote request that could still be merged.
     pub(super) fn open_request(&self) -> Option<u64> {
         let undecided = matches!(self.progress.phase, Phase::Promoting | Phase::Discarding);
-        let stage =
-            self.progress.current_stage().filter(|s| s.stage == Stage::Promote && s.merged.is_none() && undecided)?;
+        let stage = self
+            .progress
+            .current_stage()
+            .filter(|s| s.stage() == Stage::Promote && s.merged().is_none() && undecided)?;
         match &self.seen.stage {
             Some(Ok(seen)) => {
                 let pull = seen.request().and_then(|request| request.pull.as_ref());
                 pull.filter(|p| p.state == PullState::Open).map(|p| p.number)
             }
             // What is not known is taken to be open, until the deadline of the deletion.
-            Some(Err(_)) | None => stage.number,
+            Some(Err(_)) | None => stage.number(),
         }
     }
 
@@ -254,21 +278,22 @@ impl<'a> Turn<'a> {
 
     /// Starts a stage, with a key of its own.
     pub(super) fn begin(&mut self, stage: Stage) {
-        let state = self.first_state(stage);
+        let first = self.first_standing(stage);
         self.progress.waiting = None;
-        let earlier = self.progress.stages.iter().filter(|s| s.stage == stage).count();
+        let earlier = self.progress.stages.iter().filter(|s| s.stage() == stage).count();
         let attempt = u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1);
-        self.progress.stages.push(StageProgress::new(stage, attempt, state, self.now));
+        self.progress.stages.push(StageProgress::begin(stage, attempt, first, self.now));
     }
 
     /// What removes the candidate at once, or without another look at the traffic, waits until the traffic is home.
-    fn first_state(&self, stage: Stage) -> StageState {
-        let drained = self.progress.stages.last().is_some_and(|s| s.stage != Stage::CleanUp && s.merged.is_some());
+    fn first_standing(&self, stage: Stage) -> Standing {
+        let last = self.progress.stages.last();
+        let drained = last.is_some_and(|s| s.stage() != Stage::CleanUp && s.merged().is_some());
         match stage {
-            _ if self.progress.phase == Phase::Completed => StageState::Planning,
-            Stage::Promote if self.whole() => StageState::HandingOver,
-            Stage::CleanUp if self.removes_at_once() && !drained => StageState::HandingOver,
-            Stage::Promote | Stage::CleanUp | Stage::Revert => StageState::Planning,
+            _ if self.progress.phase == Phase::Completed => Standing::Planning,
+            Stage::Promote if self.whole() => Standing::HandingOver(None),
+            Stage::CleanUp if self.removes_at_once() && !drained => Standing::HandingOver(None),
+            Stage::Promote | Stage::CleanUp | Stage::Revert => Standing::Planning,
         }
     }
 
@@ -293,17 +318,14 @@ impl<'a> Turn<'a> {
     /// The current stage's request and its base and commit.
     fn work(&self) -> Option<(Request, (CommitId, CommitId))> {
         let stage = self.progress.stages.last()?;
-        let work = stage.work.as_ref()?;
+        let work = stage.work()?;
         Some((request(self.plan, &self.progress, stage)?, (work.base.clone(), work.commit.clone())))
     }
 
-    /// Moves the current stage to another state.
-    pub(super) fn change(&mut self, state: StageState, note: impl FnOnce(&mut StageProgress)) {
-        let now = self.now;
+    /// Moves the last stage on.
+    pub(super) fn stand(&mut self, standing: Standing) {
         if let Some(stage) = self.progress.stages.last_mut() {
-            note(stage);
-            stage.state = state;
-            stage.since = now;
+            stage.stand(standing, self.now);
             self.progress.waiting = None;
         }
     }

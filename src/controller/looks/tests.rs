@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use super::super::resolve::Referred;
 use super::super::tests::{Controller, changed_by};
 use super::*;
-use crate::engine::{
-    CommitId, Decision, Outcome, Phase, Preflight, Progress, Reason, Stage, StageProgress, StageState, StageWork,
-};
+use crate::engine::{CommitId, Decision, Outcome, Phase, Preflight, Progress, Reason, Stage, StageState, StageWork};
 use quiet_forge::QuietForge;
 
 #[path = "../../../tests/support/quiet_forge.rs"]
@@ -94,30 +92,26 @@ fn completed() -> Progress {
     let ago = |hours: i64| Timestamp::now() - SignedDuration::from_hours(hours);
     let id = |digit: &str| CommitId(digit.repeat(40));
     let work = StageWork { base: id("b"), commit: id("a"), files: vec![], after: [("x".into(), None)].into() };
-    Progress {
-        phase: Phase::Completed,
-        since: Some(ago(1)),
-        preflight: Some(Preflight { base: id("b"), blobs: [("x".into(), "d".repeat(40))].into() }),
-        decision: Some(Decision {
-            outcome: Outcome::Discard,
-            reason: Reason::Harmful,
-            sentence: "it was".into(),
-            at: ago(2),
-            candidate: 0,
-            weight: 5,
-            race: vec![],
-            rows: vec![],
-            baseline_images: vec![],
-            candidate_images: vec![],
-        }),
-        stages: vec![StageProgress {
-            work: Some(work),
-            number: Some(1),
-            opened: Some(ago(1)),
-            ..StageProgress::new(Stage::CleanUp, 1, StageState::Waiting, ago(1))
-        }],
-        ..Progress::default()
-    }
+    let preflight = Preflight { base: id("b"), blobs: [("x".into(), "d".repeat(40))].into() };
+    let decision = Decision {
+        outcome: Outcome::Discard,
+        reason: Reason::Harmful,
+        sentence: "it was".into(),
+        at: ago(2),
+        candidate: 0,
+        weight: 5,
+        race: vec![],
+        rows: vec![],
+        baseline_images: vec![],
+        candidate_images: vec![],
+    };
+    let clean_up = json!({
+        "stage": Stage::CleanUp, "state": StageState::Waiting, "since": ago(1), "opened": ago(1), "work": work, "number": 1,
+    });
+    let progress = json!({
+        "phase": Phase::Completed, "since": ago(1), "preflight": preflight, "decision": decision, "stages": [clean_up],
+    });
+    serde_json::from_value(progress).unwrap()
 }
 
 #[tokio::test]

@@ -264,7 +264,7 @@ fn in_review(plan: &mut Plan, world: &mut World) -> (Progress, Timestamp) {
         let done = step(plan, &progress, &seen, now);
         done.effects.iter().for_each(|e| world.obey(e));
         progress = done.progress;
-        if progress.stages.last().is_some_and(|s| s.state == StageState::Waiting) {
+        if progress.stages.last().is_some_and(|s| s.state() == StageState::Waiting) {
             break;
         }
         let Wake::At(time) = done.wake else { panic!("it waits for nothing: {progress:?}") };
@@ -381,7 +381,7 @@ fn a_promotion_that_is_not_synced_is_overdue_and_the_candidate_keeps_serving() {
     done.effects.iter().for_each(|e| world.obey(e));
     let decision = done.progress.decision.unwrap();
     assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::BaselineRolloutFailed));
-    assert_eq!((done.progress.stages.last().unwrap().stage, world.weight), (Stage::Revert, weight));
+    assert_eq!((done.progress.stages.last().unwrap().stage(), world.weight), (Stage::Revert, weight));
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn a_request_in_conflict_is_made_anew_when_that_can_be_done() {
             let Wake::At(time) = done.wake else { panic!("nobody looks again") };
             now = now.max(time);
         }
-        let attempts: Vec<_> = progress.stages.iter().map(|s| (s.stage, s.attempt)).collect();
+        let attempts: Vec<_> = progress.stages.iter().map(|s| (s.stage(), s.attempt())).collect();
         let wanted = [(Stage::Promote, 1), (Stage::Promote, 2)];
         assert_eq!(attempts, wanted[..=usize::from(renewed)], "{moved} {planned:?} {lasts}");
         assert_eq!((closed, world.weight, progress.phase), (renewed, weight, Promoting));

@@ -243,7 +243,7 @@ fn turn(
     let text = serde_json::to_string(&done.progress).unwrap();
     let read: Progress = serde_json::from_str(&text).unwrap();
     assert!(read.same_record(&done.progress), "progress survives its status");
-    let merged = done.progress.stages.iter().any(|s| s.stage == Stage::Promote && s.merged.is_some());
+    let merged = done.progress.stages.iter().any(|s| s.stage() == Stage::Promote && s.merged().is_some());
     if world.refused && !merged {
         let shared = done.effects.iter().any(|e| matches!(e, Effect::Route(split) if !split.is_home()));
         assert!(!shared, "a refused experiment was given traffic");

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::support::memory::but;
 use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
+use serde_json::{Value, json};
 
 /// How long after its time a wait has to be over. A deadline may become a hard deadline, an hour later.
 const GRACE: SignedDuration = SignedDuration::from_hours(2);
@@ -107,14 +109,22 @@ impl Scene {
             candidate_images: vec![],
         });
         let merged = matches!(state, Merged | RollingOut | Confirming | HandingOver | Draining);
-        scene.progress.stages = vec![StageProgress {
-            work: Some(work()),
-            number: (merged || state == Waiting).then_some(7),
-            opened: (merged || state == Waiting).then(start),
-            merged: merged.then(|| id("merged")),
-            ..StageProgress::new(stage, 1, state, start())
-        }];
+        let asked = merged || state == Waiting;
+        scene.remember(&json!({"stages": [{
+            "stage": stage,
+            "state": state,
+            "since": start(),
+            "work": work(),
+            "number": asked.then_some(7),
+            "opened": asked.then(start),
+            "merged": merged.then(|| id("merged")),
+        }]}));
         scene
+    }
+
+    /// Its memory has something else in it.
+    fn remember(&mut self, what: &Value) {
+        self.progress = but(&self.progress, what);
     }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -295,7 +305,9 @@ fn after_the_verdict() -> Vec<(&'static str, Scene)> {
     use StageState::{Confirming, Draining, HandingOver, Merged, Planning, Pushed, RollingOut, Waiting};
     let stage = Scene::stage;
     let late = |mut scene: Scene| {
-        scene.progress.stages[0].since = ago(HOUR * 48);
+        let mut stages = serde_json::to_value(&scene.progress.stages).unwrap();
+        stages[0]["since"] = json!(ago(HOUR * 48));
+        scene.remember(&json!({"stages": stages}));
         scene
     };
     vec![
@@ -400,7 +412,7 @@ fn outcome(reason: &str, scene: &mut Scene) -> End {
                 _ => {}
             }
         }
-        let stage = scene.progress.stages.last().map(|s| (s.stage, s.state));
+        let stage = scene.progress.stages.last().map(|s| (s.stage(), s.state()));
         let waiting = scene.progress.waiting.as_ref();
         let place = (scene.progress.phase, stage, waiting.map(|w| w.reason.clone()));
         match &met {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unnecessary_wraps, clippy::or_fun_call, clippy::large_stack_arrays)]
 
+use crate::support::memory::{but, remembered};
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
@@ -39,22 +40,21 @@ fn experiment(waiting: Option<&str>) -> (Experiment, Plan) {
 
 /// Traffic is shared: the ramp wants `weight`, the routes were last seen with `carried`.
 fn running(weight: u8, carried: Option<u8>) -> Progress {
-    Progress {
-        phase: Phase::Shifting,
-        since: ago(60),
-        weight,
-        carried: carried.map(Split::one),
-        applied: carried.and(ago(60)),
-        first_traffic: carried.and(ago(60)),
-        looked: carried.and(ago(5)),
-        held: true,
-        start: Some(Start { baseline_desired: 1, baseline_ready: 1 }),
-        ..Progress::default()
-    }
+    remembered(&json!({
+        "phase": Phase::Shifting,
+        "since": ago(60),
+        "weight": weight,
+        "carried": carried.map(Split::one),
+        "applied": carried.and(ago(60)),
+        "firstTraffic": carried.and(ago(60)),
+        "looked": carried.and(ago(5)),
+        "held": true,
+        "start": Start { baseline_desired: 1, baseline_ready: 1 },
+    }))
 }
 
 /// The verdict fell at 50 %.
-fn decided(outcome: Outcome, carried: u8, stages: Vec<StageProgress>) -> Progress {
+fn decided(outcome: Outcome, carried: u8, stages: Value) -> Progress {
     let (phase, reason) = match outcome {
         Outcome::Promote => (Phase::Promoting, Reason::Proven),
         Outcome::Discard => (Phase::Discarding, Reason::Harmful),
@@ -72,23 +72,22 @@ fn decided(outcome: Outcome, carried: u8, stages: Vec<StageProgress>) -> Progres
         candidate_images: vec![],
     };
     let preflight = Preflight { base: CommitId("b".into()), blobs: std::collections::BTreeMap::new() };
-    Progress {
-        phase,
-        since: Some(now()),
-        decision: Some(decision),
-        stages,
-        preflight: Some(preflight),
-        ..running(50, Some(carried))
-    }
+    let verdict = json!({
+        "phase": phase, "since": now(), "decision": decision, "stages": stages, "preflight": preflight,
+    });
+    but(&running(50, Some(carried)), &verdict)
 }
 
-fn promote(state: StageState) -> Vec<StageProgress> {
-    vec![StageProgress {
-        opened: Some(now()),
-        number: Some(7),
-        merged: (state != StageState::Waiting).then(|| CommitId("m".into())),
-        ..StageProgress::new(Stage::Promote, 1, state, now())
-    }]
+fn promote(state: StageState) -> Value {
+    let (base, commit) = (CommitId("b".into()), CommitId("c".into()));
+    let work = StageWork { base, commit, files: vec![], after: std::collections::BTreeMap::new() };
+    let mut stage = json!({"stage": Stage::Promote, "state": state, "since": now()});
+    if state == StageState::Waiting {
+        json_patch::merge(&mut stage, &json!({"work": work, "number": 7, "opened": now()}));
+    } else {
+        json_patch::merge(&mut stage, &json!({"merged": CommitId("m".into())}));
+    }
+    json!([stage])
 }
 
 /// Routes and their last foreign writer; everything else is as an experiment wants it.
@@ -174,8 +173,8 @@ fn every_status_shows_what_the_routes_carry() {
     use Outcome::{Discard, Promote};
     let review = || promote(StageState::Waiting);
     let (hold, candidate, baseline) = (Some("Hold"), Some("Candidate"), Some("Baseline"));
-    let retreated = Progress { retreated: ago(1), ..running(30, Some(30)) };
-    let lost = Progress { entrants: vec![Entrant { losses: 1, ..Entrant::default() }], ..running(30, Some(0)) };
+    let retreated = but(&running(30, Some(30)), &json!({"retreated": ago(1)}));
+    let lost = but(&running(30, Some(0)), &json!({"entrants": [Entrant { losses: 1, ..Entrant::default() }]}));
     let table = [
         ("the first weight is not written yet", None, running(5, None), World::with(0), 5),
         ("a higher weight is not written yet", None, running(30, Some(10)), World::with(10), 30),
@@ -183,11 +182,11 @@ fn every_status_shows_what_the_routes_carry() {
         ("the candidate is back", None, lost, World::with(0), 30),
         ("a person took the traffic", None, running(30, Some(30)), World::edited(0, "kubectl-edit"), 0),
         ("Git's manifest came back", None, running(30, Some(30)), World::edited(0, "argocd-controller"), 30),
-        ("proven, without a repository", None, decided(Promote, 50, vec![]), World::with(50), 50),
-        ("asked for while the ramp rises", None, decided(Promote, 20, vec![]), World::with(20), 50),
-        ("edited at the verdict", None, decided(Promote, 50, vec![]), World::edited(30, "kubectl-edit"), 50),
-        ("harmful, without a repository", None, decided(Discard, 50, vec![]), World::with(50), 0),
-        ("harmful, with a repository", hold, decided(Discard, 50, vec![]), World::with(50), 0),
+        ("proven, without a repository", None, decided(Promote, 50, json!([])), World::with(50), 50),
+        ("asked for while the ramp rises", None, decided(Promote, 20, json!([])), World::with(20), 50),
+        ("edited at the verdict", None, decided(Promote, 50, json!([])), World::edited(30, "kubectl-edit"), 50),
+        ("harmful, without a repository", None, decided(Discard, 50, json!([])), World::with(50), 0),
+        ("harmful, with a repository", hold, decided(Discard, 50, json!([])), World::with(50), 0),
         ("the review keeps the split", hold, decided(Promote, 50, review()), World::with(50), 50),
         ("the review at the candidate", candidate, decided(Promote, 50, review()), World::with(50), 100),
         ("edited during such a review", candidate, decided(Promote, 100, review()), World::edited(70, "x"), 100),
@@ -217,7 +216,7 @@ fn traffic_that_a_person_took_is_shown_until_it_is_given_back() {
 #[test]
 fn a_promotion_without_a_repository_ends_although_its_weights_are_contested() {
     let (_, plan) = experiment(None);
-    let mut progress = decided(Outcome::Promote, 50, vec![]);
+    let mut progress = decided(Outcome::Promote, 50, json!([]));
     let (mut time, mut world) = (now(), World::with(50));
     for _ in 0..1000 {
         (world.weight, world.writer) = (30, Some("another".into()));

@@ -170,14 +170,14 @@ impl Life {
 
     /// The last request, once it is known.
     pub fn number(&self) -> Option<u64> {
-        held(&self.progress).stages.last().and_then(|s| s.number)
+        held(&self.progress).stages.last().and_then(reiter8::engine::StageProgress::number)
     }
 
     /// The last stage with its state, and what it waits for.
     pub fn place(&self) -> String {
         let progress = self.progress();
         let waiting = progress.waiting.as_ref().map(|w| format!("{}: {}", w.reason, w.what)).unwrap_or_default();
-        let stage = progress.stages.last().map(|s| format!("{}/{}", s.stage.as_str(), s.state.as_str()));
+        let stage = progress.stages.last().map(|s| format!("{}/{}", s.stage().as_str(), s.state().as_str()));
         format!("{} {} {waiting}", progress.phase.as_str(), stage.unwrap_or_default())
     }
 

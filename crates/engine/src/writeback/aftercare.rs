@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::request;
 use crate::draft::Turn;
 use crate::plan::Plan;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, StageProgress};
 use crate::rest::{Glance, Rest};
 use crate::stage::{PullState, Stage, StageSeen, StageState};
 use crate::writeback::news::is_young;
@@ -31,34 +31,21 @@ pub(crate) fn is_quiet(plan: &Plan, progress: &Progress, now: Timestamp) -> bool
 impl Turn<'_> {
     /// What became of the clean-up request.
     pub(crate) fn look_after(&mut self) {
-        let (Some(gitops), Some(stage)) = (&self.plan.gitops, self.progress.current_stage()) else {
+        let Some(stage) = self.progress.current_stage().filter(|_| self.plan.gitops.is_some()) else {
             return self.progress.waiting = None;
         };
-        if stage.stage != Stage::CleanUp || self.tidy() || self.keep_one() {
+        if stage.stage() != Stage::CleanUp {
             return;
         }
-        match stage_of(&self.progress) {
-            StageState::Waiting => self.await_merge(&gitops.base_branch),
-            StageState::Withdrawing => self.renew(Stage::CleanUp),
-            StageState::Planning => self.planning(),
-            StageState::Planned => self.planned(),
-            StageState::Pushed => self.pushed(),
-            StageState::Checking
-            | StageState::Merged
-            | StageState::RollingOut
-            | StageState::Confirming
-            | StageState::HandingOver
-            | StageState::Draining
-            | StageState::Done => {}
-        }
-        match stage_of(&self.progress) {
-            StageState::Waiting if self.conflicts_anew() => self.only_after(SOON),
-            StageState::Waiting => {
+        self.carry_on();
+        match self.progress.stages.last().map(StageProgress::state) {
+            Some(StageState::Waiting) if self.conflicts_anew() => self.only_after(SOON),
+            Some(StageState::Waiting) => {
                 self.rest = self.resting();
                 self.only_after(Rest::EVERY);
             }
             _ => {
-                let spent = self.progress.stages.last().map(|s| self.now.duration_since(s.since) / PACE);
+                let spent = self.progress.stages.last().map(|s| self.now.duration_since(s.since()) / PACE);
                 self.only_after(spent.map_or(SOON, |spent| spent.clamp(SOON, Rest::EVERY)));
             }
         }
@@ -68,7 +55,7 @@ impl Turn<'_> {
     /// twin of that comes any more.
     fn resting(&self) -> Option<Rest> {
         let stage = self.progress.current_stage().filter(|_| is_quiet(self.plan, &self.progress, self.now))?;
-        let (number, request) = (stage.number?, request(self.plan, &self.progress, stage)?);
+        let (number, request) = (stage.number()?, request(self.plan, &self.progress, stage)?);
         let seen = match &self.seen.stage {
             Some(Ok(StageSeen::Review(seen))) => Some(seen),
             Some(_) | None => None,
@@ -81,7 +68,7 @@ impl Turn<'_> {
         Some(Rest { number, branch: request.branch, base_branch: request.base_branch, known })
     }
 
-    fn await_merge(&mut self, base: &str) {
+    pub(super) fn await_merge(&mut self, base: &str) {
         // A forge that does not answer is no news.
         let Some(Ok(StageSeen::Review(seen))) = &self.seen.stage else { return };
         match &seen.request.pull {
@@ -107,8 +94,4 @@ impl Turn<'_> {
     fn conflicts_anew(&self) -> bool {
         self.progress.waiting.as_ref().is_some_and(|w| self.now < w.since + SOON)
     }
-}
-
-fn stage_of(progress: &Progress) -> StageState {
-    progress.stages.last().map_or(StageState::Done, |s| s.state)
 }

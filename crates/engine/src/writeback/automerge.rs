@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::draft::Turn;
 use crate::effects::Effect;
-use crate::plan::Plan;
+use crate::plan::{Gitops, Plan};
+use crate::progress::Phase;
 use crate::stage::{Pull, PullState, Stage};
 
 /// How long an experiment whose traffic is final stays for the merge of its clean-up: checks take minutes. One that
@@ -38,7 +39,7 @@ pub(super) fn awaited(plan: &Plan, stage: Stage) -> &'static str {
 
 impl Turn<'_> {
     fn merges_itself(&self) -> bool {
-        self.progress.current_stage().is_some_and(|s| merges_itself(self.plan, s.stage))
+        self.progress.current_stage().is_some_and(|s| merges_itself(self.plan, s.stage()))
     }
 
     /// Tries to merge an open request that is still what was pushed; whether that may come to something.
@@ -57,13 +58,15 @@ impl Turn<'_> {
 
     /// The clean-up request is open. One that a person merges ends the experiment at once; the merge of another one is
     /// awaited, for it is still to be done.
-    pub(super) fn await_removal(&mut self, since: Timestamp) {
+    pub(super) fn await_removal(&mut self, gitops: &Gitops, number: u64, since: Timestamp) {
+        if self.progress.phase == Phase::Completed {
+            return self.await_merge(&gitops.base_branch);
+        }
         if !self.merges_itself() {
             return self.complete();
         }
         let until = since + PATIENCE;
         if self.now >= until {
-            let number = self.progress.current_stage().and_then(|s| s.number).unwrap_or_default();
             let what = format!(
                 "the forge did not let request #{number} be merged for {} minutes; a person has to merge it",
                 PATIENCE.as_mins()

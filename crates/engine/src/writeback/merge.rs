@@ -12,7 +12,8 @@ use crate::draft::{ROLLOUT_DEADLINE, Turn};
 use crate::fact::routes_are_gone;
 use crate::mutants::{Mutant, on};
 use crate::plan::Gitops;
-use crate::stage::{Stage, StageSeen, StageState};
+use crate::progress::{End, Landed, StageProgress, Standing};
+use crate::stage::{Stage, StageSeen};
 use crate::verdict::Reason;
 
 /// How long a merge that the forge announced may be missing on the branch that it serves: forges replicate.
@@ -31,7 +32,7 @@ impl Turn<'_> {
     /// What is on the base branch, by path, against what was proposed. Of a file that others write too, only what the
     /// promotion changed counts.
     fn content(&self, found: &BTreeMap<String, Option<String>>, kept: &BTreeSet<String>) -> Content {
-        let work = self.progress.stages.last().and_then(|s| s.work.as_ref());
+        let work = self.progress.stages.last().and_then(StageProgress::work);
         let Some(work) = work else { return Content::AsProposed };
         let none = BTreeMap::new();
         let before = self.progress.preflight.as_ref().map_or(&none, |p| &p.blobs);
@@ -47,38 +48,37 @@ impl Turn<'_> {
     }
 
     /// The promotion is merged: what was merged is compared with what was proposed.
-    pub(super) fn merged(&mut self, since: Timestamp) {
+    pub(super) fn merged(&mut self, landed: Landed, since: Timestamp) {
         let Some(StageSeen::Contents { blobs, kept }) = self.stage_seen() else { return };
         let until = since + REPLICATION;
         match self.content(blobs, kept) {
-            Content::AsProposed => self.change(StageState::RollingOut, |_| {}),
+            Content::AsProposed => self.stand(Standing::RollingOut(landed)),
             Content::AsBefore if self.now < until => {
                 self.wait("MergeNotVisible", "the merge to be visible on the base branch", Some(until));
                 self.again(SOON);
             }
             Content::AsBefore => self.taken_back(),
-            Content::Other(path) => self.differently(&path),
+            Content::Other(path) => self.differently(landed, &path),
         }
     }
 
     /// The rollout is complete: what was rolled out still has to be what the base branch holds.
-    pub(super) fn confirm(&mut self) {
+    pub(super) fn confirm(&mut self, landed: Landed) {
         let Some(StageSeen::Contents { blobs, kept }) = self.stage_seen() else { return };
-        let known = self.progress.stages.last().is_some_and(|s| s.differently);
         match self.content(blobs, kept) {
             Content::AsBefore => self.taken_back(),
-            Content::Other(path) if !known => self.differently(&path),
-            Content::AsProposed | Content::Other(_) => self.change(StageState::HandingOver, |_| {}),
+            Content::Other(path) if !landed.differently => self.differently(landed, &path),
+            Content::AsProposed | Content::Other(_) => self.stand(Standing::HandingOver(Some(landed))),
         }
     }
 
     /// What is merged is the truth, whoever wrote it: its rollout is awaited.
-    fn differently(&mut self, path: &str) {
+    fn differently(&mut self, landed: Landed, path: &str) {
         let what = format!(
             "{path} on the base branch is not what the request proposed; what was merged is rolled out, though it was not tried"
         );
         self.warn("MergedDifferently", &what);
-        self.change(StageState::RollingOut, |s| s.differently = true);
+        self.stand(Standing::RollingOut(Landed { differently: true, ..landed }));
     }
 
     /// People removed a merged promotion from the base branch.
@@ -88,20 +88,19 @@ impl Turn<'_> {
     }
 
     /// The baseline's rollout of what was merged.
-    pub(super) fn rolling_out(&mut self) {
+    pub(super) fn rolling_out(&mut self, landed: Landed, since: Timestamp) {
         match &self.seen.rollout {
             Some(Ok(rollout)) if rollout.applied && (rollout.complete || on(Mutant::WeightsBeforeRollout)) => {
-                self.rolled_out();
+                self.rolled_out(landed);
             }
             Some(Ok(rollout)) => {
-                let merged = self.progress.stages.last().map(|s| s.since);
                 // A late sync costs the rollout none of its time, and one that failed gets no new time by that.
                 let waiting = self.progress.waiting.as_ref();
                 let rolling = waiting.filter(|w| ["WaitingForRollout", "BaselineRolloutFailed"].contains(&&*w.reason));
                 let until = match rolling {
                     Some(rolling) if rollout.applied => rolling.until,
                     None if rollout.applied => Some(self.now + ROLLOUT_DEADLINE),
-                    Some(_) | None => merged.map(|merged| merged + ROLLOUT_DEADLINE),
+                    Some(_) | None => Some(since + ROLLOUT_DEADLINE),
                 };
                 let late = until.is_some_and(|u| self.now >= u);
                 let given_up = match &self.seen.workloads {
@@ -109,7 +108,8 @@ impl Turn<'_> {
                     Some(Err(_)) | None => None,
                 };
                 let failed = rollout.applied && (late || given_up.is_some());
-                if failed && self.proposes_revert() {
+                // One of a revert itself needs a person.
+                if failed && self.is_promotion() {
                     return self.rollout_failed(given_up.as_deref());
                 }
                 // Past the deadline a person is needed; the candidate keeps serving, whatever the baseline does.
@@ -133,15 +133,13 @@ impl Turn<'_> {
         }
     }
 
-    fn rolled_out(&mut self) {
-        let last = self.progress.stages.last();
-        let confirmed = last.is_none_or(|s| s.stage != Stage::Promote || s.work.is_none());
-        self.change(if confirmed { StageState::HandingOver } else { StageState::Confirming }, |_| {});
+    fn rolled_out(&mut self, landed: Landed) {
+        let proposed = self.is_promotion() && landed.proposal.is_some();
+        self.stand(if proposed { Standing::Confirming(landed) } else { Standing::HandingOver(Some(landed)) });
     }
 
-    /// Whether a failed rollout is answered with a revert; one of a revert itself needs a person.
-    fn proposes_revert(&self) -> bool {
-        self.progress.stages.last().is_some_and(|s| s.stage == Stage::Promote)
+    fn is_promotion(&self) -> bool {
+        self.progress.stages.last().is_some_and(|s| s.stage() == Stage::Promote)
     }
 
     /// The new baseline does not come up: the candidate keeps its traffic, and a request takes the promotion back.
@@ -157,13 +155,13 @@ impl Turn<'_> {
     }
 
     /// All traffic to the baseline.
-    pub(super) fn hand_over(&mut self, since: Timestamp) {
+    pub(super) fn hand_over(&mut self, landed: Option<Landed>, since: Timestamp) {
         let until = since + ROLLOUT_DEADLINE;
         match &self.seen.routes {
-            _ if !self.progress.held => self.change(StageState::Draining, |_| {}),
-            Some(Ok(routes)) if routes.candidates.is_home() => self.change(StageState::Draining, |_| {}),
+            _ if !self.progress.held => self.stand(Standing::Draining(landed)),
+            Some(Ok(routes)) if routes.candidates.is_home() => self.stand(Standing::Draining(landed)),
             // Routes that stay away that long carry no traffic to the candidate either.
-            Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.change(StageState::Draining, |_| {}),
+            Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.stand(Standing::Draining(landed)),
             _ => {
                 // Past the deadline a person is needed: something keeps the weights as they are.
                 let reason = if self.now < until { "HandingOver" } else { "HandOverOverdue" };
@@ -173,11 +171,10 @@ impl Turn<'_> {
     }
 
     /// The last requests leave the candidate. What waited for that goes on with its own work.
-    pub(super) fn drain(&mut self, gitops: &Gitops, since: Timestamp) {
+    pub(super) fn drain(&mut self, landed: Option<Landed>, gitops: &Gitops, since: Timestamp) {
         let until = since + gitops.drain;
         if self.now >= until {
-            let merged = self.progress.stages.last().is_some_and(|s| s.merged.is_some());
-            self.change(if merged { StageState::Done } else { StageState::Planning }, |_| {});
+            self.stand(landed.map_or(Standing::Planning, |landed| Standing::Done(End::Landed(landed))));
         } else {
             self.wait("Draining", "the last requests to leave the candidate", Some(until));
             self.at(until);

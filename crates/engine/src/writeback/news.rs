@@ -22,11 +22,11 @@ const TOLD: [&str; 5] = ["WaitingForReview", "WaitingForChecks", "RequestEdited"
 
 /// What is known of a stage's request now.
 pub(crate) fn news(plan: &Plan, progress: &Progress, stage: &StageProgress) -> News {
-    let waiting = progress.waiting.as_ref().filter(|_| stage.state == StageState::Waiting);
+    let waiting = progress.waiting.as_ref().filter(|_| stage.state() == StageState::Waiting);
     let waits = waiting.map(|w| w.reason.as_str()).filter(|reason| TOLD.contains(reason));
-    let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage == Stage::Promote);
+    let watch = progress.watch.as_ref().filter(|w| w.passed > 0 && stage.stage() == Stage::Promote);
     News {
-        waits: waits.unwrap_or_else(|| automerge::awaited(plan, stage.stage)).to_owned(),
+        waits: waits.unwrap_or_else(|| automerge::awaited(plan, stage.stage())).to_owned(),
         guard: watch.map(|w| Guarded { since: w.first, windows: w.passed, rows: w.last.clone() }),
     }
 }
@@ -42,14 +42,14 @@ pub(super) fn is_young(seen: &RequestSeen, now: Timestamp) -> bool {
 impl Turn<'_> {
     /// Writes the text of an open request anew if it does not tell the news, not too often.
     pub(crate) fn keep_text(&mut self) {
-        let Some(stage) = self.progress.stages.last().filter(|s| s.state == StageState::Waiting) else { return };
+        let Some(stage) = self.progress.stages.last().filter(|s| s.state() == StageState::Waiting) else { return };
         // One that is about to be closed is closed with its reason.
-        if stage.stage == Stage::Promote && self.progress.phase == Phase::Discarding {
+        if stage.stage() == Stage::Promote && self.progress.phase == Phase::Discarding {
             return;
         }
         let Some(seen) = self.request_known() else { return };
         let open = |state: &PullState| *state == PullState::Open;
-        let Some(pull) = seen.pull.as_ref().filter(|p| open(&p.state) && stage.number == Some(p.number)) else {
+        let Some(pull) = seen.pull.as_ref().filter(|p| open(&p.state) && stage.number() == Some(p.number)) else {
             return;
         };
         let told = match &pull.text {

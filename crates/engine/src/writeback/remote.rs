@@ -10,8 +10,8 @@ use crate::effects::Effect;
 use crate::fact::CommitId;
 use crate::mutants::{Mutant, on};
 use crate::plan::Gitops;
-use crate::progress::{Phase, StageProgress};
-use crate::stage::{Planned, Pull, PullState, Reviewed, Stage, StageSeen, StageState, TextSeen};
+use crate::progress::{End, Landed, Phase, Proposal, StageProgress, Standing, Written};
+use crate::stage::{Planned, Pull, PullState, Reviewed, Stage, StageSeen, TextSeen};
 use crate::verdict::Reason;
 use crate::writeback::automerge::for_checks;
 
@@ -34,15 +34,15 @@ impl Turn<'_> {
     pub(super) fn planning(&mut self) {
         let Some(StageSeen::Plan(planned)) = self.stage_seen() else { return };
         match planned {
-            Planned::Commit(work) => self.change(StageState::Planned, |s| s.work = Some(work.clone())),
-            Planned::Nothing(head) => self.change(self.after_merge(), |s| s.merged = Some(head.clone())),
+            Planned::Commit(work) => self.stand(Standing::Planned(Written { work: work.clone(), tidied: 0 })),
+            Planned::Nothing(head) => self.land(head.clone(), None),
         }
     }
 
     /// The commit is decided on: whether it is on the remote is looked up before it is written.
-    pub(super) fn planned(&mut self) {
+    pub(super) fn planned(&mut self, written: Written) {
         if self.direct() {
-            return self.commit_to_base();
+            return self.commit_to_base(written);
         }
         let Some(seen) = self.request_seen() else { return };
         if let Some(pull) = &seen.pull {
@@ -52,12 +52,12 @@ impl Turn<'_> {
         match &seen.branch {
             Some(_) if on(Mutant::DoublePush) => {
                 self.effects.push(Effect::Push { request, base: work.0, commit: work.1 });
-                self.change(StageState::Pushed, |_| {});
+                self.stand(Standing::Pushed { written, annotated: 0 });
             }
             // Nothing is on the remote yet: a base that moved on costs a new plan, not a conflict.
-            None if seen.head.as_ref() != Some(&work.0) => self.change(StageState::Planning, |s| s.work = None),
+            None if seen.head.as_ref() != Some(&work.0) => self.stand(Standing::Planning),
             None => self.effects.push(Effect::Push { request, base: work.0, commit: work.1 }),
-            Some(head) if *head == work.1 => self.change(StageState::Pushed, |_| {}),
+            Some(head) if *head == work.1 => self.stand(Standing::Pushed { written, annotated: 0 }),
             Some(head) => self.foreign(&request.branch, head),
         }
     }
@@ -89,23 +89,24 @@ impl Turn<'_> {
     /// Opening it again finishes it. Each try is counted before it is made; false when there were enough.
     fn annotate(&mut self) -> bool {
         let Some((request, (base, _))) = self.work() else { return false };
-        let Some(stage) = self.progress.stages.last_mut().filter(|s| s.annotated < ANNOTATIONS) else { return false };
-        stage.annotated += 1;
+        if !self.progress.stages.last_mut().is_some_and(|stage| stage.annotate(ANNOTATIONS)) {
+            return false;
+        }
         self.effects.push(Effect::Open { request, base });
         self.again(SOON);
         true
     }
 
     /// Without a review: the commit goes on the base branch that it was made on, and on no other.
-    fn commit_to_base(&mut self) {
+    fn commit_to_base(&mut self, written: Written) {
         let Some(StageSeen::Base { head, landed }) = self.stage_seen() else { return };
         let Some((request, (base, commit))) = self.work() else { return };
         if *landed {
-            self.change(self.after_merge(), |s| s.merged = Some(commit));
+            self.land(commit, Some(Proposal::Written(written)));
         } else if *head == base {
             self.effects.push(Effect::Commit { request, base, commit });
         } else {
-            self.change(StageState::Planning, |s| s.work = None);
+            self.stand(Standing::Planning);
         }
     }
 
@@ -120,53 +121,39 @@ impl Turn<'_> {
 
     /// A request of ours exists: what became of it decides.
     pub(super) fn found(&mut self, pull: &Pull, branch_is_gone: bool) {
-        let (number, url) = (pull.number, pull.url.clone());
-        let note = move |s: &mut StageProgress| {
-            s.number = Some(number);
-            s.url = Some(url);
-        };
+        let Some(proposed) = self.progress.stages.last().and_then(|s| s.proposed(pull, self.now)) else { return };
         match &pull.state {
-            PullState::Open => {
-                let now = self.now;
-                self.change(StageState::Waiting, |s| {
-                    note(s);
-                    s.opened = Some(now);
-                });
-            }
-            PullState::Merged(head) => {
-                let head = head.clone();
-                self.change(self.after_merge(), |s| {
-                    note(s);
-                    s.merged = Some(head);
-                });
-            }
+            PullState::Open => self.stand(Standing::Waiting(proposed)),
+            PullState::Merged(head) => self.land(head.clone(), Some(Proposal::Proposed(proposed))),
             PullState::Closed => {
-                self.change(StageState::Done, note);
-                self.rejected(pull.number, branch_is_gone);
+                // One that was there when the request had ended is gone because it was deleted then.
+                let deleted = branch_is_gone && proposed.written.tidied == 0;
+                self.stand(Standing::Done(End::Left(Some(Proposal::Proposed(proposed)))));
+                self.rejected(pull.number, deleted);
             }
         }
     }
 
-    /// What follows when the base branch is as the current stage wants it.
-    fn after_merge(&self) -> StageState {
-        let Some(last) = self.progress.stages.last() else { return StageState::Done };
-        match last.stage {
+    /// The base branch is as the last stage wants it: what follows.
+    fn land(&mut self, head: CommitId, proposal: Option<Proposal>) {
+        let Some(stage) = self.progress.stages.last().map(StageProgress::stage) else { return };
+        let written = proposal.is_some();
+        let landed = Landed { head, proposal, differently: false };
+        self.stand(match stage {
             // Merged while it was being taken back: a revert follows.
-            Stage::Promote if self.progress.phase == Phase::Discarding => StageState::Done,
+            Stage::Promote if self.progress.phase == Phase::Discarding => Standing::Done(End::Landed(landed)),
             // The experiment goes with its merge; its traffic is home.
-            Stage::Promote if self.whole() => StageState::Done,
-            Stage::Promote if last.work.is_some() => StageState::Merged,
-            Stage::Promote | Stage::Revert => StageState::RollingOut,
-            Stage::CleanUp => StageState::Done,
-        }
+            Stage::Promote if self.whole() => Standing::Done(End::Landed(landed)),
+            Stage::Promote if written => Standing::Merged(landed),
+            Stage::Promote | Stage::Revert => Standing::RollingOut(landed),
+            Stage::CleanUp => Standing::Done(End::Landed(landed)),
+        });
     }
 
     /// A promote request that was closed unmerged is a "no"; a revert that was, keeps the promotion; a closed clean-up
     /// request changes nothing. Forges close the request of a branch that is deleted.
     fn rejected(&mut self, number: u64, branch_is_gone: bool) {
-        // One that was there when the request had ended is gone because it was deleted then.
-        let branch_is_gone = branch_is_gone && self.progress.stages.last().is_some_and(|s| s.tidied == 0);
-        match (self.progress.stages.last().map(|s| s.stage), self.progress.phase) {
+        match (self.progress.stages.last().map(StageProgress::stage), self.progress.phase) {
             (Some(Stage::Promote), Phase::Promoting) if branch_is_gone => {
                 let what = format!("somebody deleted the branch of request #{number}, which is closed unmerged");
                 self.overturn(Reason::BranchDeleted, what);
@@ -185,7 +172,8 @@ impl Turn<'_> {
 
     /// Whether the promote request has waited for its review longer than it may.
     fn stale(&self) -> bool {
-        let opened = self.progress.current_stage().filter(|s| s.stage == Stage::Promote).and_then(|s| s.opened);
+        let promotion = self.progress.current_stage().filter(|s| s.stage() == Stage::Promote);
+        let opened = promotion.and_then(StageProgress::opened);
         let patience = self.plan.gitops.as_ref().map(|g| g.stale_after);
         opened.zip(patience).is_some_and(|(opened, patience)| self.now >= opened + patience)
     }
@@ -245,7 +233,7 @@ impl Turn<'_> {
     /// for all requests that are open.
     pub(super) fn in_conflict(&self, seen: &Reviewed) -> bool {
         let Some(conflict) = &seen.conflict else { return false };
-        let work = self.progress.current_stage().and_then(|s| s.work.as_ref());
+        let work = self.progress.current_stage().and_then(StageProgress::work);
         let moved = seen.request.head.as_ref() != work.map(|w| &w.base);
         let again = match &conflict.again {
             Some(Planned::Commit(again)) => Some(&again.after),
@@ -257,14 +245,14 @@ impl Turn<'_> {
     /// Edits are recomputed on the new base, never rebased: what was proposed is closed, and proposed anew. What cannot be
     /// proposed any more, or was often enough, is left to people with the request that they know.
     pub(super) fn await_renewal(&mut self, base: &str, seen: &Reviewed, pull: &Pull, until: Option<Timestamp>) {
-        let attempt = self.progress.current_stage().map_or(0, |s| s.attempt);
+        let attempt = self.progress.current_stage().map_or(0, StageProgress::attempt);
         let since = self.progress.waiting.as_ref().filter(|w| w.reason == "BaseConflict").map(|w| w.since);
         let lasts = since.is_some_and(|since| self.now >= since + CONFLICT);
         let possible = seen.conflict.as_ref().is_some_and(|conflict| conflict.again.is_some());
         if lasts && attempt <= MOST_RENEWALS && possible {
             let what = format!("request #{} conflicts with {base}; another one is made", pull.number);
             self.tell("BaseConflict", &what);
-            return self.change(StageState::Withdrawing, |_| {});
+            return self.withdraw_later();
         }
         let what = format!(
             "request #{} to be mergeable: others changed the same lines on {base}; resolve that if it stays: {}",
@@ -275,7 +263,7 @@ impl Turn<'_> {
     }
 
     fn await_review(&mut self, gitops: &Gitops, pull: &Pull, merging: bool, until: Timestamp) {
-        let ours = self.progress.current_stage().and_then(|s| s.work.as_ref()).map(|w| &w.commit);
+        let ours = self.progress.current_stage().and_then(StageProgress::work).map(|w| &w.commit);
         let edited = pull.head.is_some() && pull.head.as_ref() != ours;
         let overdue = self.progress.phase == Phase::Discarding && self.now >= until;
         let (number, url) = (pull.number, &pull.url);

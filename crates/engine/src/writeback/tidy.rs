@@ -21,8 +21,8 @@ const TWINS: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(60), 
 
 /// Whether a stage may by now have two requests.
 pub(super) fn has_twins(stage: &StageProgress, now: Timestamp) -> bool {
-    let waited = stage.opened.map(|opened| now.duration_since(opened));
-    stage.state == StageState::Waiting && waited.is_some_and(|waited| waited >= TWINS.0 && waited <= TWINS.1)
+    let waited = stage.opened().map(|opened| now.duration_since(opened));
+    stage.state() == StageState::Waiting && waited.is_some_and(|waited| waited >= TWINS.0 && waited <= TWINS.1)
 }
 
 impl Turn<'_> {
@@ -36,10 +36,9 @@ impl Turn<'_> {
     /// The same of any branch of ours that nobody needs.
     pub(super) fn drop_branch(&mut self) -> bool {
         let Some(effect) = self.left_branch() else { return false };
-        let Some(stage) = self.progress.stages.last_mut().filter(|s| s.tidied < TRIES) else { return false };
-        stage.tidied += 1;
-        self.effects.push(effect);
-        true
+        let tried = self.progress.stages.last_mut().is_some_and(|stage| stage.tidy(TRIES));
+        self.effects.extend(Some(effect).filter(|_| tried));
+        tried
     }
 
     /// The branch of a request that has ended, for an experiment that is being let go: it gets one try.
@@ -54,10 +53,10 @@ impl Turn<'_> {
         let open = self.seen_pull() == Some(&PullState::Open);
         let Some(Ok(StageSeen::Review(seen))) = &self.seen.stage else { return false };
         let Some(stage) = self.progress.stages.last_mut() else { return false };
-        let Some(number) = stage.number else { return false };
+        let Some(number) = stage.number() else { return false };
         let oldest = seen.twins.iter().filter(|twin| open && twin.number < number).min_by_key(|twin| twin.number);
         if let Some(oldest) = oldest {
-            (stage.number, stage.url) = (Some(oldest.number), Some(oldest.url.clone()));
+            stage.follow(oldest);
             return true;
         }
         for twin in &seen.twins {
