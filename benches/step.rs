@@ -242,7 +242,7 @@ impl Life {
         self.owed -= bad;
         let baseline = Tally { requests: 50.0 * seconds - requests, bad: 0.0 };
         let pair = Pair::requests(baseline, Tally { requests, bad });
-        Reading { window, pairs: vec![Ok(Some(pair)); self.sources()] }
+        Reading::new(window, vec![Ok(pair.into()); self.sources()])
     }
 }
 

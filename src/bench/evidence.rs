@@ -3,7 +3,7 @@
 
 use super::scenario::{ABSOLUTE, Objective, RATIO, SLACK, SLOW};
 use crate::engine::judge::Tally;
-use crate::engine::{Criterion, Pair, Rule, Seen};
+use crate::engine::{Answer, Criterion, Pair, Rule, Seen};
 
 /// The criteria of an objective, as the product makes them of one: a limit comes with its companion.
 pub(super) fn criteria(objective: Objective) -> Vec<Criterion> {
@@ -20,6 +20,6 @@ fn limited(limit: f64) -> Vec<Rule> {
 }
 
 /// What the one metric says of an interval.
-pub(super) fn pairs((baseline, candidate): (Tally, Tally)) -> Vec<Seen<Option<Pair>>> {
-    vec![Ok(Some(Pair::requests(baseline, candidate)))]
+pub(super) fn pairs((baseline, candidate): (Tally, Tally)) -> Vec<Seen<Answer>> {
+    vec![Ok(Pair::requests(baseline, candidate).into())]
 }

@@ -13,7 +13,7 @@ use super::scenario::{Objective, Scenario};
 use super::statistics::{median, quantile};
 use super::traffic::Traffic;
 use crate::engine::judge::{self, Dispersion, Tally, information};
-use crate::engine::{self, Criterion, Outcome, Pair, Phase, Plan, Ramp, Reason, Rule, Rung, Seen};
+use crate::engine::{self, Answer, Criterion, Outcome, Pair, Phase, Plan, Ramp, Reason, Rule, Rung, Seen};
 
 /// What is known of the traffic before the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,10 +260,10 @@ impl Meter for Meters {
         self.0.first().map_or(0.0, Traffic::now)
     }
 
-    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Option<Pair>>> {
+    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Answer>> {
         let one = |traffic: &mut Traffic| {
             let (baseline, candidate) = traffic.pair(from, to);
-            Ok(Some(Pair::requests(baseline, candidate)))
+            Ok(Pair::requests(baseline, candidate).into())
         };
         self.0.iter_mut().map(one).collect()
     }

@@ -14,9 +14,9 @@ use super::traffic::Traffic;
 use crate::api::experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    self, Analysis, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Look, Observation, OnUndecided, Outcome, Pair,
-    Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, RequestSeen, Reviewed, Routes,
-    Seen, Split, StageSeen, StageWork, Synced, Version, Wake, Workload, Workloads,
+    self, Analysis, Answer, AutoMerge, CommitId, Effect, Gitops, Identity, Lock, Look, Observation, OnUndecided,
+    Outcome, Phase, Plan, Planned, Preflight, Progress, Pull, PullState, Ramp, Reading, Reason, RequestSeen, Reviewed,
+    Routes, Seen, Split, StageSeen, StageWork, Synced, Version, Wake, Workload, Workloads,
 };
 
 /// The rule's name.
@@ -93,7 +93,7 @@ pub(super) trait Meter {
     /// Now.
     fn now(&self) -> f64;
     /// What each metric says of an interval.
-    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Option<Pair>>>;
+    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Answer>>;
     /// What each says of the baseline's past, per step.
     fn past(&mut self, from: f64, to: f64, step: f64) -> Vec<Seen<Vec<Tally>>>;
 }
@@ -103,7 +103,7 @@ impl Meter for Traffic {
         Self::now(self)
     }
 
-    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Option<Pair>>> {
+    fn pairs(&mut self, from: f64, to: f64) -> Vec<Seen<Answer>> {
         evidence::pairs(self.pair(from, to))
     }
 
@@ -192,7 +192,7 @@ impl<'a> Driver<'a> {
         let asked = engine::ask(self.plan, &self.progress, now);
         self.seen.reading = asked.window.map(|window| {
             let pairs = traffic.pairs(seconds(window.from), seconds(window.to));
-            Reading { window, pairs }
+            Reading::new(window, pairs)
         });
         self.seen.history =
             asked.history.map(|window| traffic.past(seconds(window.from), seconds(window.to), asked.history_step));

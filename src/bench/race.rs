@@ -148,10 +148,10 @@ impl Mesh<'_> {
             let mut pairs = vec![];
             for (at, mean) in field.candidates.iter().enumerate() {
                 let (bad, own) = self.serve(*mean, self.split.of(at), seconds);
-                pairs.push(Ok(Some(Pair::requests(errors, bad))));
-                pairs.push(Ok(Some(Pair::Values { baseline: rewards, candidate: own })));
+                pairs.push(Ok(Pair::requests(errors, bad).into()));
+                pairs.push(Ok(Pair::Values { baseline: rewards, candidate: own }.into()));
             }
-            Reading { window, pairs }
+            Reading::new(window, pairs)
         });
         let history = asked.history.map(|window| {
             let steps = window.to.duration_since(window.from).as_secs_f64() / asked.history_step.max(1.0);

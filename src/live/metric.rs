@@ -74,14 +74,4 @@ impl MetricQuery {
             }
         }
     }
-
-    /// The series whose age tells whether the source is up to date; a gauge's query has none of its own.
-    pub(super) fn pulse(&self) -> Option<&str> {
-        match self {
-            Self::Share(q) => Some(&q.total),
-            Self::Histogram { buckets, .. } => Some(buckets),
-            Self::Mean { count, .. } => Some(count),
-            Self::Gauge { .. } | Self::Opaque(_) => None,
-        }
-    }
 }

@@ -32,7 +32,7 @@ pub use fields::{FieldPath, FieldPathError};
 pub use lock::{Claimant, Contender, Standing};
 pub use metric::{MetricQuery, ShareQuery};
 pub use opaque::{Opaque, OpaqueError, OpaqueQuery, Reach};
-pub use prometheus::{Counts, Prometheus, Read};
+pub use prometheus::{Asked, Prometheus};
 pub use query::{SelectorError, Values, Versions};
 pub use rollout::{rollout, synced};
 pub(crate) use routes::resource as virtual_service;
@@ -42,8 +42,8 @@ pub use workloads::{content, failed};
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen, Synced,
-    Unavailable, Window,
+    Answer, CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen,
+    Synced, Unavailable, Window,
 };
 use crate::gitops::WriteBack;
 use crate::turn::World;
@@ -119,34 +119,34 @@ impl Live {
     }
 
     /// What each metric says of an interval, candidate by candidate.
-    async fn metrics(&self, window: Option<Window>, idle: &[usize]) -> Option<(Window, Vec<Seen<Option<Read>>>)> {
-        let window = window?;
+    async fn reading(&self, questions: &Questions) -> Option<Reading> {
+        let window = questions.window?;
         let versions = match self.versions().await {
             Ok(versions) => versions,
-            Err(u) => return Some((window, vec![Err(u); self.answers()])),
+            Err(u) => return Some(Reading::new(window, vec![Err(u); self.answers()])),
         };
         let began = self.binding.created;
         // The interval ends as long ago as samples need to arrive: from then on, the newest is no older than that.
         let age = Timestamp::now().duration_since(window.to);
-        let all = versions.iter().flat_map(|pair| self.binding.metrics.iter().map(move |query| (pair, query)));
-        let queries = all.map(async |(versions, query)| {
-            if let MetricQuery::Opaque(opaque) = query {
-                let pair = Opaque::shared().read(opaque, versions, window, began).await?;
-                return Ok(Some(Read::Pair(pair)));
-            }
-            let read = self.prometheus.read(query, versions, window, began);
-            let current = self.prometheus.current(query, versions, window.to, age);
-            futures::future::try_join(read, current).await.map(|(read, ())| read)
+        let all = versions.iter().flat_map(|pair| self.binding.metrics.iter().map(move |query| (query, pair)));
+        let all = all.enumerate().map(|(source, (query, versions))| {
+            let from = questions.behind.get(&source).copied().unwrap_or(window.from);
+            Asked { query, versions, from }
         });
-        let mut answers = futures::future::join_all(queries).await;
-        let metrics = self.binding.metrics.len();
-        if versions.len() > 1 {
-            let hosts: Vec<Option<&str>> = versions.iter().map(|v| v.candidate.get("host")).collect();
-            for metric in 0..metrics {
-                prometheus::blame(answers.iter_mut().skip(metric).step_by(metrics), &hosts, idle);
-            }
-        }
-        Some((window, answers))
+        let (others, counted): (Vec<(usize, Asked<'_>)>, Vec<(usize, Asked<'_>)>) =
+            all.enumerate().partition(|(_, asked)| matches!(asked.query, MetricQuery::Opaque(_)));
+        let opaque = others.into_iter().map(async |(source, Asked { query, versions, from })| {
+            let MetricQuery::Opaque(query) = query else { return (source, Err(no_write_back())) };
+            let window = Window { from, ..window };
+            (source, Opaque::shared().read(query, versions, window, began).await.map(Answer::Counted))
+        });
+        let (sources, asked): (Vec<usize>, Vec<Asked<'_>>) = counted.into_iter().unzip();
+        let (counted, opaque) =
+            futures::join!(self.prometheus.read(&asked, window.to, began, age), futures::future::join_all(opaque));
+        let mut answers: Vec<(usize, Seen<Answer>)> = sources.into_iter().zip(counted).chain(opaque).collect();
+        answers.sort_by_key(|(source, _)| *source);
+        let answers = answers.into_iter().map(|(_, answer)| answer).collect();
+        Some(Reading { window, answers, hosts: hosts(&versions) })
     }
 
     async fn history(&self, questions: &Questions) -> Option<Vec<Seen<Vec<Tally>>>> {
@@ -157,9 +157,8 @@ impl Live {
         };
         let Some(Versions { baseline, .. }) = versions.first() else { return Some(vec![]) };
         let step = questions.history_step;
-        let queries = self.binding.metrics.iter().map(|q| self.prometheus.history(q, baseline, window, step));
         // The baseline's is the same beside every candidate.
-        let once = futures::future::join_all(queries).await;
+        let once = self.prometheus.history(&self.binding.metrics, baseline, window, step).await;
         Some(versions.iter().flat_map(|_| once.iter().cloned()).collect())
     }
 
@@ -253,6 +252,13 @@ impl Live {
     }
 }
 
+/// For the baseline and each candidate the first version whose requests go to the same host.
+fn hosts(versions: &[Versions]) -> Vec<usize> {
+    let baseline = versions.first().map(|v| v.baseline.get("host"));
+    let all: Vec<Option<&str>> = baseline.into_iter().chain(versions.iter().map(|v| v.candidate.get("host"))).collect();
+    all.iter().map(|host| all.iter().position(|other| other == host).unwrap_or(0)).collect()
+}
+
 /// A fact, unless it is not asked for.
 async fn unless<T>(quiet: bool, fact: impl Future<Output = T>) -> Option<T> {
     if quiet { None } else { Some(fact.await) }
@@ -265,11 +271,11 @@ fn no_write_back() -> Unavailable {
 impl World for Live {
     async fn observe(&self, _plan: &Plan, questions: &Questions) -> Observation {
         // Boxed: side by side they would be larger than a thread's stack has room for.
-        let (lock, routes, workloads, metrics, history, preflight, stage, rollout, sync, subsets) = futures::join!(
+        let (lock, routes, workloads, reading, history, preflight, stage, rollout, sync, subsets) = futures::join!(
             Box::pin(unless(questions.quiet, self.lock.read(&self.claimant, &self.contenders))),
             Box::pin(unless(questions.quiet, self.routes.read())),
             Box::pin(unless(questions.quiet, self.deployments.read())),
-            Box::pin(self.metrics(questions.window, &questions.idle)),
+            Box::pin(self.reading(questions)),
             Box::pin(self.history(questions)),
             Box::pin(self.preflight(questions.preflight)),
             Box::pin(self.stage(questions.stage.as_ref())),
@@ -277,11 +283,6 @@ impl World for Live {
             Box::pin(self.sync(questions.sync.as_ref(), &questions.idle)),
             Box::pin(self.subsets(questions.subsets, &questions.idle)),
         );
-        let ready = workloads.as_ref().and_then(|w| w.as_ref().ok()).map(|w| w.baseline.ready > 0);
-        let reading = metrics.map(|(window, read)| Reading {
-            window,
-            pairs: read.into_iter().map(|seen| seen.map(|r| r.map(|r| r.pair(ready)))).collect(),
-        });
         Observation {
             lock,
             routes,

@@ -95,34 +95,30 @@ impl Values {
     }
 
     /// Checks a selector and fills it in.
-    pub(super) fn fill(&self, selector: &str) -> Result<String, SelectorError> {
-        let mut out = String::new();
+    pub(super) fn fill(&self, selector: &str) -> Result<Selector, SelectorError> {
         let mut text = Reader { rest: selector.trim() };
         let refuse = |rest: &str| SelectorError::NotPlain { selector: excerpt(selector), rest: excerpt(rest) };
-        let name = text.word(true);
-        out.push_str(name);
+        let mut filled = Selector { name: text.word(true).to_owned(), matchers: None };
         if text.eat("{").is_some() {
-            out.push('{');
+            let mut matchers = vec![];
             while text.eat("}").is_none() {
                 let (label, from) = (text.word(false), text.rest);
                 let operator = ["=~", "!~", "!=", "="].into_iter().find_map(|o| text.eat(o));
                 let (Some(operator), false) = (operator, label.is_empty()) else { return Err(refuse(from)) };
                 let (quote, content) = text.string().ok_or_else(|| refuse(text.rest))?;
-                out.push_str(label);
-                out.push_str(operator);
-                out.push('"');
-                self.substitute(quote, content, &mut out)?;
-                out.push_str("\",");
+                let mut value = String::new();
+                self.substitute(quote, content, &mut value)?;
+                matchers.push(Matcher { label: label.to_owned(), operator, value });
                 if text.eat(",").is_none() && !text.rest.starts_with('}') {
                     return Err(refuse(text.rest));
                 }
             }
-            out.push('}');
+            filled.matchers = Some(matchers);
         }
-        if out.is_empty() || !text.rest.is_empty() {
+        if !text.rest.is_empty() || filled.name.is_empty() && filled.matchers.is_none() {
             return Err(refuse(text.rest));
         }
-        Ok(out)
+        Ok(filled)
     }
 
     /// Fills in a query: placeholders inside its strings, and `$elapsedTime` (seconds) anywhere else.
@@ -220,6 +216,47 @@ impl Values {
     }
 }
 
+/// A plain selector whose placeholders are filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Selector {
+    /// The metric's name; empty if a matcher names it.
+    pub(super) name: String,
+    /// The matchers between the braces, if there are braces.
+    pub(super) matchers: Option<Vec<Matcher>>,
+}
+
+/// One matcher of a selector.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Matcher {
+    /// The label.
+    pub(super) label: String,
+    /// `=`, `!=`, `=~` or `!~`.
+    pub(super) operator: &'static str,
+    /// What stands between double quotes, escaped for them.
+    pub(super) value: String,
+}
+
+impl Selector {
+    /// The same selector with one more matcher.
+    pub(super) fn with(&self, matcher: Matcher) -> Self {
+        let mut more = self.clone();
+        more.matchers.get_or_insert_default().push(matcher);
+        more
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        let Some(matchers) = &self.matchers else { return Ok(()) };
+        f.write_str("{")?;
+        for Matcher { label, operator, value } in matchers {
+            write!(f, "{label}{operator}\"{value}\",")?;
+        }
+        f.write_str("}")
+    }
+}
+
 /// Text that is still to be read; white space between the words is skipped.
 struct Reader<'a> {
     rest: &'a str,
@@ -297,7 +334,7 @@ mod tests {
         let hostile = values(&[("workload", "a\"} or x{b='`\\\n")]);
         let filled = r#"m{w="a\"} or x{b='`\\\n",}"#;
         for selector in [r#"m{w="$workload"}"#, "m{w='$workload'}", "m{w=`$workload`}"] {
-            assert_eq!(hostile.fill(selector).unwrap(), filled, "{selector}");
+            assert_eq!(hostile.fill(selector).unwrap().to_string(), filled, "{selector}");
         }
     }
 
@@ -315,7 +352,7 @@ mod tests {
     #[test]
     fn a_placeholder_is_the_whole_name() {
         let values = values(&[("workload", "w"), ("workloadNamespace", "ns")]);
-        let filled = values.fill(r#"{a="$workloadNamespace/$workload-x",b=~"end$|$"}"#).unwrap();
+        let filled = values.fill(r#"{a="$workloadNamespace/$workload-x",b=~"end$|$"}"#).unwrap().to_string();
         assert_eq!(filled, r#"{a="ns/w-x",b=~"end$|$",}"#);
         let error = values.fill(r#"m{a="$work"}"#).unwrap_err().to_string();
         assert!(error.contains("`$work`") && error.contains("`$workloadNamespace`"), "{error}");
@@ -325,8 +362,8 @@ mod tests {
     fn a_backslash_reaches_into_no_value() {
         let hostile = values(&[("v", "\"} or x{a=\"")]);
         assert!(hostile.fill(r#"m{a="\$v"}"#).is_err());
-        assert_eq!(hostile.fill(r#"m{a='\"} or x{a="'}"#).unwrap(), r#"m{a="\"} or x{a=\"",}"#);
-        assert_eq!(hostile.fill(r#"m{a="\\$v"}"#).unwrap(), r#"m{a="\\\"} or x{a=\"",}"#);
+        assert_eq!(hostile.fill(r#"m{a='\"} or x{a="'}"#).unwrap().to_string(), r#"m{a="\"} or x{a=\"",}"#);
+        assert_eq!(hostile.fill(r#"m{a="\\$v"}"#).unwrap().to_string(), r#"m{a="\\\"} or x{a=\"",}"#);
     }
 
     #[test]
@@ -338,7 +375,7 @@ mod tests {
             ("job:rate:sum", "job:rate:sum"),
         ];
         for (written, filled) in table {
-            assert_eq!(values(&[]).fill(written).unwrap(), filled, "{written}");
+            assert_eq!(values(&[]).fill(written).unwrap().to_string(), filled, "{written}");
         }
     }
 

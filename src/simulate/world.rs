@@ -15,7 +15,7 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced,
+    Answer, CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced,
     Unavailable, Version, Window, Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
@@ -244,13 +244,13 @@ impl Simulated {
             }
             // All metrics of one candidate are side by side.
             let candidate = source / each;
-            Ok(Some(match measure {
+            Ok(Answer::Counted(match measure {
                 Measure::Share => state.traffic.pair(candidate, from, to),
                 Measure::Mean => state.traffic.values(candidate, from, to),
                 Measure::Gauge => state.traffic.gauges(candidate, to),
             }))
         };
-        Reading { window, pairs: measures.into_iter().enumerate().map(pair).collect() }
+        Reading::new(window, measures.into_iter().enumerate().map(pair).collect())
     }
 }
 

@@ -23,7 +23,7 @@ use reiter8::gitops::forge::{Extras, Forge, LocalForge};
 use reiter8::gitops::repository::Remote;
 use reiter8::gitops::transport::Token;
 use reiter8::gitops::{Credential, WriteBack, WriteTarget};
-use reiter8::live::{Prometheus, Versions};
+use reiter8::live::{Asked, Prometheus, Versions};
 use serde_json::{Value, json};
 
 /// What is wrong.
@@ -458,8 +458,11 @@ async fn told(input: Input) -> Unavailable {
             let binding = resolved().binding;
             let versions = Versions::of(&binding).remove(0);
             let window = Window { from: time(-60), to: time(0) };
-            let history = prometheus.history(&binding.metrics[0], &versions.baseline, window, 10.0).await.unwrap_err();
-            let counts = prometheus.read(&binding.metrics[0], &versions, window, time(-3600)).await.unwrap_err();
+            let history = prometheus.history(&binding.metrics[..1], &versions.baseline, window, 10.0).await;
+            let history = history.into_iter().next().unwrap().unwrap_err();
+            let asked = Asked { query: &binding.metrics[0], versions: &versions, from: window.from };
+            let answers = prometheus.read(&[asked], window.to, time(-3600), SignedDuration::from_secs(20)).await;
+            let counts = answers.into_iter().next().unwrap().unwrap_err();
             assert_eq!(history.reason, counts.reason);
             counts
         }

@@ -147,8 +147,8 @@ fn lose(seen: &mut Observation, fact: &str) {
         "read routes" => seen.routes = Some(Err(lost())),
         "read workloads" => seen.workloads = Some(Err(lost())),
         "read metrics" => {
-            for pair in seen.reading.iter_mut().flat_map(|r| &mut r.pairs) {
-                *pair = Err(lost());
+            for answer in seen.reading.iter_mut().flat_map(|r| &mut r.answers) {
+                *answer = Err(lost());
             }
         }
         "read history" => {

@@ -386,7 +386,7 @@ impl World {
 
     fn read(&mut self, window: Window) -> Reading {
         if self.metrics_are_away {
-            return Reading { window, pairs: vec![Err(Unavailable::new("MetricsUnavailable", "gone"))] };
+            return Reading::new(window, vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
         }
         let all = 200.0 * window.to.duration_since(window.from).as_secs_f64();
         let requests = (all * f64::from(self.weight) / 100.0).round();
@@ -394,7 +394,7 @@ impl World {
         let candidate = Tally { requests, bad: self.owed.floor() };
         self.owed -= self.owed.floor();
         let baseline = Tally { requests: all - requests, bad: 0.0 };
-        Reading { window, pairs: vec![Ok(Some(Pair::requests(baseline, candidate)))] }
+        Reading::new(window, vec![Ok(Pair::requests(baseline, candidate).into())])
     }
 
     fn missing_base() -> Unavailable {

@@ -5,9 +5,12 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use jiff::Timestamp;
-use reiter8::engine::Window;
-use reiter8::live::{Binding, Destination, Prometheus, RouteBinding, VersionBinding, Versions, WeightsAt};
+use reiter8::engine::{Answer, Growth, Seen, Void, Window};
+use reiter8::live::{
+    Asked, Binding, Destination, MetricQuery, Prometheus, RouteBinding, VersionBinding, Versions, WeightsAt,
+};
 
 /// When the written samples begin, seconds; a round number long ago.
 pub const BEGIN: i64 = 1_700_000_000;
@@ -113,6 +116,21 @@ pub fn at(second: i64) -> Timestamp {
 
 pub fn interval() -> Window {
     Window { from: at(LOOK), to: at(LOOK + 60) }
+}
+
+/// What one metric says of an interval, whatever the age of its samples.
+pub async fn read(prometheus: &Prometheus, query: &MetricQuery, versions: &Versions, window: Window) -> Seen<Answer> {
+    let asked = Asked { query, versions, from: window.from };
+    prometheus.read(&[asked], window.to, at(BEGAN), SignedDuration::from_mins(5)).await.remove(0)
+}
+
+/// What counters grew by, if that is known.
+pub fn grown(answer: Answer) -> Result<Growth, Void> {
+    match answer {
+        Answer::Grown(growth) => Ok(*growth),
+        Answer::Void(void) => Err(void),
+        Answer::Counted(pair) => panic!("no counter: {pair:?}"),
+    }
 }
 
 /// An experiment that compares two workloads of the service `app`.

@@ -12,6 +12,7 @@ use crate::plan::OnUndecided;
 use crate::progress::{Decision, Phase};
 use crate::report::Row;
 use crate::rule::Rule;
+use crate::sources::Place;
 use crate::stage::Stage;
 use crate::summary;
 use crate::verdict::{Outcome, Reason};
@@ -98,9 +99,19 @@ impl Turn<'_> {
     pub(super) fn passes(&self, candidate: usize) -> bool {
         let asked = self.evidence(candidate).iter().filter(|e| e.criterion.rule.has_to_pass());
         let beta = self.plan.analysis.false_promotion;
+        let needed = -beta.ln();
         // Most looks end here, without a sum over the alternatives.
-        let possible = || asked.clone().all(|e| e.log_pass_at_most() >= -beta.ln());
-        self.ripe(candidate) && possible() && judge::combine_pass(asked.clone().map(Evidence::log_pass), beta)
+        let possible = || asked.clone().all(|e| e.log_pass_at_most() >= needed && !e.rests_on_one(needed));
+        self.ripe(candidate)
+            && self.is_current(candidate)
+            && possible()
+            && judge::combine_pass(asked.clone().map(Evidence::log_pass), beta)
+    }
+
+    /// Whether every metric of a candidate is known up to the last interval.
+    fn is_current(&self, candidate: usize) -> bool {
+        let place = |e: &Evidence| self.progress.places.get(e.criterion.source);
+        self.evidence(candidate).iter().all(|e| place(e).is_none_or(Place::is_current))
     }
 
     /// Whether a promotion is due at all: the candidate serves, and has soaked at the final weight.
@@ -140,6 +151,7 @@ impl Turn<'_> {
     fn unsuspicious(&self, candidate: usize) -> bool {
         self.progress.phase == Phase::Deciding
             && !self.is_lost(candidate)
+            && self.is_current(candidate)
             && self.progress.race.as_ref().is_none_or(|race| race.is_unsuspicious(candidate, LEAST_UNPROVEN))
             && self.evidence(candidate).iter().all(|e| {
                 let asked = e.criterion.rule.has_to_pass();

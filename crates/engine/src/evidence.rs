@@ -35,6 +35,15 @@ pub struct Evidence {
     pub trial: Trial,
     /// What the baseline suffers by itself.
     pub weather: Weather,
+    /// The most that one interval added to the Pass evidence, natural logarithm.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub largest: f64,
+}
+
+// Serde asks with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &f64) -> bool {
+    *value <= 0.0
 }
 
 /// A test and what it has seen, by kind.
@@ -93,7 +102,7 @@ impl Evidence {
 
     fn new(criterion: &Criterion, past: Past, horizon: u32) -> Self {
         let trial = Trial::start(criterion.rule, past, horizon);
-        Self { criterion: criterion.clone(), trial, weather: Weather::start(past.share) }
+        Self { criterion: criterion.clone(), trial, weather: Weather::start(past.share), largest: 0.0 }
     }
 
     /// The same test before its first interval, over another horizon.
@@ -104,7 +113,7 @@ impl Evidence {
             Trial::Mean { test, .. } => Trial::mean(MeanTest { horizon, ..test }),
             Trial::Threshold { test, .. } => Trial::threshold(test),
         };
-        Self { criterion: self.criterion.clone(), trial, weather: self.weather.afresh() }
+        Self { criterion: self.criterion.clone(), trial, weather: self.weather.afresh(), largest: 0.0 }
     }
 
     /// The evidence of an edited criterion, which begins anew. What was learnt of the baseline before the experiment is
@@ -127,9 +136,19 @@ impl Evidence {
     /// nothing about the candidate, changes nothing. Answers whether the baseline alone breaks the limit in it, so that
     /// it says nothing about the limit.
     pub fn update(&mut self, pair: &Pair, counts_for_pass: bool) -> bool {
+        let before = self.log_pass_at_most();
+        let masked = self.take(pair, counts_for_pass);
+        let gain = self.log_pass_at_most() - before;
+        if counts_for_pass && gain.is_finite() {
+            self.largest = self.largest.max(gain);
+        }
+        masked
+    }
+
+    fn take(&mut self, pair: &Pair, counts_for_pass: bool) -> bool {
         let weather = &mut self.weather;
         match (&mut self.trial, pair) {
-            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate }) => {
+            (Trial::Share { test, seen }, Pair::Requests { baseline, candidate, .. }) => {
                 let doubtful = weather.doubtful(baseline.least, test.limit, test.dispersion.shown);
                 if environment::masked(baseline.least, test.limit) {
                     return true;
@@ -139,7 +158,7 @@ impl Evidence {
                     weather.count(baseline.least);
                 }
             }
-            (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate }) => {
+            (Trial::Relative { test, seen }, Pair::Requests { baseline, candidate, .. }) => {
                 let asked = match self.criterion.rule {
                     // When its criterion is silent, and only then.
                     Rule::Companion { limit } => environment::masked(baseline.least, limit),
@@ -201,8 +220,19 @@ impl Evidence {
         }
     }
 
+    /// Whether one interval alone decides: without it, there is not a third of the Pass evidence that is needed (natural
+    /// logarithm). No accident of the metrics source is to promote anything. The blocks of a mean see to that themselves,
+    /// where a large one spreads what they vary by.
+    pub(super) fn rests_on_one(&self, needed: f64) -> bool {
+        match &self.trial {
+            Trial::Share { .. } | Trial::Relative { .. } => self.log_pass_at_most() - self.largest < needed / 3.0,
+            Trial::Mean { .. } | Trial::Threshold { .. } => false,
+        }
+    }
+
     /// Forgets Pass evidence: what the candidate did at lower weights promises nothing about the final one.
     pub(super) fn restart_pass(&mut self) {
+        self.largest = 0.0;
         match &mut self.trial {
             Trial::Share { test, seen } => test.restart_pass(seen),
             Trial::Relative { test, seen } => test.restart_pass(seen),

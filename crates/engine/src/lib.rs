@@ -7,6 +7,7 @@
 //!
 //! A step is a fixpoint: against the world that its effects ask for, it changes nothing and wants nothing.
 
+mod attribution;
 mod contest;
 mod decide;
 mod draft;
@@ -28,6 +29,7 @@ mod requests;
 mod rest;
 mod rule;
 mod shift;
+mod sources;
 mod split;
 mod stage;
 mod summary;
@@ -51,10 +53,11 @@ pub use progress::{
     Decision, Entrant, HeldBy, Hold, Left, Phase, Progress, Refused, Repairs, StageProgress, Start, Waiting, Watch,
     runs,
 };
-pub use reading::{Pair, Reading};
+pub use reading::{Answer, Growth, Pair, Reading, Void};
 pub use report::{ArmRow, Guarded, News, Report, Row, Running, Verdict};
 pub use rest::Rest;
 pub use rule::{Criterion, Rule, number};
+pub use sources::Place;
 pub use split::{MOST_CANDIDATES, Split};
 pub use stage::{
     Conflict, Look, Planned, Preflight, Pull, PullState, Request, RequestSeen, Reviewed, Stage, StageQuestion,
@@ -80,6 +83,7 @@ pub fn ask(plan: &Plan, progress: &Progress, now: Timestamp) -> Questions {
     Questions {
         quiet: writeback::is_quiet(plan, progress, now),
         window: if running { shift::due(plan, progress, now) } else { watch::due(plan, progress, now) },
+        behind: if running { sources::behind(&progress.places).collect() } else { watch::behind(progress) },
         history: ready.then_some(Window { from: end - HISTORY, to: end }),
         history_step: plan.analysis.interval.as_secs_f64(),
         preflight: (preparing || decided) && plan.gitops.is_some() && progress.preflight.is_none(),

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::fact::{CommitId, Seen, Window};
 use crate::judge::Tally;
 use crate::reading::Reading;
@@ -18,6 +20,8 @@ pub struct Questions {
     pub quiet: bool,
     /// Requests of both versions in this interval.
     pub window: Option<Window>,
+    /// Sources whose interval begins earlier, because they could not be read when the others were.
+    pub behind: BTreeMap<usize, Timestamp>,
     /// The baseline's requests per interval of `history_step` in this span, before the experiment.
     pub history: Option<Window>,
     /// Length of one interval of the history, seconds.
@@ -48,7 +52,7 @@ pub struct Observation {
     pub workloads: Option<Seen<Workloads>>,
     /// Requests in the interval that was asked for.
     pub reading: Option<Reading>,
-    /// As in a [`Reading`]: the baseline's history, oldest first; empty if there is none.
+    /// As the answers of a [`Reading`]: the baseline's history, oldest first; empty if there is none.
     pub history: Option<Vec<Seen<Vec<Tally>>>>,
     /// Result of the rehearsal of both outcomes.
     pub preflight: Option<Seen<Preflight>>,

@@ -86,6 +86,13 @@ impl Plan {
     pub fn versions(&self) -> impl Iterator<Item = &Version> {
         std::iter::once(&self.baseline).chain(&self.candidates)
     }
+
+    /// The metric that a source reads, as the user wrote it.
+    pub fn metric(&self, source: usize) -> &str {
+        let criterion = self.criteria.iter().find(|c| c.source == source).map(|c| &c.metric);
+        let reward = || self.race.as_ref().filter(|race| race.sources.contains(&source)).map(|race| &race.metric);
+        criterion.or_else(reward).map_or("a metric", |metric| metric)
+    }
 }
 
 /// Names of an experiment.
@@ -188,7 +195,7 @@ pub struct Rung {
 pub struct Race {
     /// The metric, as the user wrote it.
     pub metric: Arc<str>,
-    /// Where each candidate's values are: positions in [`super::Reading::pairs`], in the candidates' order.
+    /// Where each candidate's values are: positions in [`super::Reading::answers`], in the candidates' order.
     pub sources: Vec<usize>,
     /// Whether a larger mean is better.
     pub higher_is_better: bool,

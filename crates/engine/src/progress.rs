@@ -14,6 +14,7 @@ use crate::contest::Contest;
 use crate::evidence::Evidence;
 use crate::plan::Verb;
 use crate::report::{ArmRow, Row};
+use crate::sources::Place;
 use crate::split::Split;
 use crate::stage::{Preflight, StageState};
 use crate::verdict::{Outcome, Reason};
@@ -88,11 +89,14 @@ pub struct Progress {
     /// End of the last evidence interval: the next one starts here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub looked: Option<Timestamp>,
+    /// Where each source is, by its position in a reading.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
     /// Evidence intervals that were looked at.
     pub intervals: u32,
     /// Intervals in a row without a request to the candidate.
     pub silent: u32,
-    /// Times in a row that the metrics source did not answer.
+    /// Times in a row that some metric could not be read.
     pub blind: u32,
     /// When it last did not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,6 +317,8 @@ pub struct Watch {
     pub looked: Timestamp,
     /// When the metrics source was last asked in vain.
     pub unanswered: Option<Timestamp>,
+    /// Where each source is, by its position in a reading.
+    pub places: Vec<Place>,
     /// Evidence per criterion, in the plan's order.
     pub evidence: Vec<Evidence>,
 }

@@ -6,20 +6,25 @@
 
 use crate::draft::Turn;
 use crate::judge::Sample;
-use crate::reading::{Pair, Reading, pair_of};
+use crate::reading::Pair;
 use crate::rule::number;
+use crate::sources::Taken;
 use crate::verdict::{Outcome, Reason};
 
 impl Turn<'_> {
-    /// Adds what an interval says of the rewards.
-    pub(super) fn take_rewards(&mut self, reading: &Reading) {
-        let (Some(race), Some(contest)) = (&self.plan.race, &mut self.progress.race) else { return };
-        let values = race.sources.iter().map(|source| match pair_of(reading, *source) {
-            Some(Pair::Values { baseline, candidate }) => (baseline, candidate),
-            Some(Pair::Requests { .. }) | None => (Sample::default(), Sample::default()),
+    /// Adds what an interval says of the rewards, as far as Pass evidence counts in it.
+    pub(super) fn take_rewards(&mut self, taken: &Taken) {
+        let Some(race) = &self.plan.race else { return };
+        let values = race.sources.iter().map(|source| match taken.of(*source) {
+            Some((Pair::Values { baseline, candidate }, window)) if self.counts_for_pass(window) => {
+                (baseline, candidate)
+            }
+            Some(_) | None => (Sample::default(), Sample::default()),
         });
         let values: Vec<(Sample, Sample)> = values.collect();
-        contest.take(&values);
+        if let Some(contest) = &mut self.progress.race {
+            contest.take(&values);
+        }
     }
 
     /// Takes out the candidates whose reward was shown not to be the best; whether that ended the experiment.

@@ -11,7 +11,7 @@ use crate::judge::environment;
 pub struct Criterion {
     /// The metric, as the user wrote it; every copy of the evidence shares it.
     pub metric: Arc<str>,
-    /// Which of the metrics that the world reads it is about: the position in [`crate::Reading::pairs`]. Criteria of
+    /// Which of the metrics that the world reads it is about: the position in [`crate::Reading::answers`]. Criteria of
     /// one objective read the same one.
     pub source: usize,
     /// Which candidate is tested: its position in [`crate::Plan::candidates`].

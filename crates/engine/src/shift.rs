@@ -5,14 +5,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::attribution::{self, Field};
 use crate::draft::Turn;
+use crate::entrants;
 use crate::evidence::{Evidence, Gate};
 use crate::fact::{Seen, Window};
 use crate::judge::{Tally, ramp};
 use crate::plan::{Plan, Ramp, Rung};
 use crate::progress::{HeldBy, Hold, Iterations, Phase, Progress, Spell, runs};
-use crate::reading::{Reading, pair_of};
+use crate::reading::Reading;
 use crate::rule::Rule;
+use crate::sources::{self, Place, Taken};
 
 /// Confidence of the upper bound that gates the ramp: it steers the weight, not the verdict, so 10 % is enough.
 const GAMMA: f64 = 0.10;
@@ -49,6 +52,14 @@ pub(super) fn rate(history: &[Seen<Vec<Tally>>], interval: SignedDuration) -> f6
             requests / (interval.as_secs_f64() * tail.len().max(1) as f64)
         })
         .fold(0.0, f64::max)
+}
+
+/// How much there was in an interval.
+struct Volume {
+    /// Requests per second of all versions.
+    rate: f64,
+    /// Whether the candidates had none.
+    silent: bool,
 }
 
 impl Turn<'_> {
@@ -106,41 +117,70 @@ impl Turn<'_> {
         }
     }
 
-    /// Adds one interval to the evidence.
+    /// Adds one interval to the evidence: what the sources that answered say.
     fn take(&mut self, reading: &Reading) {
-        if reading.pairs.iter().any(Result::is_err) {
-            // The interval stays open: what arrives later lands in a longer one, and nothing is lost.
-            // It counts no further than anybody asks: a long outage is not a status write for each interval.
-            self.progress.blind = (self.progress.blind + 1).min(BLIND);
+        let mut places = std::mem::take(&mut self.progress.places);
+        let taken = self.take_in(&mut places, reading);
+        self.progress.places = places;
+        // It counts no further than anybody asks: a long outage is not a status write for each interval.
+        self.progress.blind = if taken.unread { (self.progress.blind + 1).min(BLIND) } else { 0 };
+        if !taken.answered {
             self.progress.unanswered = Some(self.now);
             return;
         }
-        let counts = self.counts_for_pass(reading.window);
         let mut masked = false;
-        let (all, entrants) = (&mut self.progress.evidence, &self.progress.entrants);
-        for evidence in all.iter_mut().filter(|e| runs(entrants, e.criterion.candidate)) {
-            if let Some(pair) = pair_of(reading, evidence.criterion.source) {
+        for at in 0..self.progress.evidence.len() {
+            let Some((pair, window)) = self.progress.evidence.get(at).and_then(|e| taken.of(e.criterion.source)) else {
+                continue;
+            };
+            let counts = self.counts_for_pass(window);
+            let (all, entrants) = (&mut self.progress.evidence, &self.progress.entrants);
+            if let Some(evidence) = all.get_mut(at).filter(|e| runs(entrants, e.criterion.candidate)) {
                 masked |= evidence.update(&pair, counts);
             }
         }
+        let counts = self.counts_for_pass(reading.window);
         if counts {
-            self.take_rewards(reading);
+            self.take_rewards(&taken);
         }
-        self.iterate(counts);
+        if !taken.unread {
+            self.iterate(counts);
+        }
         self.note_environment(masked, reading.window);
-        let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
-        let (requests, silent) = self.volume(reading);
-        if requests > 0.0 {
-            self.progress.rate = requests / seconds.max(0.001);
+        let Volume { rate, silent } = self.volume(&taken);
+        if rate > 0.0 {
+            self.progress.rate = rate;
         }
         self.progress.silent = if silent { self.progress.silent.saturating_add(1) } else { 0 };
-        self.progress.blind = 0;
         self.progress.unanswered = None;
         self.progress.looked = Some(reading.window.to);
         self.progress.intervals = self.progress.intervals.saturating_add(1);
-        if !silent && !masked {
+        if !silent && !masked && !taken.unread {
             self.open_gate();
         }
+    }
+
+    /// What counts of a reading, with every request at whoever is responsible for it; people are told what does not count.
+    pub(super) fn take_in(&mut self, places: &mut Vec<Place>, reading: &Reading) -> Taken {
+        let mut taken = sources::take_in(places, reading, self.progress.rate);
+        let workloads = self.seen.workloads.as_ref().and_then(|w| w.as_ref().ok());
+        let field = Field {
+            candidates: self.plan.candidates.len(),
+            hosts: &reading.hosts,
+            idle: &entrants::idle(self.plan, &self.progress),
+            ready: workloads.map(|w| w.baseline.ready > 0),
+            // Samples are as old as the lag: until then they may be about the weights before.
+            shares: self
+                .progress
+                .carried
+                .filter(|_| self.progress.applied.is_some_and(|t| t + self.plan.analysis.lag <= reading.window.from)),
+        };
+        attribution::attribute(&mut taken.pairs, &field);
+        for (source, void) in &taken.voided {
+            let metric = self.plan.metric(*source);
+            self.warn("IntervalVoid", &format!("an interval of {metric} does not count: {}", void.text()));
+        }
+        taken
     }
 
     /// Counts an iteration: an interval in which every threshold has a value. A missing one repeats it; and time that is
@@ -155,23 +195,24 @@ impl Turn<'_> {
         (iterations.last, iterations.settled) = (last, last && counts);
     }
 
-    /// Requests of all versions in an interval, and whether there were none to the candidates. A gauge counts no requests:
-    /// alone it tells of no rate, and of no silence while it has a value.
-    fn volume(&self, reading: &Reading) -> (f64, bool) {
-        let mut volume = (0.0_f64, true);
+    /// How much there was in an interval. A gauge counts no requests: alone it tells of no rate, and of no silence while it
+    /// has a value.
+    fn volume(&self, taken: &Taken) -> Volume {
+        let mut volume = Volume { rate: 0.0, silent: true };
         for of_one in self.progress.evidence.chunk_by(|a, b| a.criterion.candidate == b.criterion.candidate) {
             let mut most = 0.0_f64;
             for e in of_one {
-                let Some(pair) = pair_of(reading, e.criterion.source) else { continue };
+                let Some((pair, window)) = taken.of(e.criterion.source) else { continue };
                 let (baseline, candidate) = pair.volume();
                 if !matches!(e.criterion.rule, Rule::Mean { gauge: true, .. } | Rule::Threshold { .. }) {
                     // The baseline's are the same beside every candidate's.
                     let first = e.criterion.candidate == 0;
-                    most = most.max(candidate + if first { baseline } else { 0.0 });
+                    let seconds = window.to.duration_since(window.from).as_secs_f64().max(0.001);
+                    most = most.max((candidate + if first { baseline } else { 0.0 }) / seconds);
                 }
-                volume.1 &= candidate <= 0.0;
+                volume.silent &= candidate <= 0.0;
             }
-            volume.0 += most;
+            volume.rate += most;
         }
         volume
     }
@@ -227,7 +268,7 @@ impl Turn<'_> {
     }
 
     /// Pass evidence counts only from the moment the final weight was reached, and after the warm-up.
-    fn counts_for_pass(&self, window: Window) -> bool {
+    pub(super) fn counts_for_pass(&self, window: Window) -> bool {
         let warm = self.progress.first_traffic.is_some_and(|t| window.from >= t + self.plan.analysis.warm_up);
         let settled = self.settled_since().is_some_and(|t| window.from >= t);
         self.progress.phase == Phase::Deciding && warm && settled
@@ -316,7 +357,7 @@ impl Turn<'_> {
             let lost: Vec<&str> = self.running_ones().map(|at| self.version(at).workload.as_str()).collect();
             self.wait("CandidateNotReady", &format!("a ready replica of {}", lost.join(" or ")), deadline);
         } else if self.progress.blind >= BLIND {
-            let why = self.seen.reading.as_ref().and_then(|r| r.pairs.iter().find_map(|p| p.as_ref().err()));
+            let why = self.seen.reading.as_ref().and_then(|r| r.answers.iter().find_map(|p| p.as_ref().err()));
             let before = self.progress.waiting.clone().filter(|w| w.reason == "MetricsUnavailable");
             match (why, before) {
                 (Some(u), _) => {

@@ -55,7 +55,7 @@ pub(crate) fn rows_of(plan: &Plan, evidence: &[Evidence]) -> Vec<Row> {
         let (fail, pass) = (e.log_fail(), e.log_pass());
         let verdict = if fail >= needed_fail.ln() && e.enough() {
             Verdict::Fail
-        } else if pass >= needed_pass.ln() {
+        } else if pass >= needed_pass.ln() && !e.rests_on_one(needed_pass.ln()) {
             Verdict::Pass
         } else {
             Verdict::Undecided

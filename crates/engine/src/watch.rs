@@ -4,6 +4,8 @@
 //! other for as long as a review takes. Its memory is in the process alone: a lost one begins a new window, and the
 //! promise, at most [`FALSE_ALARM`] for each window, is the same.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::draft::Turn;
@@ -11,7 +13,8 @@ use crate::evidence::Evidence;
 use crate::fact::Window;
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress, Watch};
-use crate::reading::{Reading, pair_of};
+use crate::reading::Reading;
+use crate::sources;
 use crate::summary;
 use crate::verdict::Reason;
 
@@ -27,6 +30,11 @@ pub(super) fn due(plan: &Plan, progress: &Progress, now: Timestamp) -> Option<Wi
     (patient && to >= from + plan.analysis.interval).then_some(Window { from, to })
 }
 
+/// The sources whose interval begins earlier, if the guard is armed.
+pub(super) fn behind(progress: &Progress) -> BTreeMap<usize, Timestamp> {
+    progress.watch.iter().flat_map(|watch| sources::behind(&watch.places)).collect()
+}
+
 impl Turn<'_> {
     /// Keeps the guard armed while the candidate serves, and acts when it trips.
     pub(super) fn guard(&mut self) {
@@ -38,7 +46,7 @@ impl Turn<'_> {
         }
         let mut watch = self.progress.watch.take().unwrap_or_else(|| self.window(self.now));
         if let Some(reading) = self.seen.reading.as_ref().filter(|r| r.window.from == watch.looked) {
-            take(&mut watch, reading, self.now);
+            self.watch_over(&mut watch, reading);
         }
         let a = &self.plan.analysis;
         if let Some(blamed) = summary::blamed(&watch.evidence, -FALSE_ALARM.ln()) {
@@ -47,6 +55,7 @@ impl Turn<'_> {
         if self.now >= watch.since + a.deadline {
             watch = Watch {
                 looked: watch.looked,
+                places: watch.places,
                 first: watch.first,
                 passed: watch.passed.saturating_add(1),
                 last: summary::rows_of(self.plan, &watch.evidence),
@@ -66,7 +75,31 @@ impl Turn<'_> {
         let horizon = (a.deadline.as_secs_f64() / a.interval.as_secs_f64().max(0.001)).ceil().clamp(2.0, 1e7) as u32;
         let evidence = summary::evidence_of(&self.progress.evidence, self.chosen());
         let evidence = evidence.iter().map(|e| e.afresh(horizon)).collect();
-        Watch { since: now, first: now, passed: 0, last: vec![], looked: now, unanswered: None, evidence }
+        Watch {
+            since: now,
+            first: now,
+            passed: 0,
+            last: vec![],
+            looked: now,
+            unanswered: None,
+            places: vec![],
+            evidence,
+        }
+    }
+
+    /// Adds one interval; what could not be read stays open and lands in a longer one.
+    fn watch_over(&mut self, watch: &mut Watch, reading: &Reading) {
+        let taken = self.take_in(&mut watch.places, reading);
+        for e in &mut watch.evidence {
+            if let Some(pair) = taken.pair(e.criterion.source) {
+                e.update(&pair, false);
+            }
+        }
+        if taken.answered {
+            (watch.looked, watch.unanswered) = (reading.window.to, None);
+        } else {
+            watch.unanswered = Some(self.now);
+        }
     }
 
     /// The candidate broke a limit after its verdict.
@@ -77,18 +110,4 @@ impl Turn<'_> {
         self.warn(reason.as_str(), &sentence);
         self.overturn(reason, sentence);
     }
-}
-
-/// Adds one interval; what could not be read stays open and lands in a longer one.
-fn take(watch: &mut Watch, reading: &Reading, now: Timestamp) {
-    if reading.pairs.iter().any(Result::is_err) {
-        watch.unanswered = Some(now);
-        return;
-    }
-    for e in &mut watch.evidence {
-        if let Some(pair) = pair_of(reading, e.criterion.source) {
-            e.update(&pair, false);
-        }
-    }
-    (watch.looked, watch.unanswered) = (reading.window.to, None);
 }

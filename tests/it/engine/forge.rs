@@ -288,6 +288,7 @@ fn the_text_tells_of_the_guards_windows_and_a_new_process_takes_none_back() {
         last: vec![],
         looked: start(),
         unanswered: None,
+        places: vec![],
         evidence: vec![],
     };
     waiting.watch = Some(watch);

@@ -68,6 +68,7 @@ impl World {
                 Pair::Requests {
                     baseline: tally(baseline, b).into(),
                     candidate: Counted { least: tally(candidate, least), most: tally(candidate, most.max(least)) },
+                    unreached: 0.0,
                 }
             }
             Metric::Means(means) => {
@@ -92,9 +93,9 @@ impl World {
         let workload = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
         let reading = q.window.map(|window| {
             let seconds = window.to.duration_since(window.from).as_secs_f64();
-            let pairs = (0..self.metrics.len()).map(|metric| Ok(Some(self.pair(metric, seconds)))).collect();
+            let answers = (0..self.metrics.len()).map(|metric| Ok(self.pair(metric, seconds).into())).collect();
             self.interval += 1;
-            Reading { window, pairs }
+            Reading::new(window, answers)
         });
         let quiet = |i: usize| Tally { requests: 1000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
         Observation {

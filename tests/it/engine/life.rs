@@ -40,7 +40,7 @@ impl World {
             self.owed -= bad;
             let rest = 50.0 * seconds - requests;
             let pair = Pair::requests(Tally { requests: rest, bad: (rest * 0.001).round() }, Tally { requests, bad });
-            Reading { window, pairs: vec![Ok(Some(pair))] }
+            Reading::new(window, vec![Ok(pair.into())])
         });
         Observation {
             lock: Some(Ok(self.lock.clone())),
@@ -132,7 +132,7 @@ fn missing_answers_are_neither_failure_nor_success() {
         let questions = ask(&plan, &progress, now);
         let mut seen = world.see(&questions);
         if let Some(reading) = &mut seen.reading {
-            reading.pairs = vec![Err(Unavailable::new("MetricsUnavailable", "connection refused"))];
+            reading.answers = vec![Err(Unavailable::new("MetricsUnavailable", "connection refused"))];
         }
         let done = step(&plan, &progress, &seen, now);
         progress = done.progress;
@@ -709,7 +709,7 @@ fn no_traffic_is_said_and_holds_the_weight() {
             let mut seen = world.see(&ask(&plan, &progress, now));
             if let Some(reading) = &mut seen.reading {
                 let nothing = Pair::requests(Tally { requests: 500.0, bad: 0.0 }, Tally::default());
-                reading.pairs = vec![Ok(Some(nothing))];
+                reading.answers = vec![Ok(nothing.into())];
             }
             let done = step(&plan, &progress, &seen, now);
             progress = done.progress;

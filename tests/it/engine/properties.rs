@@ -111,17 +111,15 @@ impl World {
 
     fn read(&self, chance: &Chance, window: Window) -> Reading {
         if self.outage {
-            return Reading { window, pairs: vec![Err(Unavailable::new("MetricsUnavailable", "gone"))] };
+            return Reading::new(window, vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
         }
         let all = chance.rps * window.to.duration_since(window.from).as_secs_f64();
         let requests = (all * f64::from(self.weight) / 100.0).round();
         let owed = self.owed.get() + requests * chance.share;
         let candidate = Tally { requests, bad: owed.floor() };
         self.owed.set(owed - owed.floor());
-        Reading {
-            window,
-            pairs: vec![Ok(Some(Pair::requests(Tally { requests: all - requests, bad: 0.0 }, candidate)))],
-        }
+        let pair = Pair::requests(Tally { requests: all - requests, bad: 0.0 }, candidate);
+        Reading::new(window, vec![Ok(pair.into())])
     }
 
     fn stage(&self, question: &StageQuestion) -> StageSeen {
@@ -233,7 +231,7 @@ fn turn(
     let refused = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
     let plan = &Plan { refused: world.refused.then_some(refused), ..plan.clone() };
     let seen = world.see(chance, &ask(plan, progress, now));
-    let blind = seen.reading.as_ref().is_some_and(|r| r.pairs.iter().any(Result::is_err));
+    let blind = seen.reading.as_ref().is_some_and(|r| r.answers.iter().any(Result::is_err));
     let done = step(plan, progress, &seen, now);
     if blind {
         assert_eq!(done.progress.evidence, progress.evidence, "no answer is no evidence");

@@ -74,18 +74,18 @@ impl World {
     }
 
     /// Each candidate's error rate and reward.
-    fn pairs(&mut self, seconds: f64) -> Vec<Seen<Option<Pair>>> {
+    fn answers(&mut self, seconds: f64) -> Vec<Seen<Answer>> {
         let of = |weight: u8| (RPS * seconds * f64::from(weight) / 100.0).round();
         let (split, baseline) = (self.split, self.baseline);
         let all = of(split.baseline());
         let (errors, reward) = (self.tally(all, baseline), self.reward(all, baseline));
-        let mut pairs = vec![];
+        let mut answers = vec![];
         for at in 0..self.candidates.len() {
             let (requests, does) = (of(split.of(at)), self.candidates[at]);
-            pairs.push(Ok(Some(Pair::requests(errors, self.tally(requests, does)))));
-            pairs.push(Ok(Some(Pair::Values { baseline: reward, candidate: self.reward(requests, does) })));
+            answers.push(Ok(Pair::requests(errors, self.tally(requests, does)).into()));
+            answers.push(Ok(Pair::Values { baseline: reward, candidate: self.reward(requests, does) }.into()));
         }
-        pairs
+        answers
     }
 
     fn see(&mut self, q: &Questions) -> Observation {
@@ -111,7 +111,7 @@ impl World {
             workloads: Some(Ok(Workloads { baseline: workload(4, "stable"), candidates })),
             reading: q.window.map(|window| {
                 let seconds = window.to.duration_since(window.from).as_secs_f64();
-                Reading { window, pairs: self.pairs(seconds) }
+                Reading::new(window, self.answers(seconds))
             }),
             history: q.history.map(|_| (0..sources).map(|_| Ok((0..360).map(quiet).collect())).collect()),
             preflight: q.preflight.then(|| Ok(Preflight { base: CommitId("0".repeat(40)), blobs: BTreeMap::new() })),

@@ -55,7 +55,7 @@ fn run(plan: &Plan, values: Values) -> Story {
                 // The baseline's number is beyond every limit: nobody asks for it.
                 let pair = |value| Pair::Values { baseline: Sample::gauge(1000.0), candidate: sample(value) };
                 interval += 1;
-                Reading { window, pairs: values(interval).into_iter().map(|v| Ok(Some(pair(v)))).collect() }
+                Reading::new(window, values(interval).into_iter().map(|v| Ok(pair(v).into())).collect())
             }),
             history: q.history.map(|_| plan.criteria.iter().map(|_| Ok(vec![])).collect()),
             sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),

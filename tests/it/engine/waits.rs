@@ -158,7 +158,7 @@ impl Scene {
             lock: Some(Ok(Lock::Mine)),
             routes: Some(Ok(Routes::split(Split::one(self.weight)))),
             workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
-            reading: asked.window.map(|window| Reading { window, pairs: vec![Ok(Some(pair))] }),
+            reading: asked.window.map(|window| Reading::new(window, vec![Ok(pair.into())])),
             history: asked.history.map(|_| vec![calm()]),
             preflight: asked.preflight.then(|| Ok(Preflight { base: id("base"), blobs: BTreeMap::new() })),
             stage: asked.stage.as_ref().map(|question| Ok(remote(question))),
@@ -208,9 +208,9 @@ fn of_request(seen: &mut Observation, change: impl FnOnce(&mut RequestSeen)) {
 }
 
 /// Changes what both versions are seen to do.
-fn of_pairs(seen: &mut Observation, pair: Seen<Option<Pair>>) {
+fn of_pairs(seen: &mut Observation, answer: Seen<Answer>) {
     if let Some(reading) = &mut seen.reading {
-        reading.pairs = vec![pair];
+        reading.answers = vec![answer];
     }
 }
 
@@ -257,7 +257,7 @@ fn before_the_verdict() -> Vec<(&'static str, Scene)> {
             "EnvironmentRetreat",
             scene(Shifting).twisted(|seen| {
                 let tally = || Tally { requests: 300.0, bad: 30.0 };
-                of_pairs(seen, Ok(Some(Pair::requests(tally(), tally()))));
+                of_pairs(seen, Ok(Pair::requests(tally(), tally()).into()));
             }),
         ),
         (
@@ -272,7 +272,7 @@ fn before_the_verdict() -> Vec<(&'static str, Scene)> {
             "NoTraffic",
             scene(Shifting).twisted(|seen| {
                 let tally = |requests| Tally { requests, bad: 0.0 };
-                of_pairs(seen, Ok(Some(Pair::requests(tally(300.0), tally(0.0)))));
+                of_pairs(seen, Ok(Pair::requests(tally(300.0), tally(0.0)).into()));
             }),
         ),
         (
@@ -286,7 +286,7 @@ fn before_the_verdict() -> Vec<(&'static str, Scene)> {
                 })
                 .twisted(|seen| {
                     let none = reiter8::engine::judge::Sample::default();
-                    of_pairs(seen, Ok(Some(Pair::Values { baseline: none, candidate: none })));
+                    of_pairs(seen, Ok(Pair::Values { baseline: none, candidate: none }.into()));
                 }),
         ),
         ("BaselineScaledDown", slow().with(|s| s.progress.start.as_mut().unwrap().baseline_desired = 5)),

@@ -1,13 +1,17 @@
 //! Buckets, sums and gauges read from a real Prometheus whose samples were written beforehand.
 
-use crate::support::prometheus::{BEGAN, LOOK, Samples, at, interval, versions};
+use crate::support::prometheus::{self as served, LOOK, Samples, at, interval, versions};
 use reiter8::engine::judge::{Counted, Sample, Tally};
-use reiter8::engine::{Pair, Unavailable, Window};
+use reiter8::engine::{Answer, Pair, Unavailable, Window};
 use reiter8::live::{MetricQuery, Prometheus, builtin};
 
 async fn read(prometheus: &Prometheus, query: &MetricQuery, candidate: &str) -> Result<Option<Pair>, Unavailable> {
-    let read = prometheus.read(query, &versions("stable", candidate), interval(), at(BEGAN)).await?;
-    Ok(read.map(|read| read.pair(Some(true))))
+    let answer = served::read(prometheus, query, &versions("stable", candidate), interval()).await?;
+    Ok(match answer {
+        Answer::Grown(growth) => Some(growth.pair),
+        Answer::Counted(pair) => Some(pair),
+        Answer::Void(_) => None,
+    })
 }
 
 /// Latencies as Istio's proxies report them: so many requests a second up to each edge.
@@ -52,7 +56,7 @@ async fn slow_requests_are_bracketed_by_the_edges_around_the_bound() {
     ];
     for (bound, baseline, candidate) in table {
         let pair = read(&prometheus, &builtin::slower(bound), "next").await.unwrap().unwrap();
-        assert_eq!(pair, Pair::Requests { baseline, candidate }, "{bound} ms");
+        assert_eq!(pair, Pair::Requests { baseline, candidate, unreached: 0.0 }, "{bound} ms");
     }
     let nobody = read(&prometheus, &builtin::slower(250.0), "unheard-of").await.unwrap().unwrap();
     assert_eq!(nobody.volume(), (600.0, 0.0), "no series is no request");
@@ -65,7 +69,7 @@ async fn a_baseline_s_past_is_counted_at_the_same_edges() {
     let values = versions("stable", "next");
     let history = |query: MetricQuery| {
         let (prometheus, baseline) = (server.client(), values.baseline.clone());
-        async move { prometheus.history(&query, &baseline, window, 60.0).await.unwrap() }
+        async move { prometheus.history(&[query], &baseline, window, 60.0).await.remove(0).unwrap() }
     };
     let slow = history(builtin::slower(300.0)).await;
     assert_eq!(slow, vec![Tally { requests: 600.0, bad: 120.0 }; 10]);

@@ -268,7 +268,7 @@ impl World for Around<'_> {
             lock: Some(Ok(Lock::Mine)),
             routes: Some(Ok(Routes::split(Split::one(*held(&self.life.weight))))),
             workloads: Some(Ok(Workloads { baseline: ready(), candidates: vec![ready()] })),
-            reading: questions.window.map(|window| Reading { window, pairs: vec![] }),
+            reading: questions.window.map(|window| Reading::new(window, vec![])),
             sync: questions.sync.is_some().then_some(Ok(Synced::Yes)),
             subsets: questions.subsets.then_some(Ok(())),
             ..Observation::default()
