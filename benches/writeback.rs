@@ -181,7 +181,7 @@ async fn began(url: &str, token: &str, i: usize) -> anyhow::Result<Preflight> {
 // As `map_err` wants it.
 #[allow(clippy::needless_pass_by_value)]
 fn said(u: Unavailable) -> anyhow::Error {
-    anyhow::anyhow!("{}: {}", u.reason, u.message)
+    anyhow::anyhow!("{}: {}", u.cause, u.message)
 }
 
 /// Runs a task in a process of its own.

@@ -45,13 +45,6 @@ pub struct InvalidField {
     pub source: ValueError,
 }
 
-impl InvalidField {
-    /// The stable reason for conditions, Events and logs.
-    pub fn reason(&self) -> &'static str {
-        "InvalidExperiment"
-    }
-}
-
 /// What is wrong with the text of a value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ValueError {

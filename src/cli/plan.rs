@@ -253,7 +253,7 @@ async fn observed(url: &str, planned: &Planned) -> anyhow::Result<(f64, Vec<Opti
     let step = planned.plan.analysis.interval.as_secs_f64();
     let (mut rps, mut shares) = (0.0_f64, vec![]);
     for history in prometheus.history(&planned.binding.metrics, baseline, window, step).await {
-        let history = history.map_err(|u| anyhow::anyhow!("{}: {}", u.reason, u.message))?;
+        let history = history.map_err(|u| anyhow::anyhow!("{}: {}", u.cause, u.message))?;
         let all = history
             .iter()
             .fold(Tally::default(), |a, t| Tally { requests: a.requests + t.requests, bad: a.bad + t.bad });

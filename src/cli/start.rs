@@ -14,12 +14,13 @@ use serde_json::json;
 use super::output::complain;
 use super::style::{coloured, diff, paint, print};
 use crate::api::Span;
+use crate::engine::Cause;
 use crate::gitops::edit::MAX_BYTES;
 use crate::gitops::forge::{Forge, GitHub, Gitea, LocalForge};
 use crate::gitops::repository::{Author, Remote};
 use crate::gitops::transport::Token;
 use crate::gitops::tree::RepoPath;
-use crate::start::{Image, OnRunning, Request, Started, Templates, is_name, is_value, start};
+use crate::start::{Image, OnRunning, Request, StartError, Started, Templates, is_name, is_value, start};
 
 /// The variable that holds the token unless another one is named.
 const TOKEN_VARIABLE: &str = "REITER8_TOKEN";
@@ -166,10 +167,10 @@ pub(super) fn main(args: &StartArgs) -> ExitCode {
         Ok(Err(error)) => {
             if args.output == "json" {
                 // The reason for programs; the words go to people on standard error.
-                let _ = print(&format!("{}\n", json!({"reason": error.reason(), "message": error.to_string()})));
+                let _ = print(&format!("{}\n", json!({"reason": error.word(), "message": error.to_string()})));
             }
-            let remedy = args.remedy(error.reason());
-            failed(&format!("{error}{remedy} ({})", error.reason()), error.exit_code())
+            let remedy = args.remedy(&error);
+            failed(&format!("{error}{remedy} ({})", error.word()), error.exit_code())
         }
         Err(error) => failed(&error, 1),
     }
@@ -181,14 +182,16 @@ fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
 }
 
 impl StartArgs {
-    /// What to look at, where the reason alone leaves it open.
-    fn remedy(&self, reason: &str) -> String {
+    /// What to look at, where the error alone leaves it open.
+    fn remedy(&self, error: &StartError) -> String {
         let given = self.token_file.is_some() || self.token_env.is_some() || std::env::var_os(TOKEN_VARIABLE).is_some();
-        match reason {
-            "AuthenticationFailed" if given => "; renew the token".into(),
-            "AuthenticationFailed" => format!("; no token was given: set {TOKEN_VARIABLE}, or name a --token-file"),
-            "RepositoryNotFound" => "; correct --repository, or let the token's user read it".into(),
-            "BaseBranchMissing" => "; correct --branch".into(),
+        match error.cause() {
+            Some(Cause::AuthenticationFailed) if given => "; renew the token".into(),
+            Some(Cause::AuthenticationFailed) => {
+                format!("; no token was given: set {TOKEN_VARIABLE}, or name a --token-file")
+            }
+            Some(Cause::RepositoryNotFound) => "; correct --repository, or let the token's user read it".into(),
+            Some(Cause::BaseBranchMissing) => "; correct --branch".into(),
             _ => String::new(),
         }
     }

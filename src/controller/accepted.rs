@@ -50,11 +50,11 @@ pub(super) async fn carried(
             Err(refusal) => refusal,
         },
         // Neither a right nor a readable object comes by waiting: somebody has to be told.
-        Err(u) if references::LASTING.contains(&u.reason) => Refusal::Unreadable(u),
+        Err(u) if u.cause.is_lasting() => Refusal::Unreadable(u),
         Err(u) => return Err(u),
     };
     let Some(before) = before else { return Ok(Err(refusal)) };
-    let told = Unavailable::new(refusal.reason(), refusal.to_string());
+    let told = Unavailable::new(refusal.cause(), refusal.to_string());
     let old = Experiment { spec: before.spec.clone(), ..experiment.clone() };
     let repository = references::repository(client, &old).await;
     // What an earlier release took need not be possible in this one.
@@ -142,7 +142,7 @@ fn as_before(old: &Experiment, before: &Accepted, repository: Seen<Option<Reposi
     let mut referred = Referred { metrics, repository };
     let resolved = match resolve(old, &referred) {
         Err(refusal) if refusal.is_about_the_repository() => {
-            lost.get_or_insert_with(|| Unavailable::new(refusal.reason(), refusal.to_string()));
+            lost.get_or_insert_with(|| Unavailable::new(refusal.cause(), refusal.to_string()));
             referred.repository = Some(standing_in(old));
             resolve(old, &referred)?
         }

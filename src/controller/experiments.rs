@@ -23,7 +23,7 @@ use super::ledger::StatusLedger;
 use super::slim::slim;
 use super::{Context, Refusal, accepted, queue, references, resolve, rest, watched};
 use crate::api::{Experiment, Repository};
-use crate::engine::{Phase, Plan, Progress, Rest, Step, Unavailable, Wake, Watch};
+use crate::engine::{Cause, Phase, Plan, Progress, Rest, Step, Unavailable, Wake, Watch};
 use crate::gitops::{Credential, WriteBack};
 use crate::live::{FINALIZER, Live, Unresolved, virtual_service};
 use crate::server::Readiness;
@@ -125,7 +125,7 @@ pub(super) async fn run(
             move |object, context| {
                 reconcile(object, context, experiments.clone(), Arc::clone(&backoff), Timestamp::now())
             },
-            move |object, error, _| Action::requeue(failed.next(&key(&object), error.0.reason, longest(&object))),
+            move |object, error, _| Action::requeue(failed.next(&key(&object), error.0.cause, longest(&object))),
             context,
         )
         .for_each(|_| std::future::ready(()))
@@ -177,10 +177,10 @@ pub(super) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     /// The time until the next attempt; a lost race is repeated at once, since the winner already acted.
-    fn next(&self, name: &str, reason: &str, longest: Duration) -> Duration {
+    fn next(&self, name: &str, cause: Cause, longest: Duration) -> Duration {
         let mut failures = self.0.lock();
         let failures = failures.entry(name.to_owned()).or_default();
-        if reason == "Conflict" {
+        if cause.is_conflict() {
             return BACKOFF.0;
         }
         *failures = failures.saturating_add(1);
@@ -250,11 +250,11 @@ pub(super) async fn reconcile(
             Ok(action)
         }
         Err(error) => {
-            context.metrics.error(error.reason);
-            if error.reason == "Conflict" {
+            context.metrics.error(error.cause);
+            if error.cause.is_conflict() {
                 tracing::debug!(namespace, name, "{error}");
             } else {
-                tracing::warn!(namespace, name, reason = error.reason, "{error}");
+                tracing::warn!(namespace, name, reason = error.cause.word(), "{error}");
             }
             Err(Unfinished(error))
         }
@@ -271,7 +271,7 @@ async fn one(
 ) -> Result<Action, Unavailable> {
     let api: Api<Experiment> = Api::namespaced(context.client.clone(), namespace);
     let read =
-        |error: kube::Error| Unavailable::new("ApiUnavailable", format!("failed to read the experiment: {error}"));
+        |error: kube::Error| Unavailable::new(Cause::ApiUnavailable, format!("failed to read the experiment: {error}"));
     let Some(experiment) = api.get_opt(name).await.map_err(read)? else { return Ok(Action::await_change()) };
     let leaving = experiment.metadata.deletion_timestamp.is_some();
     if leaving && !experiment.finalizers().iter().any(|f| f == FINALIZER) {
@@ -284,14 +284,14 @@ async fn one(
             tracing::warn!(
                 namespace,
                 name,
-                reason = refusal.reason(),
+                reason = refusal.cause().word(),
                 "released although it cannot be resolved: {refusal}"
             );
             return release(&api, &experiment).await;
         }
         Err(refusal) if rest::is_over(&experiment) => {
             // It was carried out: what it refers to may go before its files do, and nobody waits for anything else.
-            tracing::debug!(namespace, name, reason = refusal.reason(), "{refusal}");
+            tracing::debug!(namespace, name, reason = refusal.cause().word(), "{refusal}");
             return Ok(context.resting.looks.lose(&experiment, now));
         }
         Err(refusal) => return unresolved(context, api, experiment, progress, &refusal).await,
@@ -409,7 +409,7 @@ fn remembered(experiment: &Experiment) -> Result<Progress, Unavailable> {
             return Ok(forgotten(experiment));
         }
         Err(Unavailable::new(
-            "ProgressUnreadable",
+            Cause::ProgressUnreadable,
             format!("failed to read status.progress, written by another release?: {error}"),
         ))
     })
@@ -447,9 +447,9 @@ async fn patch_finalizers(
     api.patch(&experiment.name_any(), &PatchParams::default(), &Patch::Merge(&metadata)).await.map_err(|error| {
         match &error {
             kube::Error::Api(status) if status.is_conflict() => {
-                Unavailable::new("Conflict", "the experiment was changed meanwhile; the next turn reads it again")
+                Unavailable::new(Cause::Conflict, "the experiment was changed meanwhile; the next turn reads it again")
             }
-            other => Unavailable::new("ApiUnavailable", format!("failed to write the finalizer: {other}")),
+            other => Unavailable::new(Cause::ApiUnavailable, format!("failed to write the finalizer: {other}")),
         }
     })
 }
@@ -465,7 +465,7 @@ mod tests {
         let (backoff, minute) = (Backoff::default(), Duration::from_mins(1));
         for attempt in 0..20 {
             let longest = (BACKOFF.0 * 2_u32.pow(attempt.min(8))).min(BACKOFF.1);
-            let pause = backoff.next("shop/web", "ProviderUnavailable", BACKOFF.1);
+            let pause = backoff.next("shop/web", Cause::ProviderUnavailable, BACKOFF.1);
             assert!(longest / 2 <= pause && pause <= longest, "{attempt}: {pause:?}");
         }
         let waits: std::collections::BTreeSet<Duration> = (0..100).map(|_| spread(minute)).collect();
@@ -487,7 +487,7 @@ mod tests {
             }))
             .unwrap()
         };
-        assert_eq!(remembered(&experiment("Shifting", false)).unwrap_err().reason, "ProgressUnreadable");
+        assert_eq!(remembered(&experiment("Shifting", false)).unwrap_err().cause, Cause::ProgressUnreadable);
         for (phase, held) in [("Queued", false), ("Shifting", true), ("Promoting", true), ("Completed", false)] {
             let progress = remembered(&experiment(phase, true)).unwrap();
             assert_eq!((progress.phase.as_str(), progress.held), (phase, held));

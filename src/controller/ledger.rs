@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::events::{self, Told};
 use super::{Context, status};
 use crate::api::Experiment;
-use crate::engine::{Notice, Phase, Plan, Progress, Unavailable};
+use crate::engine::{Cause, Notice, Phase, Plan, Progress, Unavailable};
 use crate::turn::Ledger;
 
 /// The most bytes of an Event's note that the API takes.
@@ -106,9 +106,9 @@ impl Ledger for StatusLedger<'_> {
 async fn write(api: &Api<Experiment>, experiment: &Experiment) -> Result<Experiment, Unavailable> {
     api.replace_status(&experiment.name_any(), &PostParams::default(), experiment).await.map_err(|error| match &error {
         kube::Error::Api(status) if status.is_conflict() => {
-            Unavailable::new("Conflict", "the experiment was changed meanwhile; the next turn reads it again")
+            Unavailable::new(Cause::Conflict, "the experiment was changed meanwhile; the next turn reads it again")
         }
-        other => Unavailable::new("ApiUnavailable", format!("failed to write the status: {other}")),
+        other => Unavailable::new(Cause::ApiUnavailable, format!("failed to write the status: {other}")),
     })
 }
 

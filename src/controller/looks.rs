@@ -248,7 +248,7 @@ impl Place {
 
     fn unread<T>(&self, error: &crate::engine::Unavailable) -> Option<T> {
         let (namespace, name) = (&self.namespace, &self.name);
-        tracing::debug!(namespace, name, reason = error.reason, "{error}");
+        tracing::debug!(namespace, name, reason = error.cause.word(), "{error}");
         None
     }
 
@@ -262,8 +262,8 @@ impl Place {
         };
         held.silent_until = now + SILENCE;
         let (namespace, name) = (&self.namespace, &self.name);
-        tracing::debug!(namespace, name, reason = u.reason, "a look at a clean-up request was in vain: {u}");
-        if !["ProviderUnavailable", "RateLimited"].contains(&u.reason) {
+        tracing::debug!(namespace, name, reason = u.cause.word(), "a look at a clean-up request was in vain: {u}");
+        if !u.cause.is_silent_about_credentials() {
             drop(held.access.take_if(|access| Arc::ptr_eq(access, used)));
         }
     }

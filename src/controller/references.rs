@@ -8,17 +8,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use super::objectives;
 use super::resolve::Referred;
 use crate::api::{Experiment, Metric, Repository};
-use crate::engine::Unavailable;
+use crate::engine::{Cause, Unavailable};
 use crate::gitops::Credential;
 use crate::gitops::forge::App;
 use crate::gitops::transport::Token;
-
-/// The API server refuses the controller's service account.
-const FORBIDDEN: &str = "Forbidden";
-/// The stored object is not what its kind is in this release.
-const MALFORMED: &str = "ObjectUnreadable";
-/// Reasons that stay until a person does something.
-pub(super) const LASTING: [&str; 2] = [FORBIDDEN, MALFORMED];
 
 /// Reads what an experiment refers to; what does not exist is absent from the answer.
 pub(crate) async fn fetch(client: &Client, experiment: &Experiment) -> Result<Referred, Unavailable> {
@@ -75,7 +68,7 @@ pub(super) async fn credential(client: &Client, repository: &Repository) -> Resu
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     let missing = |what: &str| {
         let message = format!("Secret {named} has no {what} under the key `{key}`; put it there");
-        Unavailable::new("CredentialsMissing", message)
+        Unavailable::new(Cause::CredentialsMissing, message)
     };
     let Some(auth) = &repository.spec.auth else {
         return if text.is_empty() { Err(missing("token")) } else { Ok(Credential::Token(Token::new(text))) };
@@ -94,14 +87,14 @@ fn unreadable(field: &str, object: &str, error: &kube::Error) -> Unavailable {
                 "{field}the controller may not read {object}: {}; give its service account the right, as `charts/reiter8` does",
                 status.message
             );
-            Unavailable::new(FORBIDDEN, message)
+            Unavailable::new(Cause::Forbidden, message)
         }
         kube::Error::SerdeError(what) => {
             let message =
                 format!("{field}{object} cannot be read: {what}; correct it, or apply the definitions of this release");
-            Unavailable::new(MALFORMED, message)
+            Unavailable::new(Cause::ObjectUnreadable, message)
         }
-        other => Unavailable::new("ApiUnavailable", format!("{field}failed to read {object}: {other}")),
+        other => Unavailable::new(Cause::ApiUnavailable, format!("{field}failed to read {object}: {other}")),
     }
 }
 
@@ -159,16 +152,16 @@ mod tests {
         };
         let malformed = serde_json::from_str::<Metric>("{}").unwrap_err();
         let table = [
-            (kube::Error::SerdeError(malformed), "ObjectUnreadable", "correct it"),
-            (status(403, "Forbidden"), "Forbidden", "give its service account the right"),
+            (kube::Error::SerdeError(malformed), Cause::ObjectUnreadable, "correct it"),
+            (status(403, "Forbidden"), Cause::Forbidden, "give its service account the right"),
         ];
-        for (error, reason, remedy) in table {
+        for (error, cause, remedy) in table {
             let u = told(&error);
-            assert_eq!((u.reason, LASTING.contains(&u.reason)), (reason, true));
+            assert_eq!((u.cause, u.cause.is_lasting()), (cause, true));
             assert!(u.message.starts_with("spec.criteria.objectives[1].metric: "), "{u}");
             assert!(u.message.contains("Metric `shop/age`") && u.message.contains(remedy), "{u}");
         }
-        assert!(!LASTING.contains(&told(&status(500, "InternalError")).reason), "it may answer the next time");
+        assert!(!told(&status(500, "InternalError")).cause.is_lasting(), "it may answer the next time");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::api::InvalidField;
-use crate::engine::Unavailable;
+use crate::engine::{Cause, Unavailable};
 
 /// Why an experiment cannot be carried out as it is written.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +49,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// The reason in conditions, Events, metrics and logs.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Invalid { .. } => "InvalidExperiment",
-            Self::NotSupported { .. } => "NotSupported",
-            Self::Missing { kind: "Metric", .. } => "MetricNotFound",
-            Self::Missing { .. } => "RepositoryNotFound",
-            Self::NotAllowed { .. } => "NotAllowed",
-            Self::Unreadable(u) => u.reason,
+            Self::Invalid { .. } => Cause::InvalidExperiment,
+            Self::NotSupported { .. } => Cause::NotSupported,
+            Self::Missing { kind: "Metric", .. } => Cause::MetricNotFound,
+            Self::Missing { .. } => Cause::RepositoryNotFound,
+            Self::NotAllowed { .. } => Cause::NotAllowed,
+            Self::Unreadable(u) => u.cause,
         }
     }
 

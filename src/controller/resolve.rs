@@ -125,7 +125,7 @@ pub(super) fn unresolved(experiment: &Experiment, refusal: &Refusal) -> Plan {
         identity(experiment),
         (version(&info.baseline), info.candidates.iter().map(version).collect()),
         wishes(experiment),
-        Unavailable::new(refusal.reason(), refusal.to_string()),
+        Unavailable::new(refusal.cause(), refusal.to_string()),
     )
 }
 
@@ -338,15 +338,16 @@ fn gitops(gitops: &spec::GitOps, write: &WriteTarget) -> Result<Gitops, Refusal>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Cause;
 
     #[test]
     fn nothing_but_a_name_in_the_own_namespace_becomes_a_part_of_a_path() {
-        let name = |written: &str| object_name(written, "shop", "spec.traffic.virtualService").map_err(|e| e.reason());
+        let name = |written: &str| object_name(written, "shop", "spec.traffic.virtualService").map_err(|e| e.cause());
         assert_eq!(name("app-1.x"), Ok("app-1.x".into()));
         assert_eq!(name("shop/app"), Ok("app".into()));
-        assert_eq!(name("bank/app"), Err("NotSupported"));
+        assert_eq!(name("bank/app"), Err(Cause::NotSupported));
         for hostile in ["", "shop/", "shop/../bank", "shop/a/b", "..", "a?x=1", "a b", "App", "-a"] {
-            assert_eq!(name(hostile), Err("InvalidExperiment"), "{hostile}");
+            assert_eq!(name(hostile), Err(Cause::InvalidExperiment), "{hostile}");
         }
     }
 }

@@ -218,7 +218,7 @@ fn message(progress: &Progress) -> String {
     if let Some(refused) = &progress.refused {
         let shared = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting) && refused.home;
         let traffic = if shared { "; all traffic is at the baseline until it is mended" } else { "" };
-        return format!("{}: {}{traffic}", refused.reason, refused.message);
+        return format!("{}: {}{traffic}", refused.cause, refused.message);
     }
     match (&progress.waiting, &progress.decision) {
         (Some(w), _) => format!("{}: waiting for {}", w.reason, w.what),
@@ -230,7 +230,7 @@ fn message(progress: &Progress) -> String {
 fn set_conditions(status: &mut ExperimentStatus, plan: &Plan, progress: &Progress, generation: i64, now: Timestamp) {
     let done = progress.phase == Phase::Completed;
     let waiting = progress.waiting.as_ref();
-    let refused = progress.refused.as_ref().map(|r| r.reason.as_str());
+    let refused = progress.refused.as_ref().map(|r| r.cause.word());
     let stalled = refused.is_some() || waiting.is_some_and(|w| !NORMAL.contains(&w.reason.as_str()));
     let reason = refused.or_else(|| waiting.map(|w| w.reason.as_str())).unwrap_or(progress.phase.as_str());
     // It never began, and does not before it is mended.

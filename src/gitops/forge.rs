@@ -20,6 +20,7 @@ pub use memory::Memory;
 
 use super::repository::Author;
 use super::tree::CommitId;
+use crate::engine::Cause;
 use crate::telemetry::{self, Provider};
 
 /// A forge that is in use.
@@ -228,22 +229,22 @@ pub enum ForgeError {
 
 impl ForgeError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::AddressRefused { .. } => "AddressRefused",
-            Self::KeyUnusable => "CredentialsMissing",
-            Self::TokenNotReady => "TokenNotReady",
-            Self::AuthenticationFailed => "AuthenticationFailed",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::NotFound => "RepositoryNotFound",
-            Self::RepositoryMoved => "RepositoryMoved",
-            Self::RepositoryArchived => "RepositoryArchived",
-            Self::RateLimited { .. } => "RateLimited",
-            Self::NoChanges => "NoChange",
-            Self::AlreadyMerged => "AlreadyMerged",
-            Self::Refused { .. } => "RequestRefused",
-            Self::ProviderUnavailable { .. } => "ProviderUnavailable",
-            Self::Store { .. } => "RepositoryUnreadable",
+            Self::AddressRefused { .. } => Cause::AddressRefused,
+            Self::KeyUnusable => Cause::CredentialsMissing,
+            Self::TokenNotReady => Cause::TokenNotReady,
+            Self::AuthenticationFailed => Cause::AuthenticationFailed,
+            Self::PermissionDenied => Cause::PermissionDenied,
+            Self::NotFound => Cause::RepositoryNotFound,
+            Self::RepositoryMoved => Cause::RepositoryMoved,
+            Self::RepositoryArchived => Cause::RepositoryArchived,
+            Self::RateLimited { .. } => Cause::RateLimited,
+            Self::NoChanges => Cause::NoChange,
+            Self::AlreadyMerged => Cause::AlreadyMerged,
+            Self::Refused { .. } => Cause::RequestRefused,
+            Self::ProviderUnavailable { .. } => Cause::ProviderUnavailable,
+            Self::Store { .. } => Cause::RepositoryUnreadable,
         }
     }
 }
@@ -376,7 +377,7 @@ impl Forge {
 
 /// Measures an operation and counts its failure.
 async fn watched<T>(operation: impl Future<Output = Result<T, ForgeError>>) -> Result<T, ForgeError> {
-    telemetry::timed(Provider::Forge, ForgeError::reason, operation).await
+    telemetry::timed(Provider::Forge, ForgeError::cause, operation).await
 }
 
 /// Of several requests from one branch the one that counts: the oldest open one, else the newest.

@@ -13,7 +13,7 @@ use super::render;
 use super::repository::{Clones, RepositoryError, Session};
 use super::writeback::engine_id;
 use crate::api::RepositorySpec;
-use crate::engine::{self, Conflict, RequestSeen, Rest, Reviewed, Seen, Unavailable};
+use crate::engine::{self, Cause, Conflict, RequestSeen, Rest, Reviewed, Seen, Unavailable};
 
 /// A repository and its forge.
 pub struct Lookout {
@@ -29,7 +29,8 @@ impl Lookout {
         http_hosts: &[String],
         memory: &Arc<Memory>,
     ) -> Seen<Self> {
-        let refuse = |why: String| Unavailable::new("RepositoryAddressRefused", format!("Repository spec.url: {why}"));
+        let refuse =
+            |why: String| Unavailable::new(Cause::RepositoryAddressRefused, format!("Repository spec.url: {why}"));
         // The text is not repeated: it could hold a token.
         let url = Url::parse(&repository.url).map_err(|e| refuse(format!("it is no address: {e}")))?;
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -117,7 +118,7 @@ impl Lookout {
     /// An answer; a credential that was refused is not used again.
     pub(super) async fn seen<T>(&self, answer: Result<T, impl Into<Unavailable>>) -> Seen<T> {
         let answer = answer.map_err(Into::into);
-        if answer.as_ref().is_err_and(|u: &Unavailable| u.reason == "AuthenticationFailed") {
+        if answer.as_ref().is_err_and(|u: &Unavailable| u.cause == Cause::AuthenticationFailed) {
             self.access.refused().await;
         }
         answer

@@ -14,6 +14,7 @@ use super::layout::{self, Layout, Mark, Version, Work};
 use super::promote::{Fields, Workload};
 use super::remedy::Field;
 use super::tree::{Blob, BlobId, Entry, EntryKind, Files, Overlay, RepoPath, TreeError, read};
+use crate::engine::Cause;
 
 /// Most YAML files of the experiment's directory that are searched for the experiment's own manifest.
 const MAX_FILES: usize = 500;
@@ -293,25 +294,25 @@ pub enum PlanError {
 
 impl PlanError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Tree(error) => error.reason(),
-            Self::Edit { why, .. } => why.reason(),
-            Self::FileMissing { .. } => "FileMissing",
-            Self::UnsupportedLayout { .. } => "UnsupportedLayout",
-            Self::LayoutMismatch { .. } => "LayoutMismatch",
-            Self::SharedImage { .. } => "SharedImage",
-            Self::NoImageEntry { .. } | Self::NoMarker { .. } => "PathNotFound",
-            Self::NoBuild { .. } => "ImageWithoutBuild",
-            Self::Unverifiable { .. } => "UnverifiablePromotion",
-            Self::OtherExperiment { .. } => "FileChanged",
-            Self::CandidateChanged { .. } => "CandidateSuperseded",
-            Self::BaselineChanged { .. } => "BaselineChanged",
-            Self::MergedDifferently { .. } => "MergedDifferently",
-            Self::RemovalChanged { .. } => "FileChanged",
-            Self::SharedFile { .. } => "SharedFile",
-            Self::SeveralExperiments { .. } | Self::SeveralKustomizations { .. } => "Ambiguous",
-            Self::DirectoryTooLarge { .. } => "DirectoryTooLarge",
+            Self::Tree(error) => error.cause(),
+            Self::Edit { why, .. } => why.cause(),
+            Self::FileMissing { .. } => Cause::FileMissing,
+            Self::UnsupportedLayout { .. } => Cause::UnsupportedLayout,
+            Self::LayoutMismatch { .. } => Cause::LayoutMismatch,
+            Self::SharedImage { .. } => Cause::SharedImage,
+            Self::NoImageEntry { .. } | Self::NoMarker { .. } => Cause::PathNotFound,
+            Self::NoBuild { .. } => Cause::ImageWithoutBuild,
+            Self::Unverifiable { .. } => Cause::UnverifiablePromotion,
+            Self::OtherExperiment { .. } => Cause::FileChanged,
+            Self::CandidateChanged { .. } => Cause::CandidateSuperseded,
+            Self::BaselineChanged { .. } => Cause::BaselineChanged,
+            Self::MergedDifferently { .. } => Cause::MergedDifferently,
+            Self::RemovalChanged { .. } => Cause::FileChanged,
+            Self::SharedFile { .. } => Cause::SharedFile,
+            Self::SeveralExperiments { .. } | Self::SeveralKustomizations { .. } => Cause::Ambiguous,
+            Self::DirectoryTooLarge { .. } => Cause::DirectoryTooLarge,
         }
     }
 

@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::plan::{Change, Missing, PlanError, Spec, plan_cleanup, plan_discard, plan_promote, templates};
 use super::remedy::{self, Field, Remedy};
 use super::tree::{BlobId, Files, Overlay};
-use crate::engine::Unavailable;
+use crate::engine::{Cause, Unavailable};
 
 /// Where further files of an experiment are listed.
 pub const REMOVE: Field = Field::Experiment("spec.gitops.remove");
@@ -39,8 +39,8 @@ pub struct Promotion {
 pub struct Flaw {
     /// The position of the candidate whose promotion it is about; none if it is about the experiment, or its only candidate.
     pub candidate: Option<usize>,
-    /// The stable word for it.
-    pub reason: &'static str,
+    /// Why.
+    pub cause: Cause,
     /// The field to look at.
     pub field: Field,
     /// What is wrong.
@@ -101,19 +101,19 @@ impl Flaw {
             Field::Experiment(field) => format!("{field}: {}", self.text(candidate.as_deref())),
             Field::Url | Field::Branch | Field::Secret => self.problem.clone(),
         };
-        Unavailable::new(self.reason, message)
+        Unavailable::new(self.cause, message)
     }
 }
 
 impl From<PlanError> for Flaw {
     fn from(error: PlanError) -> Self {
-        let (reason, problem) = (error.reason(), error.to_string());
-        let known = remedy::of(reason, false).unwrap_or(ANY_FILE);
+        let (cause, problem) = (error.cause(), error.to_string());
+        let known = remedy::of(cause, false).unwrap_or(ANY_FILE);
         let (field, remedy) = match error.remedy() {
             Some(own) => (error.field(), own),
             None => (known.field, known.fix.into()),
         };
-        Self { candidate: None, reason, field, problem, remedy }
+        Self { candidate: None, cause, field, problem, remedy }
     }
 }
 
@@ -125,7 +125,7 @@ const ANY_FILE: Remedy =
 fn left_behind(path: &str) -> Flaw {
     Flaw {
         candidate: None,
-        reason: "UnpromotedDifference",
+        cause: Cause::UnpromotedDifference,
         field: Field::Experiment("spec.gitops.promote.fields"),
         problem: format!("the candidate differs from the baseline at `{path}`, which would be left behind"),
         remedy: "write `Template`, or remove the difference".into(),
@@ -146,7 +146,7 @@ fn absent(missing: &Missing, spec: &Spec) -> Flaw {
             "correct the name, or commit what it names",
         ),
     };
-    Flaw { candidate: None, reason: "WaitingForSync", field, problem, remedy: remedy.into() }
+    Flaw { candidate: None, cause: Cause::WaitingForSync, field, problem, remedy: remedy.into() }
 }
 
 #[cfg(test)]
@@ -163,9 +163,9 @@ mod tests {
             (PlanError::CandidateChanged { path: path() }, "spec.gitops", "correct the file"),
         ];
         for (error, field, remedy) in table {
-            let (reason, problem) = (error.reason(), error.to_string());
+            let (cause, problem) = (error.cause(), error.to_string());
             let flaw = Flaw::from(error);
-            assert_eq!((flaw.reason, flaw.field.of_experiment(), &flaw.problem), (reason, field, &problem));
+            assert_eq!((flaw.cause, flaw.field.of_experiment(), &flaw.problem), (cause, field, &problem));
             assert!(flaw.remedy.starts_with(remedy), "{flaw:?}");
             assert!(!problem.contains(&*flaw.remedy), "{flaw:?}");
         }

@@ -1,11 +1,11 @@
 //! What a person can do about a refusal: the field to look at, and the fix.
 //!
-//! One table, by the stable word for what went wrong. Pure. Errors below this module know what happened, not what the user
+//! One table, by the cause. Pure. Errors below this module know what happened, not what the user
 //! wrote; here both are known. Called by the live world for everything that the write-back answers, and by
 //! [`super::rehearsal`] for what a plan refuses.
 
 use crate::api::RepositorySpec;
-use crate::engine::Unavailable;
+use crate::engine::{Cause, Unavailable};
 
 /// Longest value that is repeated, characters.
 const LONGEST: usize = 200;
@@ -45,37 +45,43 @@ pub struct Remedy {
     pub fix: &'static str,
 }
 
-/// The remedy for what a reason names. `app`: the Repository is reached as a GitHub App.
-pub fn of(reason: &str, app: bool) -> Option<Remedy> {
+/// The remedy for a cause. `app`: the Repository is reached as a GitHub App.
+pub fn of(cause: Cause, app: bool) -> Option<Remedy> {
     use Field::{Branch, Secret, Url};
     const GITOPS: Field = Field::GITOPS;
-    let (field, fix) = match reason {
-        "AuthenticationFailed" if app => {
+    let (field, fix) = match cause {
+        Cause::AuthenticationFailed if app => {
             (Secret, "put a valid private key of the App under the key `KEY` of this Secret, or correct `appId`")
         }
-        "AuthenticationFailed" => (Secret, "put a valid token under the key `KEY` of this Secret"),
-        "PermissionDenied" | "RequestRefused" if app => (
+        Cause::AuthenticationFailed => (Secret, "put a valid token under the key `KEY` of this Secret"),
+        Cause::PermissionDenied | Cause::RequestRefused if app => (
             Secret,
             "give the App the permissions Contents and Pull requests, read and write, and accept them for its installation",
         ),
-        "PermissionDenied" => (Secret, "let the token under the key `KEY` read, push and open requests"),
-        "ProviderUnavailable" => (Url, "bring the server back, let the controller reach it, or correct the address"),
-        "RepositoryNotFound" if app => (Url, "correct the address, or install the App for the repository"),
-        "RepositoryNotFound" => (Url, "correct the address, or let the token see the repository"),
-        "RepositoryMoved" => (Url, "write the address that the repository has now"),
-        "RepositoryArchived" => (Url, "let the repository be written to again"),
-        "ProtectedBranch" | "HookRejected" => (Url, "let the token's user push branches below `iter8/` there"),
-        "BaseBranchMissing" => (Branch, "create the branch or correct its name"),
-        "InvalidYaml" | "DuplicateKey" | "TabIndentation" => (Branch, "correct the file on this branch"),
-        "FileMissing" | "DocumentMissing" | "PathNotFound" => {
+        Cause::PermissionDenied => (Secret, "let the token under the key `KEY` read, push and open requests"),
+        Cause::ProviderUnavailable => {
+            (Url, "bring the server back, let the controller reach it, or correct the address")
+        }
+        Cause::RepositoryNotFound if app => (Url, "correct the address, or install the App for the repository"),
+        Cause::RepositoryNotFound => (Url, "correct the address, or let the token see the repository"),
+        Cause::RepositoryMoved => (Url, "write the address that the repository has now"),
+        Cause::RepositoryArchived => (Url, "let the repository be written to again"),
+        Cause::ProtectedBranch | Cause::HookRejected => {
+            (Url, "let the token's user push branches below `iter8/` there")
+        }
+        Cause::BaseBranchMissing => (Branch, "create the branch or correct its name"),
+        Cause::InvalidYaml | Cause::DuplicateKey | Cause::TabIndentation => (Branch, "correct the file on this branch"),
+        Cause::FileMissing | Cause::DocumentMissing | Cause::PathNotFound => {
             (GITOPS, "correct the name in `spec.gitops`, or add what it names")
         }
-        "FileTooLarge" | "FileTooComplex" | "FileTooDeep" | "DirectoryTooLarge" => (GITOPS, "split it"),
-        "UnsupportedEntry" => (GITOPS, "put a plain file or directory there"),
-        "RepositoryUnreadable" => (GITOPS, "let this user read it"),
-        "Ambiguous" => (GITOPS, "leave only one of them"),
-        "ImageWithoutBuild" => (GITOPS, "write the tag or digest"),
-        "SharedFile" => (GITOPS, "give each manifest of the experiment a file of its own"),
+        Cause::FileTooLarge | Cause::FileTooComplex | Cause::FileTooDeep | Cause::DirectoryTooLarge => {
+            (GITOPS, "split it")
+        }
+        Cause::UnsupportedEntry => (GITOPS, "put a plain file or directory there"),
+        Cause::RepositoryUnreadable => (GITOPS, "let this user read it"),
+        Cause::Ambiguous => (GITOPS, "leave only one of them"),
+        Cause::ImageWithoutBuild => (GITOPS, "write the tag or digest"),
+        Cause::SharedFile => (GITOPS, "give each manifest of the experiment a file of its own"),
         _ => return None,
     };
     Some(Remedy { field, fix })
@@ -83,7 +89,7 @@ pub fn of(reason: &str, app: bool) -> Option<Remedy> {
 
 /// The same fact with its remedy, if that is in the Repository.
 pub fn remedied(u: Unavailable, repository: &RepositorySpec) -> Unavailable {
-    let remedy = of(u.reason, repository.auth.is_some()).and_then(|remedy| remedy.in_repository(repository));
+    let remedy = of(u.cause, repository.auth.is_some()).and_then(|remedy| remedy.in_repository(repository));
     match remedy {
         Some(remedy) if !u.message.contains(&remedy) => {
             Unavailable { message: format!("{}; {remedy}", u.message), ..u }
@@ -118,17 +124,17 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_field_its_value_and_the_fix() {
-        for (reason, words) in [
-            ("AuthenticationFailed", ["spec.secretRef `environment-token`", "valid token under the key `token`"]),
-            ("ProviderUnavailable", ["spec.url `https://git.example.com/a/b.git`", "correct the address"]),
-            ("BaseBranchMissing", ["spec.branch `main`", "create the branch"]),
-            ("ProtectedBranch", ["spec.url `https://git", "below `iter8/`"]),
+        for (cause, words) in [
+            (Cause::AuthenticationFailed, ["spec.secretRef `environment-token`", "valid token under the key `token`"]),
+            (Cause::ProviderUnavailable, ["spec.url `https://git.example.com/a/b.git`", "correct the address"]),
+            (Cause::BaseBranchMissing, ["spec.branch `main`", "create the branch"]),
+            (Cause::ProtectedBranch, ["spec.url `https://git", "below `iter8/`"]),
         ] {
-            let told = remedied(Unavailable::new(reason, "failed"), &repository());
+            let told = remedied(Unavailable::new(cause, "failed"), &repository());
             assert!(words.iter().all(|word| told.message.contains(word)), "{told}");
             assert_eq!(remedied(told.clone(), &repository()), told, "it is said once");
         }
-        let other = Unavailable::new("CandidateSuperseded", "failed");
+        let other = Unavailable::new(Cause::CandidateSuperseded, "failed");
         assert_eq!(remedied(other.clone(), &repository()), other);
     }
 }

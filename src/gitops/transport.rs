@@ -208,7 +208,7 @@ impl Endpoint {
         };
         let timer = Timer::start(Provider::Git);
         let answer = request.send().map_err(|error| unreachable_server(&error)).and_then(|r| accepted(r, accept));
-        timer.stop(answer.as_ref().err().map(Failure::reason));
+        timer.stop(answer.as_ref().err().map(Failure::cause));
         answer.map_err(|failure| self.fail(failure))
     }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::edit::MAX_BYTES;
 use super::plan::{Change, FileOp};
+use crate::engine::Cause;
 
 /// Longest path that is accepted, in bytes.
 const MAX_PATH: usize = 1024;
@@ -57,13 +58,13 @@ pub enum TreeError {
 
 impl TreeError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::PathRefused { .. } => "InvalidPath",
-            Self::NotAFile { .. } | Self::Twice { .. } => "UnsupportedEntry",
-            Self::TooLarge { .. } => "FileTooLarge",
-            Self::BadId { .. } => "InvalidObjectId",
-            Self::Store { .. } => "RepositoryUnreadable",
+            Self::PathRefused { .. } => Cause::InvalidPath,
+            Self::NotAFile { .. } | Self::Twice { .. } => Cause::UnsupportedEntry,
+            Self::TooLarge { .. } => Cause::FileTooLarge,
+            Self::BadId { .. } => Cause::InvalidObjectId,
+            Self::Store { .. } => Cause::RepositoryUnreadable,
         }
     }
 

@@ -24,8 +24,8 @@ use super::repository::{Author, Clones, CommitText, Ending, Lease, PushError, Re
 use super::tree::{CommitId, Files, RepoPath, TreeError, read};
 use crate::api::RepositorySpec;
 use crate::engine::{
-    self, Conflict, Effect, Handover, Look, Notice, Planned, Preflight, Request, RequestSeen, Reviewed, Seen, Stage,
-    StageQuestion, StageSeen, StageWork, Unavailable,
+    self, Cause, Conflict, Effect, Handover, Look, Notice, Planned, Preflight, Request, RequestSeen, Reviewed, Seen,
+    Stage, StageQuestion, StageSeen, StageWork, Unavailable,
 };
 use crate::text::chain;
 
@@ -97,7 +97,7 @@ impl WriteBack {
         if !rights.can_push || !rights.can_pull {
             let message =
                 format!("the token may not {} the repository", if rights.can_pull { "push to" } else { "read" });
-            return Err(Unavailable::new("PermissionDenied", message));
+            return Err(Unavailable::new(Cause::PermissionDenied, message));
         }
         let spec = self.spec.clone();
         self.git(move |session| {
@@ -369,7 +369,7 @@ impl WriteBack {
         let (name, lease) = (branch.to_owned(), Lease::At(git_id(commit)?));
         let deleted = self.git(move |session| Ok(session.delete_branch(&name, &lease)?)).await;
         if let Err(error) = deleted {
-            tracing::debug!(branch, reason = error.reason, %error, "the branch of a request that has ended stays");
+            tracing::debug!(branch, reason = error.cause.word(), %error, "the branch of a request that has ended stays");
         }
         Ok(())
     }
@@ -418,7 +418,7 @@ impl WriteBack {
 
 /// Others changed the base branch since a commit was planned on it.
 fn moved_on(branch: &str) -> Unavailable {
-    Unavailable::new("BaseMoved", format!("branch {branch} moved on; the commit is planned anew"))
+    Unavailable::new(Cause::BaseMoved, format!("branch {branch} moved on; the commit is planned anew"))
 }
 
 /// What the write-back works on, with the contents that were recorded at the start.
@@ -484,7 +484,7 @@ impl Remade {
         let made = commit_of(session, &self.base, &change, &self.author, &self.request)?;
         if made != self.commit {
             let what = format!("the commit became {made} instead of {}; it is planned anew", self.commit);
-            return Err(Unavailable::new("PlanChanged", what));
+            return Err(Unavailable::new(Cause::PlanChanged, what));
         }
         Ok(made)
     }
@@ -518,25 +518,25 @@ fn git_id(id: &engine::CommitId) -> Seen<CommitId> {
 impl Ending for Unavailable {
     fn is_of_the_clone(&self) -> bool {
         // What the disk's failures are called, whichever of the errors below they came in.
-        self.reason == "RepositoryUnreadable"
+        self.cause == Cause::RepositoryUnreadable
     }
 }
 
-/// Each error keeps its own reason.
-macro_rules! reasons {
+/// Each error keeps its own cause.
+macro_rules! causes {
     ($($error:ty),*) => {
         $(impl From<$error> for Unavailable {
             fn from(error: $error) -> Self {
-                Self::new(error.reason(), chain(&error))
+                Self::new(error.cause(), chain(&error))
             }
         })*
     };
 }
-reasons!(RepositoryError, PushError, TreeError, ForgeError);
+causes!(RepositoryError, PushError, TreeError, ForgeError);
 
 impl From<PlanError> for Unavailable {
     fn from(error: PlanError) -> Self {
         let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-        Self::new(error.reason(), chain(&error) + &remedy)
+        Self::new(error.cause(), chain(&error) + &remedy)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kube::core::Status;
 
-use crate::engine::{Seen, Unavailable};
+use crate::engine::{Cause, Seen, Unavailable};
 
 /// Longest wait for an answer: the API server gives up on its own storage before.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,24 +23,24 @@ pub(super) fn call<'a, T>(
     Box::pin(async move {
         match tokio::time::timeout(TIMEOUT, request).await {
             Err(_) => Err(Unavailable::new(
-                "ApiUnavailable",
+                Cause::ApiUnavailable,
                 format!("failed to {doing}: the API server gave no answer within {} s", TIMEOUT.as_secs()),
             )),
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(None),
-            Ok(Err(error)) => Err(Unavailable::new(reason(&error), format!("failed to {doing}: {error}"))),
+            Ok(Err(error)) => Err(Unavailable::new(cause(&error), format!("failed to {doing}: {error}"))),
         }
     })
 }
 
-fn reason(error: &kube::Error) -> &'static str {
-    let kube::Error::Api(status) = error else { return "ApiUnavailable" };
+fn cause(error: &kube::Error) -> Cause {
+    let kube::Error::Api(status) = error else { return Cause::ApiUnavailable };
     match status.code {
-        401 | 403 => "Forbidden",
-        409 => "Conflict",
-        422 if failed_test(status) => "Conflict",
-        400 | 422 => "Refused",
-        _ => "ApiUnavailable",
+        401 | 403 => Cause::Forbidden,
+        409 => Cause::Conflict,
+        422 if failed_test(status) => Cause::Conflict,
+        400 | 422 => Cause::Refused,
+        _ => Cause::ApiUnavailable,
     }
 }
 

@@ -19,7 +19,7 @@ use super::binding::WeightField;
 use super::call::call;
 use super::owner::{Step, Write, last_write};
 use super::routes::patch;
-use crate::engine::{Routes, Seen, Split, Unavailable};
+use crate::engine::{Cause, Routes, Seen, Split, Unavailable};
 
 /// Most steps of a path; a route's weight needs six.
 const MOST_STEPS: usize = 32;
@@ -150,8 +150,8 @@ impl FieldTable {
         let looked = self.look().await?;
         let there = looked.iter().any(Result::is_ok);
         if looked.iter().any(Result::is_err) {
-            let reason = if there { "RouteIncomplete" } else { "RouteNotFound" };
-            return Err(Unavailable::new(reason, missing(&looked)));
+            let cause = if there { Cause::RouteIncomplete } else { Cause::RouteNotFound };
+            return Err(Unavailable::new(cause, missing(&looked)));
         }
         let places: Vec<Place<'_>> = looked.into_iter().flatten().collect();
         let writer = places.iter().filter_map(Place::foreign).max().map(|w| w.manager);
@@ -164,7 +164,7 @@ impl FieldTable {
     pub(super) async fn write(&self, wanted: Split) -> Result<(), Unavailable> {
         let looked = self.look().await?;
         if looked.iter().all(Result::is_err) {
-            return Err(Unavailable::new("RouteNotFound", missing(&looked)));
+            return Err(Unavailable::new(Cause::RouteNotFound, missing(&looked)));
         }
         let mut serves = looked.first().is_some_and(|l| l.as_ref().is_ok_and(|baseline| baseline.weight > 0));
         let weights = wanted.all(self.candidates.len());
@@ -235,7 +235,7 @@ impl FieldTable {
         if capabilities.scope == Scope::Cluster {
             let message =
                 format!("weightObjRef: `{}` belongs to no namespace; write an object of the experiment's", kind.kind);
-            return Err(Unavailable::new("NotSupported", message));
+            return Err(Unavailable::new(Cause::NotSupported, message));
         }
         resources().insert(kind.clone(), resource.clone());
         Ok(Some(resource))
@@ -247,7 +247,7 @@ impl FieldTable {
         let name = self.full_name(first.field);
         let api = Api::namespaced_with(self.client.clone(), &self.namespace, &first.resource);
         let written = patch(&api, &first.field.name, operations(writes), &name).await?;
-        if written { Ok(()) } else { Err(Unavailable::new("RouteNotFound", format!("{name} was not found"))) }
+        if written { Ok(()) } else { Err(Unavailable::new(Cause::RouteNotFound, format!("{name} was not found"))) }
     }
 
     fn full_name(&self, field: &WeightField) -> String {

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::call::call;
 use crate::api::Experiment;
-use crate::engine::{Lock, Phase, Seen, Unavailable};
+use crate::engine::{Cause, Lock, Phase, Seen, Unavailable};
 use crate::text::digest;
 
 /// Annotations that tell people what a Lease is for.
@@ -92,7 +92,7 @@ impl TargetLock {
             Lock::Mine => return Ok(()),
             Lock::Free => {}
             Lock::Taken(by) => {
-                return Err(Unavailable::new("Conflict", format!("experiment {by} took the target first")));
+                return Err(Unavailable::new(Cause::Conflict, format!("experiment {by} took the target first")));
             }
         }
         let mut lease = found.clone().unwrap_or_default();
@@ -109,7 +109,7 @@ impl TargetLock {
         };
         written
             .map(|_| ())
-            .ok_or_else(|| Unavailable::new("Conflict", format!("Lease {} was just released", self.name)))
+            .ok_or_else(|| Unavailable::new(Cause::Conflict, format!("Lease {} was just released", self.name)))
     }
 
     /// Gives the target back, if this experiment holds it.

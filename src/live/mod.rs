@@ -42,8 +42,8 @@ pub use workloads::{content, failed};
 use crate::api::Experiment;
 use crate::engine::judge::Tally;
 use crate::engine::{
-    Answer, CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion, StageSeen,
-    Synced, Unavailable, Window,
+    Answer, Cause, CommitId, Effect, Notice, Observation, Plan, Questions, Reading, Rollout, Seen, StageQuestion,
+    StageSeen, Synced, Unavailable, Window,
 };
 use crate::gitops::WriteBack;
 use crate::turn::World;
@@ -227,7 +227,7 @@ impl Live {
         let path = format!("/metadata/finalizers/{index}");
         let operations = json!([{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]);
         let patch: json_patch::Patch = serde_json::from_value(operations)
-            .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
+            .map_err(|e| Unavailable::new(Cause::Internal, format!("failed to build the patch: {e}")))?;
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         let request = self.experiments.patch(name, &params, &patch);
         // One that is gone needs no more.
@@ -265,7 +265,7 @@ async fn unless<T>(quiet: bool, fact: impl Future<Output = T>) -> Option<T> {
 }
 
 fn no_write_back() -> Unavailable {
-    Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to")
+    Unavailable::new(Cause::RepositoryNotFound, "the experiment has no repository to write to")
 }
 
 impl World for Live {

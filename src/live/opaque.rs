@@ -18,7 +18,7 @@ use reqwest::{Client, Method, Url, redirect};
 use super::expression::Expression;
 use super::query::{Values, Versions};
 use crate::engine::judge::Sample;
-use crate::engine::{Pair, Seen, Unavailable, Window};
+use crate::engine::{Cause, Pair, Seen, Unavailable, Window};
 use crate::telemetry::{self, Provider};
 
 /// Longest wait for a whole answer: Iter8's.
@@ -110,8 +110,9 @@ impl Opaque {
     }
 
     async fn sample(&self, query: &OpaqueQuery, values: &Values, elapsed: i64) -> Seen<Sample> {
-        let request = query.request(values, elapsed).map_err(|e| Unavailable::new("InvalidQuery", e.to_string()))?;
-        let asked = telemetry::timed(Provider::Opaque, |u: &Unavailable| u.reason, self.ask(request)).await?;
+        let request =
+            query.request(values, elapsed).map_err(|e| Unavailable::new(Cause::InvalidQuery, e.to_string()))?;
+        let asked = telemetry::timed(Provider::Opaque, |u: &Unavailable| u.cause, self.ask(request)).await?;
         let expression = query.expression.clone();
         // Reads as long as the answer is large, so not between other turns.
         let number = tokio::task::spawn_blocking(move || expression.number(&asked)).await.ok().flatten();
@@ -120,7 +121,7 @@ impl Opaque {
 
     /// The body of an answer, no larger than it may be.
     async fn ask(&self, request: Request) -> Seen<Vec<u8>> {
-        let unavailable = |why: String| Unavailable::new("MetricsUnavailable", why);
+        let unavailable = |why: String| Unavailable::new(Cause::MetricsUnavailable, why);
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let client = self.client.as_ref().ok_or_else(|| unavailable("failed to start an HTTP client".into()))?;
         if self.reach == Reach::Others && literal(&host).is_some_and(|address| !elsewhere(address)) {

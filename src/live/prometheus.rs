@@ -20,7 +20,7 @@ use self::answer::{Data, Matrix};
 use self::edges::Edges;
 use self::question::{Answered, Question};
 use super::query::SelectorError;
-use crate::engine::{Seen, Unavailable};
+use crate::engine::{Cause, Seen, Unavailable};
 use crate::telemetry::{self, Provider};
 
 pub use interval::Asked;
@@ -47,7 +47,10 @@ impl Prometheus {
     /// The server at this address.
     pub fn new(url: &str) -> Seen<Self> {
         let refuse = |why: String| {
-            Unavailable::new("MetricsUnavailable", format!("failed to use `{url}` as the address of Prometheus: {why}"))
+            Unavailable::new(
+                Cause::MetricsUnavailable,
+                format!("failed to use `{url}` as the address of Prometheus: {why}"),
+            )
         };
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -85,7 +88,7 @@ impl Prometheus {
     /// Sends a form; as a body, because an address has room for a few selectors only.
     async fn send(&self, url: &Url, form: &[(&str, &str)], most: usize, query: &str) -> Seen<Data> {
         let request = self.client.post(url.clone()).form(form);
-        telemetry::timed(Provider::Prometheus, |u: &Unavailable| u.reason, answer::ask(request, most, query)).await
+        telemetry::timed(Provider::Prometheus, |u: &Unavailable| u.cause, answer::ask(request, most, query)).await
     }
 }
 
@@ -95,5 +98,5 @@ fn seconds(at: Timestamp) -> String {
 }
 
 fn unfilled(error: &SelectorError) -> Unavailable {
-    Unavailable::new("InvalidQuery", error.to_string())
+    Unavailable::new(Cause::InvalidQuery, error.to_string())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::binding::Destination;
 use super::call::call;
 use super::owner::{MANAGER, Step, last_write};
-use crate::engine::{Routes, Seen, Split, Unavailable};
+use crate::engine::{Cause, Routes, Seen, Split, Unavailable};
 
 /// The resource of Istio's routes.
 pub(crate) fn resource() -> ApiResource {
@@ -86,14 +86,14 @@ impl RouteTable {
                  or write `spec.traffic.mode: InPlace`",
                 self.full_name()
             );
-            return Err(Unavailable::new("NotADelegate", message));
+            return Err(Unavailable::new(Cause::NotADelegate, message));
         }
         let Found { places, missing, others } = self.find(&object)?;
         if let Some(missing) = missing {
-            return Err(Unavailable::new("RouteIncomplete", missing));
+            return Err(Unavailable::new(Cause::RouteIncomplete, missing));
         }
         if let Some(others) = others {
-            return Err(Unavailable::new("RouteHasOthers", format!("{}: {others}", self.full_name())));
+            return Err(Unavailable::new(Cause::RouteHasOthers, format!("{}: {others}", self.full_name())));
         }
         let mut splits = places.iter().map(|place| split(&object, place));
         let first = splits.next();
@@ -113,7 +113,7 @@ impl RouteTable {
         };
         let whole = |place: &Place| place.all().map(|index| Some(host(place.route, index?))).collect();
         let hosts = places.iter().find_map(whole);
-        hosts.ok_or_else(|| Unavailable::new("RouteIncomplete", missing.unwrap_or_default()))
+        hosts.ok_or_else(|| Unavailable::new(Cause::RouteIncomplete, missing.unwrap_or_default()))
     }
 
     /// Gives the candidates their weights and the baseline the rest, in all routes at once. Routes and candidates that are
@@ -135,7 +135,7 @@ impl RouteTable {
         let found = find(object, &self.wanted, &self.namespace);
         let missing = found.missing.as_ref().map(|what| format!("{}: {what}", self.full_name()));
         match missing {
-            Some(missing) if found.places.is_empty() => Err(Unavailable::new("RouteNotFound", missing)),
+            Some(missing) if found.places.is_empty() => Err(Unavailable::new(Cause::RouteNotFound, missing)),
             missing => Ok(Found { missing, ..found }),
         }
     }
@@ -147,9 +147,9 @@ impl RouteTable {
                 "{name} was not found; `spec.traffic.mode: Delegate` needs it in Git, without hosts and gateways, at \
                  100 % baseline"
             );
-            Unavailable::new("DelegateMissing", message)
+            Unavailable::new(Cause::DelegateMissing, message)
         } else {
-            Unavailable::new("RouteNotFound", format!("{name} was not found"))
+            Unavailable::new(Cause::RouteNotFound, format!("{name} was not found"))
         }
     }
 
@@ -166,7 +166,7 @@ pub(super) async fn patch(
     full_name: &str,
 ) -> Result<bool, Unavailable> {
     let patch: json_patch::Patch = serde_json::from_value(operations)
-        .map_err(|e| Unavailable::new("Internal", format!("failed to build the patch: {e}")))?;
+        .map_err(|e| Unavailable::new(Cause::Internal, format!("failed to build the patch: {e}")))?;
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let patch = Patch::Json::<()>(patch);
     Ok(call(&format!("write {full_name}"), api.patch(name, &params, &patch)).await?.is_some())

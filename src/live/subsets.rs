@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::binding::Binding;
 use super::call::call;
 use super::routes::full;
-use crate::engine::{Seen, Unavailable};
+use crate::engine::{Cause, Seen, Unavailable};
 
 /// Labels, or a selector of labels.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -103,7 +103,7 @@ impl Subsets {
                         "subset `{subset}` of `{host}` asks for {key}={value}, {service} for another value: no \
                          pod has both; correct the labels of the subset"
                     );
-                    return Err(Unavailable::new("SubsetMismatch", message));
+                    return Err(Unavailable::new(Cause::SubsetMismatch, message));
                 }
                 selector.insert(key, value);
             }
@@ -134,7 +134,7 @@ impl Subsets {
                  ServiceEntry there; create it or correct the host",
                 self.namespace
             );
-            return Err(Unavailable::new("ServiceNotFound", message));
+            return Err(Unavailable::new(Cause::ServiceNotFound, message));
         };
         let selector = entry.data.pointer("/spec/workloadSelector/labels");
         Ok((format!("ServiceEntry {}", entry.name_any()), texts(selector)))
@@ -176,7 +176,7 @@ impl Side<'_> {
         } else {
             return Ok(());
         };
-        Err(Unavailable::new("SubsetMismatch", problem))
+        Err(Unavailable::new(Cause::SubsetMismatch, problem))
     }
 
     fn destination(&self) -> String {
@@ -213,7 +213,7 @@ fn subset_labels(rules: &[DynamicObject], host: &str, subset: &str, namespace: &
             let names = excerpt(&all.iter().map(name).collect::<Vec<_>>().join(", "));
             format!("the DestinationRules of `{host}` have no subset `{subset}`; there are: {names}")
         };
-        return Err(Unavailable::new("SubsetNotFound", problem));
+        return Err(Unavailable::new(Cause::SubsetNotFound, problem));
     };
     Ok(texts(found.get("labels")))
 }
@@ -270,7 +270,10 @@ mod tests {
             [vec![], vec![rule("a", 1, &to("other", "x"))], vec![rule("a", 1, &some)], vec![rule("a", 1, &json!(7))]]
         {
             let missing = found(&rules).unwrap_err();
-            assert!(missing.reason == "SubsetNotFound" && missing.message.contains("no DestinationRule"), "{missing}");
+            assert!(
+                missing.cause == Cause::SubsetNotFound && missing.message.contains("no DestinationRule"),
+                "{missing}"
+            );
         }
         let other = json!({"host": "app", "subsets": [{"name": "v1"}, {"name": "v2"}, 7]});
         assert!(found(&[rule("a", 1, &other)]).unwrap_err().message.contains("there are: v1, v2"));
@@ -291,7 +294,7 @@ mod tests {
         ];
         for (selector, words) in table {
             let problem = check(selector).unwrap_err();
-            assert!(problem.reason == "SubsetMismatch" && problem.message.contains(words), "{problem}");
+            assert!(problem.cause == Cause::SubsetMismatch && problem.message.contains(words), "{problem}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::call::call;
 use super::subsets::Labels;
-use crate::engine::{Rollout, Seen, Synced, Unavailable, Workload, Workloads};
+use crate::engine::{Cause, Rollout, Seen, Synced, Unavailable, Workload, Workloads};
 use crate::text::digest;
 
 /// Set by `kubectl rollout restart`: other pods, the same content.
@@ -44,8 +44,9 @@ impl Deployments {
     /// How far the baseline is with this pod template.
     pub(super) async fn rollout(&self, template: &Value) -> Seen<Rollout> {
         let live = self.get(&self.baseline).await?;
-        live.map(|live| super::rollout::rollout(&live, template))
-            .ok_or_else(|| Unavailable::new("WorkloadNotFound", format!("Deployment {} was not found", self.baseline)))
+        live.map(|live| super::rollout::rollout(&live, template)).ok_or_else(|| {
+            Unavailable::new(Cause::WorkloadNotFound, format!("Deployment {} was not found", self.baseline))
+        })
     }
 
     /// Whether all but the idle candidates run what these pod templates say: the baseline's, then the candidates'.
@@ -75,7 +76,7 @@ fn is_idle(version: usize, idle: &[usize]) -> bool {
 }
 
 fn labels(live: Option<Deployment>, name: &str) -> Seen<Labels> {
-    let absent = || Unavailable::new("WorkloadNotFound", format!("Deployment {name} was not found"));
+    let absent = || Unavailable::new(Cause::WorkloadNotFound, format!("Deployment {name} was not found"));
     let template = live.ok_or_else(absent)?.spec.map(|s| s.template);
     Ok(template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default())
 }

@@ -16,7 +16,7 @@ use super::{SimulateError, Story};
 use crate::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use crate::controller::resolve::{self, Referred};
 use crate::controller::status;
-use crate::engine::{self, ArmRow, Effect, Notice, Plan, Progress, Row, Step, Unavailable, Wake, Watch};
+use crate::engine::{self, ArmRow, Cause, Effect, Notice, Plan, Progress, Row, Step, Unavailable, Wake, Watch};
 use crate::turn::{self, Ledger, World};
 
 /// When every simulation starts; only differences matter.
@@ -77,13 +77,13 @@ impl Memory {
             return Ok(Progress::default());
         }
         serde_json::from_str(&text)
-            .map_err(|e| SimulateError::Turn(Unavailable::new("ProgressUnreadable", e.to_string())))
+            .map_err(|e| SimulateError::Turn(Unavailable::new(Cause::ProgressUnreadable, e.to_string())))
     }
 }
 
 impl Ledger for Memory {
     async fn commit(&self, progress: &Progress) -> Result<(), Unavailable> {
-        let text = serde_json::to_string(progress).map_err(|e| Unavailable::new("Internal", e.to_string()))?;
+        let text = serde_json::to_string(progress).map_err(|e| Unavailable::new(Cause::Internal, e.to_string()))?;
         *self.progress.lock() = text;
         Ok(())
     }
@@ -267,7 +267,7 @@ pub async fn play(scenario: &Scenario, folder: &Path, mut watch: impl FnMut(&Eve
                 events.extend(news);
             }
             // The scenario's own outages; nothing else fails here.
-            Turned::Failed(u) if u.reason == "ForgeUnavailable" => {}
+            Turned::Failed(u) if u.cause == Cause::ProviderUnavailable => {}
             Turned::Failed(u) => return Err(u.into()),
             Turned::Over => return simulation.story(events),
         }

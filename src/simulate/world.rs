@@ -15,8 +15,8 @@ use super::scenario::{Scenario, Timeline};
 use super::traffic::Traffic;
 use super::{Request, SimulateError};
 use crate::engine::{
-    Answer, CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split, Synced,
-    Unavailable, Version, Window, Workload, Workloads,
+    Answer, Cause, CommitId, Effect, Lock, Notice, Observation, Plan, Questions, Reading, Rollout, Rule, Seen, Split,
+    Synced, Unavailable, Version, Window, Workload, Workloads,
 };
 use crate::gitops::forge::{Forge, LocalForge};
 use crate::gitops::repository::{Clones, Remote};
@@ -169,7 +169,7 @@ impl Simulated {
     fn reachable(&self) -> Result<WriteBack, Unavailable> {
         let state = self.state.lock();
         if Timeline::within(&state.timeline.remote_outages, state.second) {
-            return Err(Unavailable::new("ForgeUnavailable", "the forge does not answer"));
+            return Err(Unavailable::new(Cause::ProviderUnavailable, "the forge does not answer"));
         }
         drop(state);
         self.writer()
@@ -177,7 +177,7 @@ impl Simulated {
 
     /// As in the real world, every turn has a new one, over the process's clones.
     fn writer(&self) -> Result<WriteBack, Unavailable> {
-        let absent = || Unavailable::new("RepositoryNotFound", "the experiment has no repository to write to");
+        let absent = || Unavailable::new(Cause::RepositoryNotFound, "the experiment has no repository to write to");
         let target = self.target.as_ref().ok_or_else(absent)?;
         let (remote, forge) = (Remote::Local(self.folder.clone()), Forge::Local(self.forge.clone()));
         let write_back = WriteBack::with(remote, forge, target.clone());
@@ -188,7 +188,7 @@ impl Simulated {
         let template = self.reachable()?.expected(commit).await?;
         let state = self.state.lock();
         let live = state.cluster.deployment(&plan.baseline.workload, state.second);
-        let missing = || Unavailable::new("WorkloadNotFound", "the baseline's Deployment was not found");
+        let missing = || Unavailable::new(Cause::WorkloadNotFound, "the baseline's Deployment was not found");
         live.map(|live| crate::live::rollout(&live, &template)).ok_or_else(missing)
     }
 
@@ -211,7 +211,7 @@ impl Simulated {
         let state = self.state.lock();
         let what = "spec.target: this value cannot be carried out; write the one that was there";
         let refused = Timeline::within(&state.timeline.refused, state.second);
-        refused.then(|| Unavailable::new("InvalidExperiment", what))
+        refused.then(|| Unavailable::new(Cause::InvalidExperiment, what))
     }
 
     /// The requests so far.
@@ -240,7 +240,7 @@ impl Simulated {
         let each = measures.len().div_ceil(candidates).max(1);
         let pair = |(source, measure): (usize, Measure)| {
             if Timeline::within(&state.timeline.outages, state.second) {
-                return Err(Unavailable::new("MetricsUnavailable", "the metrics source does not answer"));
+                return Err(Unavailable::new(Cause::MetricsUnavailable, "the metrics source does not answer"));
             }
             // All metrics of one candidate are side by side.
             let candidate = source / each;

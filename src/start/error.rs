@@ -1,6 +1,7 @@
 //! Why an experiment was not started.
 
 use crate::controller::Refusal;
+use crate::engine::Cause;
 use crate::gitops::edit::EditError;
 use crate::gitops::forge::ForgeError;
 use crate::gitops::plan::PlanError;
@@ -9,7 +10,7 @@ use crate::gitops::repository::{PushError, RepositoryError};
 use crate::gitops::tree::TreeError;
 
 /// Why an experiment was not started. Nothing is committed after any of these, except where [`StartError::GaveUp`] says so.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum StartError {
     /// A file of the repository, or a template, cannot be used.
     #[error("{path}: {source}")]
@@ -27,6 +28,7 @@ pub enum StartError {
     },
     /// A placeholder of a template cannot be filled in.
     #[error("{path}, line {line}: {problem}")]
+    #[strum(serialize = "InvalidTemplate")]
     Placeholder {
         /// The template.
         path: String,
@@ -37,6 +39,7 @@ pub enum StartError {
     },
     /// A template or the baseline's manifest does not say what is needed.
     #[error("{path}: {problem}")]
+    #[strum(serialize = "InvalidManifest")]
     Manifest {
         /// The file.
         path: String,
@@ -134,26 +137,31 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    /// The stable word for programs: the cause's, or this error's own.
+    pub fn word(&self) -> &'static str {
+        self.cause().map_or_else(|| self.into(), Cause::word)
+    }
+
+    /// What failed below, unless `start` itself refused.
+    pub fn cause(&self) -> Option<Cause> {
         match self {
-            Self::File { source, .. } => source.reason(),
-            Self::TemplateMissing { .. } => "TemplateMissing",
-            Self::Placeholder { .. } => "InvalidTemplate",
-            Self::Manifest { .. } => "InvalidManifest",
-            Self::Refused { source, .. } => source.reason(),
-            Self::Plan(error) => error.reason(),
-            Self::Unfinishable { flaw, .. } => flaw.reason,
-            Self::FileExists { .. } => "FileExists",
-            Self::NothingToTry { .. } => "NothingToTry",
-            Self::Running { .. } => "Running",
-            Self::Superseded { .. } => "Superseded",
-            Self::TimedOut { .. } => "TimedOut",
-            Self::GaveUp { .. } => "GaveUp",
-            Self::Tree(error) => error.reason(),
-            Self::Repository(error) => error.reason(),
-            Self::Push(error) => error.reason(),
-            Self::Forge { error, .. } => error.reason(),
+            Self::File { source, .. } => Some(source.cause()),
+            Self::Refused { source, .. } => Some(source.cause()),
+            Self::Plan(error) => Some(error.cause()),
+            Self::Unfinishable { flaw, .. } => Some(flaw.cause),
+            Self::Tree(error) => Some(error.cause()),
+            Self::Repository(error) => Some(error.cause()),
+            Self::Push(error) => Some(error.cause()),
+            Self::Forge { error, .. } => Some(error.cause()),
+            Self::TemplateMissing { .. }
+            | Self::Placeholder { .. }
+            | Self::Manifest { .. }
+            | Self::FileExists { .. }
+            | Self::NothingToTry { .. }
+            | Self::Running { .. }
+            | Self::Superseded { .. }
+            | Self::TimedOut { .. }
+            | Self::GaveUp { .. } => None,
         }
     }
 

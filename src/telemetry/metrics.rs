@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::requests;
 use super::watched::{Source, Watched};
-use crate::engine::{Outcome, Reason};
+use crate::engine::{Cause, Outcome, Reason};
 
 /// From a reconcile that only reads to one whose turns wait for a slow forge, seconds.
 const BUCKETS: [f64; 8] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0, 60.0];
@@ -114,8 +114,8 @@ impl Metrics {
     }
 
     /// Counts a reconcile that could not be finished.
-    pub fn error(&self, reason: &'static str) {
-        self.errors.get_or_create(&because(reason)).inc();
+    pub fn error(&self, cause: Cause) {
+        self.errors.get_or_create(&because(cause.word())).inc();
     }
 
     /// Notes how long a reconcile took.

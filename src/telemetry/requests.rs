@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use crate::engine::Cause;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -88,26 +89,26 @@ impl Timer {
         Self { provider, began: Instant::now() }
     }
 
-    /// It ended; `reason` says why it failed, if it did.
-    pub fn stop(self, reason: Option<&'static str>) {
+    /// It ended; `cause` says why it failed, if it did.
+    pub fn stop(self, cause: Option<Cause>) {
         let provider = self.provider.as_str();
-        let result = if reason.is_none() { "success" } else { "error" };
+        let result = if cause.is_none() { "success" } else { "error" };
         REQUESTS.seconds.get_or_create(&Finished { provider, result }).observe(self.began.elapsed().as_secs_f64());
-        if let Some(reason) = reason {
-            REQUESTS.errors.get_or_create(&Failed { provider, reason }).inc();
+        if let Some(cause) = cause {
+            REQUESTS.errors.get_or_create(&Failed { provider, reason: cause.word() }).inc();
         }
     }
 }
 
-/// Measures a request; `reason` names its error as conditions and logs do.
+/// Measures a request; `cause` names its error as conditions and logs do.
 pub async fn timed<T, E>(
     provider: Provider,
-    reason: impl FnOnce(&E) -> &'static str,
+    cause: impl FnOnce(&E) -> Cause,
     request: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let timer = Timer::start(provider);
     let answer = request.await;
-    timer.stop(answer.as_ref().err().map(reason));
+    timer.stop(answer.as_ref().err().map(cause));
     answer
 }
 
@@ -151,7 +152,7 @@ where
             let answer = answer.await;
             timer.stop(match &answer {
                 Ok(response) => refusal(response.status()),
-                Err(_) => Some("ApiUnavailable"),
+                Err(_) => Some(Cause::ApiUnavailable),
             });
             answer
         })
@@ -159,13 +160,13 @@ where
 }
 
 /// Why the API server did not do what was asked. That an object is absent is an answer.
-fn refusal(status: StatusCode) -> Option<&'static str> {
+fn refusal(status: StatusCode) -> Option<Cause> {
     match status {
         StatusCode::NOT_FOUND => None,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some("Forbidden"),
-        StatusCode::CONFLICT => Some("Conflict"),
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Some("Refused"),
-        status if status.is_client_error() || status.is_server_error() => Some("ApiUnavailable"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(Cause::Forbidden),
+        StatusCode::CONFLICT => Some(Cause::Conflict),
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Some(Cause::Refused),
+        status if status.is_client_error() || status.is_server_error() => Some(Cause::ApiUnavailable),
         _ => None,
     }
 }

@@ -463,7 +463,7 @@ async fn told(input: Input) -> Unavailable {
             let asked = Asked { query: &binding.metrics[0], versions: &versions, from: window.from };
             let answers = prometheus.read(&[asked], window.to, time(-3600), SignedDuration::from_secs(20)).await;
             let counts = answers.into_iter().next().unwrap().unwrap_err();
-            assert_eq!(history.reason, counts.reason);
+            assert_eq!(history.cause, counts.cause);
             counts
         }
     }
@@ -471,7 +471,7 @@ async fn told(input: Input) -> Unavailable {
 
 fn refused(experiment: &Experiment, referred: &Referred) -> Unavailable {
     let Err(refusal) = resolve(experiment, referred) else { panic!("it was taken: {:?}", experiment.spec) };
-    Unavailable::new(refusal.reason(), refusal.to_string())
+    Unavailable::new(refusal.cause(), refusal.to_string())
 }
 
 /// An address at which nobody listens.
@@ -565,7 +565,7 @@ fn traffic_is_safe(input: Input, why: &Unavailable) {
     }
     let (waiting, weights) = turns(&refused, preparing.clone(), &before);
     assert_eq!((waiting.phase, weights), (Phase::Preparing, vec![]), "{why}");
-    assert_eq!(waiting.waiting.unwrap().reason, why.reason);
+    assert_eq!(waiting.waiting.unwrap().reason, why.cause.word());
     // The same with nothing wrong begins, so that the rows prove something.
     let (running, weights) = turns(&plan, preparing, &well(0));
     assert!(running.phase == Phase::Shifting && weights.iter().all(|w| *w > 0) && !weights.is_empty());
@@ -573,7 +573,7 @@ fn traffic_is_safe(input: Input, why: &Unavailable) {
         let (home, weights) = turns(&refused, running.clone(), &well(running.weight));
         assert!(!weights.is_empty() && weights.iter().all(|w| *w == 0), "{why}: {weights:?}");
         assert_eq!((home.phase, home.evidence), (Phase::Shifting, running.evidence), "nothing is lost");
-        assert_eq!(home.waiting.unwrap().reason, why.reason);
+        assert_eq!(home.waiting.unwrap().reason, why.cause.word());
     }
 }
 
@@ -586,10 +586,10 @@ async fn bad_input_has_a_reason_a_field_a_value_and_a_fix() {
             continue;
         }
         let told = told(*input).await;
-        println!("| {name} | {input:?} | {} | {told} |", told.reason);
+        println!("| {name} | {input:?} | {} | {told} |", told.cause.word());
         let missing: Vec<_> = words.iter().filter(|word| !told.message.contains(**word)).collect();
-        if told.reason != *reason || !missing.is_empty() {
-            wrong.push(format!("{name}: {}: {told}: wanted {reason}, {missing:?}", told.reason));
+        if told.cause.word() != *reason || !missing.is_empty() {
+            wrong.push(format!("{name}: {}: {told}: wanted {reason}, {missing:?}", told.cause.word()));
             continue;
         }
         traffic_is_safe(*input, &told);

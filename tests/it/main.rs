@@ -18,7 +18,6 @@ mod support {
     pub(crate) mod memory;
     pub(crate) mod named_tests;
     pub(crate) mod prometheus;
-    pub(crate) mod reasons;
     pub(crate) mod remote;
     pub(crate) mod scratch;
     pub(crate) mod trial;

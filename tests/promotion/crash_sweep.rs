@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use reiter8::engine::{Effect, Outcome};
+use reiter8::engine::{Cause, Effect, Outcome};
 use reiter8::simulate::{Scenario, Simulation, Story, Turned};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::faults::{Fault, Faulty, Script};
+use super::faults::{Fault, Faulty, Script, dead};
 use crate::support::scratch::scratch;
 
 /// A life that is swept.
@@ -124,7 +124,7 @@ impl Life {
         let ledger = Faulty { inner: self.simulation.ledger(), script: self.script.clone() };
         match runtime.block_on(self.simulation.turn(&world, &ledger)).unwrap() {
             Turned::Taken(_) => {}
-            Turned::Failed(u) => assert!(["Dead", "ApiUnavailable"].contains(&u.reason), "{}: {u}", u.reason),
+            Turned::Failed(u) => assert!(u == dead() || u.cause == Cause::ApiUnavailable, "{}: {u}", u.cause),
             Turned::Over => return false,
         }
         if self.script.revive() {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use reiter8::engine::{Effect, Notice, Observation, Plan, Progress, Questions, Unavailable};
+use reiter8::engine::{Cause, Effect, Notice, Observation, Plan, Progress, Questions, Unavailable};
 use reiter8::turn::{Ledger, World};
 
 /// What goes wrong at a call.
@@ -96,12 +96,12 @@ pub(crate) struct Faulty<T> {
     pub(crate) script: Script,
 }
 
-fn dead() -> Unavailable {
-    Unavailable::new("Dead", "the process is dead")
+pub(crate) fn dead() -> Unavailable {
+    Unavailable::new(Cause::Internal, "the process is dead")
 }
 
 fn lost() -> Unavailable {
-    Unavailable::new("ApiUnavailable", "the answer was lost")
+    Unavailable::new(Cause::ApiUnavailable, "the answer was lost")
 }
 
 impl<T> Faulty<T> {

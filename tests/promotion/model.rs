@@ -239,7 +239,7 @@ impl Remote {
 
     /// What a request would do on a base.
     fn planned(&self, base: CommitId, request: &Request) -> Seen<Planned> {
-        let change = self.change(&base, request).map_err(|e| Unavailable::new(e.reason(), e.to_string()))?;
+        let change = self.change(&base, request).map_err(|e| Unavailable::new(e.cause(), e.to_string()))?;
         if change.files.is_empty() {
             return Ok(Planned::Nothing(base));
         }
@@ -343,7 +343,7 @@ impl World {
 
     fn unless<T>(&mut self, away: bool, fact: T) -> Seen<T> {
         if away || !self.calm && self.random.once_in(40) {
-            return Err(Unavailable::new("ProviderUnavailable", "no answer"));
+            return Err(Unavailable::new(Cause::ProviderUnavailable, "no answer"));
         }
         Ok(fact)
     }
@@ -386,7 +386,7 @@ impl World {
 
     fn read(&mut self, window: Window) -> Reading {
         if self.metrics_are_away {
-            return Reading::new(window, vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
+            return Reading::new(window, vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))]);
         }
         let all = 200.0 * window.to.duration_since(window.from).as_secs_f64();
         let requests = (all * f64::from(self.weight) / 100.0).round();
@@ -398,18 +398,18 @@ impl World {
     }
 
     fn missing_base() -> Unavailable {
-        Unavailable::new("BaseBranchMissing", "failed to find the branch main")
+        Unavailable::new(Cause::BaseBranchMissing, "failed to find the branch main")
     }
 
     fn preflight(&self) -> Seen<Preflight> {
         let base = self.remote.base.clone().ok_or_else(Self::missing_base)?;
         let tree = self.remote.tree(&base);
         let files = self.remote.snapshot(&tree);
-        let refuse = |e: PlanError| Unavailable::new(e.reason(), e.to_string());
+        let refuse = |e: PlanError| Unavailable::new(e.cause(), e.to_string());
         let changes = [plan_promote(&files, &spec()).map_err(refuse)?, plan_cleanup(&files, &spec()).map_err(refuse)?];
         let missing = changes.iter().find_map(|c| c.missing.first());
         if let Some(missing) = missing {
-            return Err(Unavailable::new("WaitingForSync", missing.to_string()));
+            return Err(Unavailable::new(Cause::WaitingForSync, missing.to_string()));
         }
         let before = |op: &FileOp| match op {
             FileOp::Edit { before, .. } | FileOp::Remove { before } => before.to_string(),
@@ -475,7 +475,7 @@ impl World {
     fn rolled_out(&self) -> Seen<Rollout> {
         let base = self.remote.base.clone().ok_or_else(Self::missing_base)?;
         let tree = self.remote.tree(&base);
-        let wanted = tree.get(BASELINE).ok_or_else(|| Unavailable::new("FileMissing", BASELINE))?;
+        let wanted = tree.get(BASELINE).ok_or_else(|| Unavailable::new(Cause::FileMissing, BASELINE))?;
         let applied = *wanted == self.live;
         Ok(Rollout { applied, complete: applied && self.rollout == 0, detail: String::new() })
     }

@@ -25,7 +25,7 @@ use attack::secret::{TOKEN, forms, found, keep_logs, logs};
 use attack::server::{Attack, GIBIBYTE, Server};
 use git2::{ObjectType, Oid, Repository};
 use reiter8::api::{Provider, RepositorySpec};
-use reiter8::engine::Unavailable;
+use reiter8::engine::{Cause, Unavailable};
 use reiter8::gitops::forge::{Extras, Forge, GitHub, Gitea, LocalForge, NewPull, Permissions, Way};
 use reiter8::gitops::plan::{Spec, plan_promote};
 use reiter8::gitops::repository::{Lease, Remote, RepositoryError, Session};
@@ -44,7 +44,7 @@ const ROWS: usize = 23;
 
 /// A refusal as it is told, and everything that could be printed of it.
 struct Told {
-    reason: &'static str,
+    cause: Cause,
     text: String,
 }
 
@@ -52,7 +52,7 @@ impl Told {
     fn of<E: Display + Debug + Into<Unavailable>>(error: E) -> Self {
         let text = format!("{error}\n{error:?}");
         let seen = remedy::remedied(error.into(), &repository("https://git.example.com/acme/env.git"));
-        Self { reason: seen.reason, text: format!("{text}\n{seen}\n{seen:?}\n{}", seen.message) }
+        Self { cause: seen.cause, text: format!("{text}\n{seen}\n{seen:?}\n{}", seen.message) }
     }
 }
 
@@ -130,7 +130,7 @@ async fn hostile_branch_names_are_refused() {
         let told = preflight(folder.path(), branch, spec()).await.expect("it is refused");
         let pushed = session.push(session.head(), branch, &Lease::Absent).unwrap_err();
         let looked = session.ls_remote(branch).unwrap_err();
-        let reasons = [told.reason, pushed.reason(), looked.reason()];
+        let reasons = [told.cause.word(), pushed.cause().word(), looked.cause().word()];
         if reasons != ["InvalidBranch"; 3] || told.message.chars().any(|c| c.is_control() || c == '\u{202e}') {
             wrong.push(format!("{branch:?}: {reasons:?} {told}"));
         }
@@ -190,7 +190,7 @@ async fn hostile_paths_are_refused() {
         for (field, spec) in ["path", "from", "to", "remove"].into_iter().zip(fields) {
             let told = preflight(folder.path(), "main", spec).await;
             let well = told.as_ref().is_some_and(|told| {
-                told.reason == "InvalidPath" && !told.message.chars().any(|c| c.is_control() || c == '\u{202e}')
+                told.cause.word() == "InvalidPath" && !told.message.chars().any(|c| c.is_control() || c == '\u{202e}')
             });
             if !well {
                 wrong.push(format!("{field} {path:?}: {told:?}"));
@@ -226,14 +226,16 @@ async fn a_token_in_an_address_is_refused_and_not_repeated() {
                 continue;
             };
             let told = remedy::remedied(refused, &repository);
-            if !is("AddressRefused|RepositoryAddressRefused", told.reason) || !found(&format!("{told:?}")).is_empty() {
+            if !is("AddressRefused|RepositoryAddressRefused", told.cause.word())
+                || !found(&format!("{told:?}")).is_empty()
+            {
                 wrong.push(format!("{address}: {told}"));
             }
         }
         let remote = Remote::Http { url, credentials: None, allow_http: true, ca: None };
         let opened = blocking(move || Session::open(&remote, "main", Limits::default())).await;
         let told = Told::of(opened.expect_err("it is refused"));
-        if told.reason != "AddressRefused" || !found(&told.text).is_empty() {
+        if told.cause.word() != "AddressRefused" || !found(&told.text).is_empty() {
             wrong.push(format!("{address}: {}", told.text));
         }
     }
@@ -333,7 +335,7 @@ async fn entries_that_are_not_plain_files_are_refused() {
         shaped(&bare, *shape);
         let told = preflight(folder.path(), "main", spec()).await;
         println!("| {name} | {told:?} |");
-        if !told.as_ref().is_some_and(|told| told.reason == *reason && told.message.contains(words)) {
+        if !told.as_ref().is_some_and(|told| told.cause.word() == *reason && told.message.contains(words)) {
             wrong.push(format!("{name}: {told:?}"));
         }
     }
@@ -365,7 +367,7 @@ async fn hostile_neighbours_are_neither_read_nor_written() {
                 let kept = entries.iter().find(|entry| entry.1 == name);
                 assert_eq!(manifests(&bare).iter().find(|entry| entry.1 == name), kept, "{shown} is as it was");
             }
-            Err(error) => assert_eq!(error.reason(), "RepositoryUnreadable", "{shown}: {error}"),
+            Err(error) => assert_eq!(error.cause().word(), "RepositoryUnreadable", "{shown}: {error}"),
         }
     }
 }
@@ -413,9 +415,9 @@ async fn yaml_that_costs_or_misleads_is_refused() {
         let file = BTreeMap::from([(format!("{APP}/{}", spec().from), text.into_bytes())]);
         gitops::commit(&bare, "main", "Attack", &file);
         let told = preflight(folder.path(), "main", spec()).await;
-        let line = format!("{name}: {:?}", told.as_ref().map(|told| (told.reason, told.message.len())));
+        let line = format!("{name}: {:?}", told.as_ref().map(|told| (told.cause.word(), told.message.len())));
         println!("{line}");
-        if !told.is_some_and(|told| is(reasons, told.reason) && told.message.len() < 1000) {
+        if !told.is_some_and(|told| is(reasons, told.cause.word()) && told.message.len() < 1000) {
             wrong.push(format!("{line}, wanted {reasons}"));
         }
     }
@@ -484,9 +486,9 @@ async fn large_answers_are_cut() {
     for (client, attack, reason, words, most) in rows {
         let server = Server::start(attack.clone());
         let told = asks(client, &server).await;
-        let line = format!("{client:?} {attack:?}: {} after {} KiB", told.reason, server.sent() >> 10);
+        let line = format!("{client:?} {attack:?}: {} after {} KiB", told.cause.word(), server.sent() >> 10);
         println!("{line}, {} MiB at most so far", peak_memory() >> 20);
-        if told.reason != reason || !told.text.contains(words) || server.sent() > most + SLACK {
+        if told.cause.word() != reason || !told.text.contains(words) || server.sent() > most + SLACK {
             wrong.push(format!("{line}: {}", told.text));
         }
         // It was large enough to be cut, and not just refused for its shape.
@@ -509,7 +511,7 @@ async fn slow_answers_end() {
         let server = Server::start(Attack::Slow { body });
         let told = tokio::time::timeout(Duration::from_secs(90), asks(client, &server)).await;
         let told = told.unwrap_or_else(|_| panic!("{client:?} {body} waits for ever"));
-        assert_eq!(told.reason, "ProviderUnavailable", "{client:?} {body}: {}", told.text);
+        assert_eq!(told.cause.word(), "ProviderUnavailable", "{client:?} {body}: {}", told.text);
         // The headers, and a byte for each second that somebody waited.
         let head = if body { 200 } else { 0 };
         println!("{client:?}, body {body}: ended after {} bytes: {}", server.sent(), told.text);
@@ -535,7 +537,7 @@ async fn redirects_are_not_followed() {
                 refused.push(Told::of(forge.close(7).await.unwrap_err()));
             }
             for told in refused {
-                assert_eq!(told.reason, "RepositoryMoved", "{client:?} {status}: {}", told.text);
+                assert_eq!(told.cause.word(), "RepositoryMoved", "{client:?} {status}: {}", told.text);
                 assert_eq!(found(&told.text), Vec::<String>::new());
                 assert!(!told.text.contains(&other.address), "{}", told.text);
             }
@@ -554,7 +556,7 @@ async fn answers_that_promise_something_else_are_refused() {
         for client in CLIENTS {
             let told = asks(client, &Server::start(Attack::Json(body.into()))).await;
             let start = &body[..body.len().min(20)];
-            assert_eq!(told.reason, "ProviderUnavailable", "{client:?} {start}: {}", told.text);
+            assert_eq!(told.cause.word(), "ProviderUnavailable", "{client:?} {start}: {}", told.text);
         }
     }
     // What nobody asked for is skipped, however deep it is, and gives no rights.
@@ -676,7 +678,7 @@ async fn a_hook_that_prints_the_token_is_told_without_it() {
             Ok::<_, RepositoryError>(session.push(&commit, "iter8/x", &Lease::Absent))
         });
         let told = Told::of(refused.await.unwrap().unwrap_err());
-        assert_eq!(told.reason, "HookRejected", "{}", told.text);
+        assert_eq!(told.cause.word(), "HookRejected", "{}", told.text);
         assert!(told.text.contains("no push with redacted"), "{hook}: {}", told.text);
         let kept = [token, basic.as_str()].iter().any(|secret| told.text.contains(secret));
         assert!(!kept && told.text.len() < 4000, "{hook}: {}", told.text);
@@ -695,7 +697,7 @@ async fn through_the_write_back() {
         let write_back =
             WriteBack::new(target, credential, &["127.0.0.1".to_owned()], &std::sync::Arc::default()).unwrap();
         let told = write_back.remedied(write_back.preflight().await.unwrap_err());
-        assert_eq!(told.reason, "RequestRefused", "{told}");
+        assert_eq!(told.cause.word(), "RequestRefused", "{told}");
         assert_eq!(found(&format!("{told} {told:?} {shown}")), Vec::<String>::new());
         assert!(told.message.contains("redacted"), "{told}");
     }

@@ -218,7 +218,7 @@ impl Together {
                     }
                 }
                 Err(u) => {
-                    *self.failed.lock().unwrap().entry(u.reason).or_default() += 1;
+                    *self.failed.lock().unwrap().entry(u.cause.word()).or_default() += 1;
                     failures += 1;
                     let pause = Duration::from_millis(250) * 2_u32.pow(failures.min(8) - 1);
                     // As random as the order in which they come here.

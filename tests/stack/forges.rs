@@ -288,7 +288,7 @@ async fn suite(world: &World) -> Vec<String> {
         Ok::<_, reiter8::gitops::repository::RepositoryError>(session.push(&commit, "iter8/protected", &Lease::Absent))
     });
     let refused = refused.await.unwrap().unwrap_err();
-    assert_eq!(refused.reason(), "ProtectedBranch", "{refused}");
+    assert_eq!(refused.cause().word(), "ProtectedBranch", "{refused}");
     let archived = world.call("PATCH", "", json!({"archived": true})).await;
     assert_eq!(archived.0, 200, "{}", archived.1);
     assert_eq!(forge.permissions().await, Err(ForgeError::RepositoryArchived));
@@ -419,7 +419,7 @@ async fn write_back(world: &World) {
     };
     let target = WriteTarget { repository, spec: spec(), extras };
     let refused = WriteBack::new(target.clone(), None, &[], &Arc::default()).err().unwrap();
-    assert_eq!(refused.reason, "RepositoryAddressRefused");
+    assert_eq!(refused.cause.word(), "RepositoryAddressRefused");
     let write_back = WriteBack::new(
         target,
         Some(Credential::Token(Token::new(&world.token))),

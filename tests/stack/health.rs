@@ -11,7 +11,7 @@ use reiter8::api::{Experiment, ExperimentStatus};
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::controller::status;
 use reiter8::engine::{
-    Decision, Identity, Observation, Outcome, Phase, Plan, Progress, Reason, Unavailable, Version, Waiting, step,
+    Cause, Decision, Identity, Observation, Outcome, Phase, Plan, Progress, Reason, Unavailable, Version, Waiting, step,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -69,12 +69,12 @@ fn at(phase: Phase, reason: Option<&str>, outcome: Option<Outcome>) -> Experimen
 }
 
 /// The sample with the status that it gets when it cannot be carried out.
-fn refused(reason: &'static str, message: &str) -> Experiment {
+fn refused(cause: Cause, message: &str) -> Experiment {
     let experiment = sample();
     let version = |name: &str| Version { name: name.into(), workload: name.into() };
     let identity = Identity { namespace: "shop".into(), name: "x".into(), uid: "u".into(), target: "shop/x".into() };
     let versions = (version("stable"), vec![version("candidate")]);
-    let plan = Plan::unresolved(identity, versions, vec![], Unavailable::new(reason, message));
+    let plan = Plan::unresolved(identity, versions, vec![], Unavailable::new(cause, message));
     let now = Timestamp::UNIX_EPOCH;
     let progress = step(&plan, &Progress::default(), &Observation::default(), now).progress;
     Experiment { status: Some(status::of(&experiment, &plan, &progress, now)), ..experiment }
@@ -99,7 +99,7 @@ fn argo_cd_and_flux_say_what_an_experiment_does() {
     let unseen = sample();
     let mut stale = at(Completed, None, Some(Promote));
     stale.metadata.generation = Some(3);
-    let refused = refused("RouteNotFound", "there is no VirtualService `nowhere`");
+    let refused = refused(Cause::RouteNotFound, "there is no VirtualService `nowhere`");
     let empty = Experiment { status: Some(ExperimentStatus::default()), ..sample() };
     // Unknown is Flux's word for a status that is not there yet; it asks again.
     let table = vec![

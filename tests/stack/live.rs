@@ -216,7 +216,7 @@ async fn on_a_real_api_server() {
 async fn weights_are_written_together_and_nothing_else(cluster: &Cluster) {
     let (routes, live) = (cluster.routes(), cluster.live("me", "u1", vec![]));
     let absent = weights(&live).await.unwrap_err();
-    assert_eq!(absent.reason, "RouteNotFound", "{absent}");
+    assert_eq!(absent.cause.word(), "RouteNotFound", "{absent}");
     assert!(live.perform(&Effect::Route(Split::HOME)).await.is_err());
     routes.create(&PostParams::default(), &virtual_service()).await.unwrap();
     // One route has its weights, the other one none: neither at home nor anywhere else.
@@ -241,7 +241,7 @@ async fn who_is_late_sees_a_conflict(cluster: &Cluster) {
     let results = futures::future::join_all(writes.iter().map(|write| live.perform(write))).await;
     let lost: Vec<&Unavailable> = results.iter().filter_map(|r| r.as_ref().err()).collect();
     assert!(!lost.is_empty() && lost.len() < results.len(), "{} of {} lost", lost.len(), results.len());
-    assert!(lost.iter().all(|u| u.reason == "Conflict"), "{lost:?}");
+    assert!(lost.iter().all(|u| u.cause.word() == "Conflict"), "{lost:?}");
     let (baseline, candidate) = weights(&live).await.unwrap();
     assert_eq!(baseline, 100 - candidate);
     // What sets a failed test apart from an object that is refused for good, although both are answered alike.
@@ -290,7 +290,7 @@ async fn a_third_destination_is_named(cluster: &Cluster) {
     let add = json!([{"op": "add", "path": "/spec/http/1/route/-", "value": third}]);
     edit(&cluster.routes(), "app", "kubectl-edit", add).await;
     let others = routes(&live).await.unwrap_err();
-    assert!(others.reason == "RouteHasOthers" && others.message.contains("20 %"), "{others}");
+    assert!(others.cause.word() == "RouteHasOthers" && others.message.contains("20 %"), "{others}");
     // The way home is open all the same.
     live.perform(&Effect::Route(Split::HOME)).await.unwrap();
     let idle = json!([{"op": "add", "path": "/spec/http/1/route/2/weight", "value": 0}]);
@@ -305,7 +305,7 @@ async fn a_rollback_does_not_wait_for_a_route_that_is_gone(cluster: &Cluster) {
     let remove: json_patch::Patch = serde_json::from_value(json!([{"op": "remove", "path": "/spec/http/2"}])).unwrap();
     routes.patch("app", &PatchParams::default(), &Patch::Json::<()>(remove)).await.unwrap();
     let missing = weights(&live).await.unwrap_err();
-    assert!(missing.reason == "RouteIncomplete" && missing.message.contains("`second`"), "{missing}");
+    assert!(missing.cause.word() == "RouteIncomplete" && missing.message.contains("`second`"), "{missing}");
     live.perform(&Effect::Route(Split::HOME)).await.unwrap();
     let left = routes.get("app").await.unwrap().data;
     assert_eq!(left.pointer("/spec/http/1/route/0/weight"), Some(&json!(0)));
@@ -358,7 +358,10 @@ async fn several_candidates_have_a_weight_each(cluster: &Cluster) {
     edit(&api, "several", "kubectl-edit", json!([{"op": "remove", "path": "/spec/http/1/route/2"}])).await;
     let missing = routes(&live).await.unwrap_err();
     let words = ["route `two`", "subset `b`", r#""subset":"a""#];
-    assert!(missing.reason == "RouteIncomplete" && words.iter().all(|w| missing.message.contains(w)), "{missing}");
+    assert!(
+        missing.cause.word() == "RouteIncomplete" && words.iter().all(|w| missing.message.contains(w)),
+        "{missing}"
+    );
     live.perform(&Effect::Route(Split::HOME)).await.unwrap();
     let left = api.get("several").await.unwrap().data;
     let weights = |route: usize| -> Vec<Value> {
@@ -371,7 +374,7 @@ async fn several_candidates_have_a_weight_each(cluster: &Cluster) {
 async fn a_delegate_is_one(cluster: &Cluster) {
     let api = cluster.routes();
     let live = |name: &str| cluster.live_at("me", "u1", vec![], in_routes(name, &[], true));
-    let refused = async |name: &str| routes(&live(name)).await.unwrap_err().reason;
+    let refused = async |name: &str| routes(&live(name)).await.unwrap_err().cause.word();
     assert_eq!(refused("app").await, "NotADelegate");
     assert_eq!(refused("app-routes").await, "DelegateMissing");
     let mut delegate = virtual_service();
@@ -438,7 +441,7 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     let (one, other) = (field("Split", "one", ".spec.to[0].share"), field("Split", "one", ".spec.to[1].share"));
     let together = live(one.clone(), other);
     let unknown = routes(&together).await.unwrap_err();
-    assert!(unknown.reason == "RouteNotFound" && unknown.message.contains("no kind `Split`"), "{unknown}");
+    assert!(unknown.cause.word() == "RouteNotFound" && unknown.message.contains("no kind `Split`"), "{unknown}");
     cluster.kubectl(&["apply", "-f", "-"], Some(SPLITS));
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd/splits.example.com"], None);
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Split"));
@@ -492,14 +495,14 @@ async fn weights_may_be_in_any_field(cluster: &Cluster) {
     // One is gone: the other one can still be brought home.
     apart.perform(&Effect::Route(Split::one(60))).await.unwrap();
     let half = live(one, field("Split", "three", ".spec.share"));
-    assert_eq!(routes(&half).await.unwrap_err().reason, "RouteIncomplete");
+    assert_eq!(routes(&half).await.unwrap_err().cause.word(), "RouteIncomplete");
     half.perform(&Effect::Route(Split::HOME)).await.unwrap();
     assert_eq!(spec("one").await["to"][0]["share"], 100);
     let everywhere = field("Split", "one", ".spec.nowhere.share");
-    assert_eq!(routes(&live(everywhere.clone(), everywhere)).await.unwrap_err().reason, "RouteNotFound");
+    assert_eq!(routes(&live(everywhere.clone(), everywhere)).await.unwrap_err().cause.word(), "RouteNotFound");
     let mut node = field("Node", "n", ".spec.share");
     node.kind = GroupVersionKind::gvk("", "v1", "Node");
-    assert_eq!(routes(&live(node.clone(), node)).await.unwrap_err().reason, "NotSupported");
+    assert_eq!(routes(&live(node.clone(), node)).await.unwrap_err().cause.word(), "NotSupported");
 }
 
 async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
@@ -509,7 +512,7 @@ async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
     let live = cluster.live_at("me", "u1", vec![], in_routes("app", &["first"], false));
     let asked = Questions { subsets: true, ..Questions::default() };
     let check = async || live.observe(&plan(), &asked).await.subsets.unwrap();
-    let reason = async || check().await.unwrap_err().reason;
+    let reason = async || check().await.unwrap_err().cause.word();
     assert_eq!(reason().await, "WorkloadNotFound");
     for (name, version) in [("app", "stable"), ("app-next", "next")] {
         let labels = json!({"app": "app", "version": version});
@@ -528,7 +531,7 @@ async fn destinations_lead_to_their_own_workloads(cluster: &Cluster) {
     for (labels, words) in [(json!({"version": "nxt"}), "version=nxt"), (json!({"app": "app"}), "as well as")] {
         apply(rule(labels));
         let mismatch = check().await.unwrap_err();
-        assert!(mismatch.reason == "SubsetMismatch" && mismatch.message.contains(words), "{mismatch}");
+        assert!(mismatch.cause.word() == "SubsetMismatch" && mismatch.message.contains(words), "{mismatch}");
     }
     apply(rule(json!({"version": "next"})));
     assert_eq!(check().await, Ok(()));
@@ -578,7 +581,7 @@ async fn one_experiment_holds_the_target(cluster: &Cluster) {
     assert_eq!(lock(&me(&known)).await, taken);
     // A list that does not know the holder yet makes nobody the next.
     assert_eq!(lock(&me(&[])).await, taken);
-    assert_eq!(me(&[]).perform(&Effect::Claim).await.unwrap_err().reason, "Conflict");
+    assert_eq!(me(&[]).perform(&Effect::Claim).await.unwrap_err().cause.word(), "Conflict");
     // Who does not hold it releases nothing.
     me(&known).perform(&Effect::Release).await.unwrap();
     assert_eq!(lock(&holder).await, Lock::Mine);
@@ -586,7 +589,7 @@ async fn one_experiment_holds_the_target(cluster: &Cluster) {
     assert_eq!(lock(&me(&done)).await, Lock::Free);
     let (me_too, third) = (me(&done), cluster.live("third", "u3", done.clone()));
     let (first, second) = futures::join!(me_too.perform(&Effect::Claim), third.perform(&Effect::Claim));
-    let lost: Vec<_> = [first, second].into_iter().filter_map(Result::err).map(|u| u.reason).collect();
+    let lost: Vec<_> = [first, second].into_iter().filter_map(Result::err).map(|u| u.cause.word()).collect();
     assert_eq!(lost, ["Conflict"]);
     // Whoever won does not exist: the Lease of an experiment that is gone is free.
     assert_eq!(lock(&holder).await, Lock::Free);

@@ -111,7 +111,7 @@ impl<'a> Turn<'a> {
 
     /// Notes a fact that could not be had; it is asked for again soon.
     pub(crate) fn missing(&mut self, u: &Unavailable) {
-        self.wait(u.reason, &format!("a remedy: {}", u.message), self.until());
+        self.wait(u.cause.word(), &format!("a remedy: {}", u.message), self.until());
         self.again(GLANCE);
     }
 
@@ -125,7 +125,7 @@ impl<'a> Turn<'a> {
                 self.missing(why);
             }
             // Weights that were refused were not overwritten; a write that was too late may well have been.
-            Effect::Route(_) if why.reason != "Conflict" => self.progress.repairs.asked = None,
+            Effect::Route(_) if !why.cause.is_conflict() => self.progress.repairs.asked = None,
             // A request that cannot be merged waits all the same, and one with an old text too.
             Effect::Claim
             | Effect::Release

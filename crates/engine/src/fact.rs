@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
+
 /// A fact, or why it could not be had.
 pub type Seen<T> = Result<T, Unavailable>;
 
@@ -13,16 +15,16 @@ pub type Seen<T> = Result<T, Unavailable>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Unavailable {
-    /// `CamelCase`, stable, bounded: the reason in conditions, Events, metrics and logs.
-    pub reason: &'static str,
+    /// Why, for the program; its word is the reason in conditions, Events, metrics and logs.
+    pub cause: Cause,
     /// For people: what failed, with the field or address and the value.
     pub message: String,
 }
 
 impl Unavailable {
-    /// A missing fact with its reason.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+    /// A missing fact with its cause.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into() }
     }
 }
 
@@ -38,14 +40,4 @@ pub struct Window {
     pub from: Timestamp,
     /// Included end.
     pub to: Timestamp,
-}
-
-/// Whether a world says that the routes are not as they must be, while those that are there can still be written.
-pub(crate) fn still_writable(reason: &str) -> bool {
-    ["RouteIncomplete", "RouteHasOthers", "NotADelegate"].contains(&reason)
-}
-
-/// Whether a world says that the routes do not exist: nothing leads to the candidate.
-pub(crate) fn routes_are_gone(reason: &str) -> bool {
-    ["RouteNotFound", "DelegateMissing"].contains(&reason)
 }

@@ -8,6 +8,7 @@
 //! A step is a fixpoint: against the world that its effects ask for, it changes nothing and wants nothing.
 
 mod attribution;
+mod cause;
 mod contest;
 mod decide;
 mod draft;
@@ -40,6 +41,7 @@ mod writeback;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use cause::Cause;
 pub use contest::{Contest, race_test};
 pub use effects::{Effect, Notice, Step, Wake};
 pub use evidence::{Evidence, Trial};

@@ -10,7 +10,7 @@ use crate::draft::{GLANCE, PATIENCE, Turn};
 use crate::effects::Effect;
 use crate::entrants::READY_DEADLINE;
 use crate::evidence::Evidence;
-use crate::fact::{Unavailable, routes_are_gone};
+use crate::fact::Unavailable;
 use crate::observation::{Lock, Synced, Workload, Workloads};
 use crate::plan::{Ramp, Version};
 use crate::progress::{HeldBy, Hold, Phase, Start};
@@ -62,7 +62,7 @@ impl<'a> Turn<'a> {
         let home = match &self.seen.routes {
             Some(Ok(routes)) => routes.candidates.is_home(),
             // The routes were removed together with the experiment: nothing is left to bring home.
-            Some(Err(u)) => routes_are_gone(u.reason),
+            Some(Err(u)) => u.cause.routes_are_gone(),
             None => true,
         };
         // Before and after these phases the routes may be another experiment's.

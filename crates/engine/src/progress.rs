@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
 use crate::contest::Contest;
 use crate::evidence::Evidence;
 use crate::plan::Verb;
@@ -247,8 +248,9 @@ pub enum HeldBy {
 pub struct Refused {
     /// Since when.
     pub since: Timestamp,
-    /// `CamelCase` reason.
-    pub reason: String,
+    /// Why.
+    #[serde(rename = "reason")]
+    pub cause: Cause,
     /// For people: the field, the value and the remedy.
     pub message: String,
     /// Whether traffic came home because of it: until the resource can be carried out again.

@@ -19,10 +19,10 @@ impl Turn<'_> {
         let ours = self.progress.phase != Phase::Completed;
         match (&self.plan.refused, self.progress.refused.take()) {
             (Some(refusal), before) if ours => {
-                let news = before.as_ref().is_none_or(|r| r.reason != refusal.reason || r.message != refusal.message);
+                let news = before.as_ref().is_none_or(|r| r.cause != refusal.cause || r.message != refusal.message);
                 let home = before.as_ref().map_or_else(|| !self.promoted(), |r| r.home);
                 if news {
-                    self.warn(refusal.reason, &self.refusal_sentence(refusal, home));
+                    self.warn(refusal.cause.word(), &self.refusal_sentence(refusal, home));
                 }
                 // What flows until the candidate is without traffic is not judged: the next interval begins when it has
                 // some again. While traffic is away already, it is the baseline that is looked at.
@@ -31,7 +31,7 @@ impl Turn<'_> {
                 }
                 self.progress.refused = Some(Refused {
                     since: before.map_or(self.now, |r| r.since),
-                    reason: refusal.reason.into(),
+                    cause: refusal.cause,
                     message: refusal.message.clone(),
                     home,
                 });
@@ -58,7 +58,7 @@ impl Turn<'_> {
             return self.decide(Outcome::Discard, Reason::Undecided, sentence);
         }
         self.missing(refusal);
-        self.wait(refusal.reason, &format!("a remedy: {}", refusal.message), Some(until));
+        self.wait(refusal.cause.word(), &format!("a remedy: {}", refusal.message), Some(until));
         self.at(until);
     }
 

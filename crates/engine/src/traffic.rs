@@ -8,7 +8,6 @@ use jiff::SignedDuration;
 
 use crate::draft::Turn;
 use crate::effects::Effect;
-use crate::fact::still_writable;
 use crate::mutants::{Mutant, on};
 use crate::observation::{Routes, Workload, Workloads};
 use crate::plan::WhileWaiting;
@@ -123,7 +122,7 @@ impl Turn<'_> {
             Err(u) => {
                 self.missing(u);
                 // Routes that are left are brought home although others are missing; the same answer is no news.
-                if wanted.is_home() && still_writable(u.reason) {
+                if wanted.is_home() && u.cause.routes_are_writable() {
                     self.effects.push(Effect::Route(Split::HOME));
                     self.patient = true;
                 }

@@ -14,7 +14,7 @@ use crate::api::experiment::{self as spec, DeploymentPattern};
 use crate::api::{Experiment, Quantity};
 use crate::controller::resolve::{Resolved, any_repository, resolve};
 use crate::controller::{Refusal, references};
-use crate::engine::{Observation, Questions, Unavailable, Version};
+use crate::engine::{Cause, Observation, Questions, Unavailable, Version};
 use crate::gitops::plan::Spec;
 use crate::gitops::preview::Folder;
 use crate::gitops::rehearsal::rehearse;
@@ -218,17 +218,17 @@ fn unfit(document: &Document, experiment: &Experiment, versions: &[(String, Stri
     };
     let named = info.versions().enumerate().filter_map(|(index, version)| Some((position(version)?, index))).min();
     let destination = versions.get(named.map_or(0, |(_, index)| index)).map_or("spec.versionInfo", |(field, _)| field);
-    let field = match found.reason {
-        "NotADelegate" | "DelegateMissing" => "spec.traffic.mode".to_owned(),
-        "RouteNotFound" | "RouteIncomplete" if message.contains("no http route is named") => {
+    let field = match found.cause {
+        Cause::NotADelegate | Cause::DelegateMissing => "spec.traffic.mode".to_owned(),
+        Cause::RouteNotFound | Cause::RouteIncomplete if message.contains("no http route is named") => {
             "spec.traffic.routes[]".to_owned()
         }
-        "RouteHasOthers" => "spec.traffic.routes".to_owned(),
+        Cause::RouteHasOthers => "spec.traffic.routes".to_owned(),
         _ if named.is_some() => format!("{destination}.destination"),
         _ => "spec.traffic".to_owned(),
     };
     // A Service may be in the cluster alone; what is given is as it is.
-    let severity = if found.reason == "ServiceNotFound" { Severity::Warning } else { Severity::Error };
+    let severity = if found.cause == Cause::ServiceNotFound { Severity::Warning } else { Severity::Error };
     let remedy = if message.contains("; ") { "" } else { "; correct the name" };
     Finding::new(document, severity, &field, &format!("{message}{remedy}"))
 }

@@ -112,9 +112,9 @@ fn shown(root: &Path, spec: &Spec, handover: Handover, candidates: &[Version]) -
     let files = Folder::new(root);
     let rehearsal = rehearse(&files, spec).map_err(|flaw| {
         let candidate = flaw.candidate.and_then(|at| candidates.get(at)).map(|candidate| candidate.name.as_str());
-        Not { reason: flaw.reason, message: flaw.text(candidate) }
+        Not { reason: flaw.cause.word(), message: flaw.text(candidate) }
     })?;
-    let not = |error: PlanError| Not { reason: error.reason(), message: error.to_string() };
+    let not = |error: PlanError| Not { reason: error.cause().word(), message: error.to_string() };
     let other = |(candidate, promotion): (&Version, Promotion)| {
         let (promote, cleanup) = requests(&files, promotion, handover).map_err(not)?;
         Ok(Other { candidate: candidate.name.clone(), promote, cleanup })

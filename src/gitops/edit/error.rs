@@ -1,5 +1,7 @@
 //! Why a file is not edited.
 
+use crate::engine::Cause;
+
 /// Why a file is not edited. Nothing is ever written after one of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
@@ -163,33 +165,33 @@ pub enum EditError {
 
 impl EditError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::TooLarge { .. } => "FileTooLarge",
-            Self::TooDeep => "FileTooDeep",
-            Self::TooManyNodes | Self::TooWide { .. } => "FileTooComplex",
-            Self::NotText => "NotText",
-            Self::LfsPointer => "LfsPointer",
-            Self::Encrypted => "Encrypted",
-            Self::Syntax { .. } => "InvalidYaml",
-            Self::Template => "TemplateFile",
-            Self::Tab { .. } => "TabIndentation",
-            Self::DuplicateKey { .. } => "DuplicateKey",
+            Self::TooLarge { .. } => Cause::FileTooLarge,
+            Self::TooDeep => Cause::FileTooDeep,
+            Self::TooManyNodes | Self::TooWide { .. } => Cause::FileTooComplex,
+            Self::NotText => Cause::NotText,
+            Self::LfsPointer => Cause::LfsPointer,
+            Self::Encrypted => Cause::Encrypted,
+            Self::Syntax { .. } => Cause::InvalidYaml,
+            Self::Template => Cause::TemplateFile,
+            Self::Tab { .. } => Cause::TabIndentation,
+            Self::DuplicateKey { .. } => Cause::DuplicateKey,
             Self::ComplexKey { .. }
             | Self::Tagged { .. }
             | Self::NotScalar { .. }
             | Self::SharedLine { .. }
             | Self::FlowGap { .. }
             | Self::LastEntry { .. }
-            | Self::LineBreak { .. } => "UnsupportedYaml",
-            Self::AliasInvolved { .. } => "AliasInvolved",
-            Self::DocumentMissing { .. } => "DocumentMissing",
-            Self::DocumentAmbiguous { .. } | Self::DocumentCount { .. } | Self::Ambiguous { .. } => "Ambiguous",
-            Self::BadPath { .. } => "InvalidPath",
-            Self::PathNotFound { .. } => "PathNotFound",
-            Self::IdentityLost { .. } => "SelectorWouldChange",
-            Self::NotPromotable { .. } => "NotPromotable",
-            Self::Overlap | Self::Disagreement => "EditNotVerified",
+            | Self::LineBreak { .. } => Cause::UnsupportedYaml,
+            Self::AliasInvolved { .. } => Cause::AliasInvolved,
+            Self::DocumentMissing { .. } => Cause::DocumentMissing,
+            Self::DocumentAmbiguous { .. } | Self::DocumentCount { .. } | Self::Ambiguous { .. } => Cause::Ambiguous,
+            Self::BadPath { .. } => Cause::InvalidPath,
+            Self::PathNotFound { .. } => Cause::PathNotFound,
+            Self::IdentityLost { .. } => Cause::SelectorWouldChange,
+            Self::NotPromotable { .. } => Cause::NotPromotable,
+            Self::Overlap | Self::Disagreement => Cause::EditNotVerified,
         }
     }
 }

@@ -306,6 +306,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::engine::Cause;
 
     #[tokio::test]
     async fn an_address_has_an_owner_and_a_name() {
@@ -315,7 +316,7 @@ mod tests {
         for bad in
             ["https://github.com/acme", "https://github.com/a/b/c", "http://github.com/a/b", "https://u@github.com/a/b"]
         {
-            assert_eq!(GitHub::new(bad, None, false).unwrap_err().reason(), "AddressRefused", "{bad}");
+            assert_eq!(GitHub::new(bad, None, false).unwrap_err().cause(), Cause::AddressRefused, "{bad}");
         }
         let token = Token::new("a\nb");
         let refused = GitHub::new("https://github.com/acme/env", Some(&token), false);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::transport::{Failure, one_line};
 use super::super::tree::CommitId;
+use crate::engine::Cause;
 
 /// Why the repository cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,14 +46,14 @@ pub enum RepositoryError {
 
 impl RepositoryError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Remote(failure) => failure.reason(),
-            Self::UrlRefused { .. } => "AddressRefused",
-            Self::BadBranch { .. } => "InvalidBranch",
-            Self::BranchMissing { .. } => "BaseBranchMissing",
-            Self::BaseMoved { .. } => "BaseMoved",
-            Self::Store { .. } => "RepositoryUnreadable",
+            Self::Remote(failure) => failure.cause(),
+            Self::UrlRefused { .. } => Cause::AddressRefused,
+            Self::BadBranch { .. } => Cause::InvalidBranch,
+            Self::BranchMissing { .. } => Cause::BaseBranchMissing,
+            Self::BaseMoved { .. } => Cause::BaseMoved,
+            Self::Store { .. } => Cause::RepositoryUnreadable,
         }
     }
 }
@@ -73,15 +74,15 @@ impl RepositoryError {
 
 impl Failure {
     /// The stable word for this failure.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::AuthenticationFailed => "AuthenticationFailed",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::RepositoryNotFound => "RepositoryNotFound",
-            Self::RepositoryMoved => "RepositoryMoved",
-            Self::RateLimited { .. } => "RateLimited",
-            Self::ProviderUnavailable { .. } | Self::TimedOut => "ProviderUnavailable",
-            Self::TooLarge { .. } => "RepositoryTooLarge",
+            Self::AuthenticationFailed => Cause::AuthenticationFailed,
+            Self::PermissionDenied => Cause::PermissionDenied,
+            Self::RepositoryNotFound => Cause::RepositoryNotFound,
+            Self::RepositoryMoved => Cause::RepositoryMoved,
+            Self::RateLimited { .. } => Cause::RateLimited,
+            Self::ProviderUnavailable { .. } | Self::TimedOut => Cause::ProviderUnavailable,
+            Self::TooLarge { .. } => Cause::RepositoryTooLarge,
         }
     }
 
@@ -149,13 +150,13 @@ pub enum PushError {
 
 impl PushError {
     /// The stable word for this error.
-    pub fn reason(&self) -> &'static str {
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Repository(error) => error.reason(),
-            Self::HookRejected { .. } => "HookRejected",
-            Self::ProtectedBranch { .. } => "ProtectedBranch",
-            Self::LeaseLost { .. } => "BranchEdited",
-            Self::NotFastForward => "NotFastForward",
+            Self::Repository(error) => error.cause(),
+            Self::HookRejected { .. } => Cause::HookRejected,
+            Self::ProtectedBranch { .. } => Cause::ProtectedBranch,
+            Self::LeaseLost { .. } => Cause::BranchEdited,
+            Self::NotFastForward => Cause::NotFastForward,
         }
     }
 

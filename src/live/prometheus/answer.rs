@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::engine::{Seen, Unavailable};
+use crate::engine::{Cause, Seen, Unavailable};
 use crate::text;
 
 /// Bytes that all answers may take together while they are read, in KiB.
@@ -85,18 +85,18 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, que
     let _room = room(most_bytes).await?;
     let mut response = request.send().await.map_err(|error| {
         Unavailable::new(
-            "MetricsUnavailable",
+            Cause::MetricsUnavailable,
             format!("failed to ask Prometheus: {}; bring it back, or correct --prometheus-url", chain(&error)),
         )
     })?;
     let status = response.status();
     let mut body = vec![];
     while let Some(chunk) = response.chunk().await.map_err(|e| {
-        Unavailable::new("MetricsUnavailable", format!("failed to read Prometheus' answer: {}", chain(&e)))
+        Unavailable::new(Cause::MetricsUnavailable, format!("failed to read Prometheus' answer: {}", chain(&e)))
     })? {
         if body.len() + chunk.len() > most_bytes {
             return Err(Unavailable::new(
-                "TooManySeries",
+                Cause::TooManySeries,
                 format!("the answer is larger than {most_bytes} bytes; narrow what is asked with `{}`", shown(query)),
             ));
         }
@@ -112,7 +112,7 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, que
 /// Room for an answer; it is given back when the answer was read.
 async fn room(bytes: usize) -> Seen<SemaphorePermit<'static>> {
     let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(BUDGET).min(BUDGET);
-    IN_FLIGHT.acquire_many(wanted).await.map_err(|e| Unavailable::new("MetricsUnavailable", e.to_string()))
+    IN_FLIGHT.acquire_many(wanted).await.map_err(|e| Unavailable::new(Cause::MetricsUnavailable, e.to_string()))
 }
 
 /// A query that Prometheus itself refuses is the user's to correct; anything else is the server's trouble, or that of
@@ -121,9 +121,9 @@ fn refused(status: reqwest::StatusCode, answer: &Answer, query: &str) -> Unavail
     let told: String = answer.error.chars().take(MOST_TEXT).collect();
     match answer.kind.as_str() {
         "bad_data" | "execution" | "400" | "422" => {
-            Unavailable::new("InvalidQuery", format!("Prometheus refused `{}`: {told}", shown(query)))
+            Unavailable::new(Cause::InvalidQuery, format!("Prometheus refused `{}`: {told}", shown(query)))
         }
-        _ => Unavailable::new("MetricsUnavailable", format!("Prometheus answered {status}: {told}")),
+        _ => Unavailable::new(Cause::MetricsUnavailable, format!("Prometheus answered {status}: {told}")),
     }
 }
 
@@ -137,7 +137,7 @@ fn shown(query: &str) -> String {
 }
 
 pub(super) fn unexpected() -> Unavailable {
-    Unavailable::new("MetricsUnavailable", "the answer is not one of Prometheus' HTTP API; check --prometheus-url")
+    Unavailable::new(Cause::MetricsUnavailable, "the answer is not one of Prometheus' HTTP API; check --prometheus-url")
 }
 
 /// A sample's value; Prometheus writes infinities as `+Inf` and `-Inf`.

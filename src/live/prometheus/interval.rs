@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::question::{Counter, Depth, Ends, Found, Question, Sums};
 use super::{Prometheus, answer, edges, question, unfilled};
 use crate::engine::judge::{Bracket, Counted, Sample, Tally};
-use crate::engine::{Answer, Growth, Pair, Seen, Unavailable, Void};
+use crate::engine::{Answer, Cause, Growth, Pair, Seen, Unavailable, Void};
 use crate::live::metric::MetricQuery;
 use crate::live::query::{Selector, Values, Versions};
 
@@ -179,7 +179,7 @@ impl Prometheus {
                 ends.age.as_secs(),
                 ends.to
             );
-            return Err(Unavailable::new("MetricsUnavailable", message));
+            return Err(Unavailable::new(Cause::MetricsUnavailable, message));
         }
         if counters.iter().any(|found| found.uneven) {
             return Err(self.uneven(source));
@@ -209,7 +209,7 @@ impl Prometheus {
         source.histograms().for_each(|selector| self.edges.forget(selector));
         let names: Vec<String> = source.histograms().map(ToString::to_string).collect();
         Unavailable::new(
-            "InvalidQuery",
+            Cause::InvalidQuery,
             format!(
                 "the series of `{}` do not all have the same buckets (label `le`); let every pod have the same, or narrow \
                  the selector",
@@ -221,7 +221,7 @@ impl Prometheus {
 
 /// Whether one metric may have spoilt the answer for the others: the server understood, and could or would not.
 pub(super) fn is_spoilt(u: &Unavailable) -> bool {
-    matches!(u.reason, "InvalidQuery" | "TooManySeries") || u.message.starts_with("Prometheus answered")
+    matches!(u.cause, Cause::InvalidQuery | Cause::TooManySeries) || u.message.starts_with("Prometheus answered")
 }
 
 impl Source {
@@ -255,7 +255,7 @@ impl Source {
                 Self::Gauge([gauge(fill(baseline)?)?, gauge(fill(candidate)?)?])
             }
             MetricQuery::Opaque(_) => {
-                return Err(Unavailable::new("InvalidQuery", "an opaque metric is not one of Prometheus"));
+                return Err(Unavailable::new(Cause::InvalidQuery, "an opaque metric is not one of Prometheus"));
             }
         })
     }
@@ -338,7 +338,7 @@ impl Known {
 
     /// A gauge's number. No series, or NaN, is a value that is missing.
     fn gauge(&self, query: &str) -> Seen<Sample> {
-        let invalid = |why: String| Unavailable::new("InvalidQuery", format!("`{query}` answered {why}"));
+        let invalid = |why: String| Unavailable::new(Cause::InvalidQuery, format!("`{query}` answered {why}"));
         match self.gauges.get(query) {
             Some(Gauge { several: Some(count), .. }) => {
                 Err(invalid(format!("{count} series; aggregate them to one number")))
@@ -375,7 +375,7 @@ fn gauge(query: String) -> Seen<String> {
     if depth == 0 && quote.is_none() {
         return Ok(query);
     }
-    Err(Unavailable::new("InvalidQuery", format!("a bracket or a quote of `{query}` has no other half")))
+    Err(Unavailable::new(Cause::InvalidQuery, format!("a bracket or a quote of `{query}` has no other half")))
 }
 
 #[cfg(test)]

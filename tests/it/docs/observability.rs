@@ -7,9 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::reasons;
 use reiter8::api::Experiment;
-use reiter8::engine::{Outcome, Reason};
+use reiter8::engine::{Cause, Outcome, Reason};
 use reiter8::server::{self, Readiness};
 use reiter8::telemetry::{self, MOST_CRITERIA, MOST_REASONS, MOST_SHOWN, Metrics, Provider};
 use serde_json::{Value, json};
@@ -51,11 +50,11 @@ fn registry() -> (Metrics, Arc<Mutex<Vec<Experiment>>>) {
     metrics.repaired(2);
     metrics.event("WeightsRepaired");
     metrics.effect("Route");
-    metrics.error("ApiUnavailable");
+    metrics.error(Cause::ApiUnavailable);
     metrics.reconciled(0.1);
     for provider in [Provider::Kubernetes, Provider::Prometheus, Provider::Forge, Provider::Git] {
         telemetry::Timer::start(provider).stop(None);
-        telemetry::Timer::start(provider).stop(Some("RateLimited"));
+        telemetry::Timer::start(provider).stop(Some(Cause::RateLimited));
     }
     (metrics, known)
 }
@@ -293,22 +292,4 @@ fn the_documentation_has_every_metric_and_its_alerts_work() {
         let said = Command::new("promtool").args(args).current_dir(dir.path()).output().expect("promtool is installed");
         assert!(said.status.success(), "{args:?}: {said:?}");
     }
-}
-
-#[test]
-fn every_reason_is_one_word_in_camel_case() {
-    let given = reasons::given();
-    assert!(given.len() > 120, "{} reasons are given: the scan has lost its way", given.len());
-    for (file, reason) in &given {
-        assert!(reasons::is_word(reason), "{file} gives the reason `{reason}`");
-    }
-    let all = reasons::reasons();
-    for (file, reason) in &given {
-        assert!(all.contains_key(reason) || reasons::is_other(reason), "{file}: `{reason}` is not in the list");
-    }
-    for reason in ["Proven", "GuardTripped", "MetricsUnavailable", "RouteNotFound", "RejectedInReview", "TargetTaken"] {
-        assert!(all.contains_key(reason), "{reason}");
-    }
-    assert_eq!(reasons::stale(), Vec::<&str>::new(), "listed as no reasons, and nowhere in the sources");
-    println!("{} reasons: {}", all.len(), all.keys().cloned().collect::<Vec<_>>().join(" "));
 }

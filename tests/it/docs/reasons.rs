@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
+use reiter8::engine::Cause;
+use strum::VariantArray as _;
 
-/// Where reasons are written: what a fact is missing for, what is waited for, what is told, and the reason of an error.
-const PLACES: [&str; 5] = [
-    r#"Unavailable::new\(\s*"([A-Z]\w+)""#,
+/// Where reasons are written: what is waited for, and what is told.
+const PLACES: [&str; 4] = [
     r#"\.(?:wait|warn|tell|stuck)\(\s*"([A-Z]\w+)""#,
     r#"Self::\w+(?:\s*\{ \.\. \}|\([^)]*\))?(?:\s*\|\s*Self::\w+(?:\s*\{ \.\. \})?)*\s*=>\s*"([A-Z]\w+)""#,
     r#"\((?:true|false), (?:true|false)\) => "([A-Z]\w+)""#,
@@ -71,7 +72,7 @@ fn in_the_code() -> BTreeSet<String> {
         sources(&root.join(folder), &mut files);
     }
     let patterns = PLACES.map(|p| Regex::new(p).unwrap());
-    let mut reasons = BTreeSet::new();
+    let mut reasons: BTreeSet<String> = Cause::VARIANTS.iter().map(|cause| cause.word().to_owned()).collect();
     for file in files {
         let text = fs::read_to_string(file).unwrap();
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();

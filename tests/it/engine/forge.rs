@@ -361,8 +361,10 @@ fn a_clean_up_that_was_merged_takes_its_branch_along_when_the_experiment_goes() 
     assert_eq!(deleted(&merged).len(), 1);
     assert_eq!(merged.effects.last(), Some(&Effect::Forget), "nothing is waited for");
     // An answer that got lost is asked for once more, for seconds.
-    let away =
-        Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let away = Observation {
+        stage: Some(Err(Unavailable::new(Cause::ProviderUnavailable, "away"))),
+        ..Observation::default()
+    };
     let first = step(&plan, &completed, &away, start());
     assert!(!first.effects.contains(&Effect::Forget));
     let given_up = step(&plan, &first.progress, &away, start() + SignedDuration::from_secs(5));
@@ -452,8 +454,10 @@ fn a_completed_experiment_asks_the_forge_now_and_then_and_nothing_of_the_cluster
     assert!(looked.effects.is_empty() && looked.notices.is_empty() && looked.progress.same_record(&completed));
     assert_eq!(looked.wake, Wake::At(now + SignedDuration::from_mins(15)));
     // A forge that is away is no news either.
-    let away =
-        Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "away"))), ..Observation::default() };
+    let away = Observation {
+        stage: Some(Err(Unavailable::new(Cause::ProviderUnavailable, "away"))),
+        ..Observation::default()
+    };
     let looked = step(&plan, &completed, &away, now);
     assert!(looked.progress.same_record(&completed) && looked.effects.is_empty());
     let done = but(&completed, &json!({"stages": []}));
@@ -526,7 +530,7 @@ fn a_completed_experiment_that_rests_is_ended_by_news_alone() {
     let rest = rests(&completed, Ok(open("ours")), now).unwrap();
     assert_eq!((rest.number, rest.base_branch.as_str()), (7, "main"));
     assert_eq!(rest.branch, ask(&plan, &completed, now).stage.unwrap().request.branch);
-    let away = || Err(Unavailable::new("ProviderUnavailable", "away"));
+    let away = || Err(Unavailable::new(Cause::ProviderUnavailable, "away"));
     let moved = Remote { head: Some(commit("moved")), ..open("ours") };
     for nothing in [Ok(open("ours")), Ok(moved), away()] {
         let told = format!("{nothing:?}");
@@ -575,8 +579,10 @@ fn a_text_that_is_too_young_to_be_replaced_is_replaced_at_the_next_look() {
 fn a_renewal_that_does_not_get_on_is_tried_ever_less_often() {
     let plan = plan();
     let stuck = but(&progress(Stage::CleanUp, StageState::Planning), &json!({"phase": Phase::Completed}));
-    let away =
-        || Observation { stage: Some(Err(Unavailable::new("ProviderUnavailable", "x"))), ..Observation::default() };
+    let away = || Observation {
+        stage: Some(Err(Unavailable::new(Cause::ProviderUnavailable, "x"))),
+        ..Observation::default()
+    };
     for (spent, wait) in [(1, 1), (20, 2), (100, 10), (1000, 15)] {
         let now = start() + SignedDuration::from_mins(spent);
         let first = step(&plan, &stuck, &away(), now).progress;

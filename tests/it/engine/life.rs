@@ -132,7 +132,7 @@ fn missing_answers_are_neither_failure_nor_success() {
         let questions = ask(&plan, &progress, now);
         let mut seen = world.see(&questions);
         if let Some(reading) = &mut seen.reading {
-            reading.answers = vec![Err(Unavailable::new("MetricsUnavailable", "connection refused"))];
+            reading.answers = vec![Err(Unavailable::new(Cause::MetricsUnavailable, "connection refused"))];
         }
         let done = step(&plan, &progress, &seen, now);
         progress = done.progress;
@@ -221,7 +221,7 @@ fn a_rollback_does_not_wait_for_routes_that_are_missing() {
     for _ in 0..200 {
         let mut seen = world.see(&ask(&plan, &progress, now));
         if progress.phase == Phase::Discarding {
-            seen.routes = Some(Err(Unavailable::new("RouteIncomplete", "route `b` is gone")));
+            seen.routes = Some(Err(Unavailable::new(Cause::RouteIncomplete, "route `b` is gone")));
         }
         let done = step(&plan, &progress, &seen, now);
         if progress.phase == Phase::Discarding {
@@ -324,7 +324,7 @@ fn a_forge_that_is_away_holds_up_a_deletion_for_half_a_minute_at_most() {
     for (later, released) in [(0, false), (1, false), (29, false), (30, true)] {
         let now = now + SignedDuration::from_secs(later);
         let mut seen = world.see(&ask(&plan, &progress, now));
-        seen.stage = Some(Err(Unavailable::new("ForgeUnavailable", "connection refused")));
+        seen.stage = Some(Err(Unavailable::new(Cause::ProviderUnavailable, "connection refused")));
         let done = step(&plan, &progress, &seen, now);
         assert_eq!(done.effects.contains(&Effect::Forget), released, "{later} s: {:?}", done.effects);
         let told = done.notices.iter().any(|n| n.reason == "ReleasedWithOpenRequest" && n.message.contains("#7"));
@@ -528,7 +528,7 @@ fn a_refused_experiment_has_no_traffic_until_it_is_mended() {
     run(&plan, &mut world, &mut progress, &mut now, 8);
     assert!(progress.phase == Shifting && world.weight > 0);
     let (weight, evidence) = (world.weight, progress.evidence.clone());
-    let refusal = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
+    let refusal = Unavailable::new(Cause::InvalidExperiment, "spec.x: `1` is wrong; write `2`");
     let refused = Plan { refused: Some(refusal), ..plan.clone() };
     run(&refused, &mut world, &mut progress, &mut now, 4);
     assert_eq!((world.weight, progress.phase), (0, Shifting));
@@ -552,7 +552,7 @@ fn what_is_refused_is_not_promoted_by_a_person_either() {
     let (mut plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
     let mut now: Timestamp = T0.parse().unwrap();
     run(&plan, &mut world, &mut progress, &mut now, 8);
-    plan.refused = Some(Unavailable::new("RepositoryNotFound", "spec.gitops.repository: gone"));
+    plan.refused = Some(Unavailable::new(Cause::RepositoryNotFound, "spec.gitops.repository: gone"));
     plan.wishes = vec![Wish::Asked { verb: Verb::Promote, at: now, why: String::new() }];
     run(&plan, &mut world, &mut progress, &mut now, 4);
     assert_eq!((progress.phase, progress.decision.is_none(), world.weight), (Shifting, true, 0));
@@ -567,7 +567,7 @@ fn metrics_that_cannot_be_read_move_no_traffic() {
     let now: Timestamp = T0.parse().unwrap();
     for _ in 0..6 {
         let mut seen = world.see(&ask(&plan, &progress, now));
-        seen.history = seen.history.map(|_| vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
+        seen.history = seen.history.map(|_| vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))]);
         let done = step(&plan, &progress, &seen, now);
         done.effects.iter().for_each(|e| world.obey(e));
         progress = done.progress;
@@ -581,7 +581,7 @@ fn an_effect_that_failed_is_told_once() {
     let plan = plan();
     let now: Timestamp = T0.parse().unwrap();
     let progress = Progress { phase: Promoting, ..Progress::default() };
-    let why = Unavailable::new("ProtectedBranch", "failed to push");
+    let why = Unavailable::new(Cause::ProtectedBranch, "failed to push");
     let told = failed(&plan, &progress, &close(1, ""), &why, now);
     assert_eq!(told.waiting.as_ref().unwrap().reason, "ProtectedBranch");
     let again = failed(&plan, &told, &close(1, ""), &why, now + SignedDuration::from_secs(5));
@@ -625,7 +625,7 @@ fn a_writer_who_is_always_faster_is_given_way_to() {
 fn a_write_that_was_refused_is_no_contest() {
     let (plan, mut world, mut progress) = (plan(), World::new(0.001), Progress::default());
     let mut now: Timestamp = T0.parse().unwrap();
-    let refused = Unavailable::new("Forbidden", "not yours");
+    let refused = Unavailable::new(Cause::Forbidden, "not yours");
     let mut told = vec![];
     for _ in 0..60 {
         let seen = world.see(&ask(&plan, &progress, now));

@@ -111,7 +111,7 @@ impl World {
 
     fn read(&self, chance: &Chance, window: Window) -> Reading {
         if self.outage {
-            return Reading::new(window, vec![Err(Unavailable::new("MetricsUnavailable", "gone"))]);
+            return Reading::new(window, vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))]);
         }
         let all = chance.rps * window.to.duration_since(window.from).as_secs_f64();
         let requests = (all * f64::from(self.weight) / 100.0).round();
@@ -228,7 +228,7 @@ fn turn(
     now: Timestamp,
     die: u8,
 ) -> (bool, Wake) {
-    let refused = Unavailable::new("InvalidExperiment", "spec.x: `1` is wrong; write `2`");
+    let refused = Unavailable::new(Cause::InvalidExperiment, "spec.x: `1` is wrong; write `2`");
     let plan = &Plan { refused: world.refused.then_some(refused), ..plan.clone() };
     let seen = world.see(chance, &ask(plan, progress, now));
     let blind = seen.reading.as_ref().is_some_and(|r| r.answers.iter().any(Result::is_err));

@@ -188,7 +188,7 @@ fn resolved(objectives: Value, spec: Value, metric: Value) -> Result<Plan, Strin
     let experiment: Experiment = serde_json::from_value(base).unwrap();
     let metric: Metric = serde_json::from_value(object("Metric", "age", join(opaque, metric))).unwrap();
     let referred = Referred { metrics: [("age".to_owned(), metric)].into(), repository: None };
-    resolve(&experiment, &referred).map(|r| r.plan).map_err(|e| format!("{}: {e}", e.reason()))
+    resolve(&experiment, &referred).map(|r| r.plan).map_err(|e| format!("{}: {e}", e.cause().word()))
 }
 
 #[test]

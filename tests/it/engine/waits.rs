@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 
 /// How long after its time a wait has to be over. A deadline may become a hard deadline, an hour later.
 const GRACE: SignedDuration = SignedDuration::from_hours(2);
-/// The words of a fact that is missing, whatever it is.
-const MISSING: &str = "Missing";
+/// Why a fact is missing, whatever it is.
+const WHY: Cause = Cause::Internal;
+/// The reason of a wait for it.
+const MISSING: &str = "Internal";
 
 fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -26,7 +28,7 @@ fn id(name: &str) -> CommitId {
 }
 
 fn missing<T>() -> Seen<T> {
-    Err(Unavailable::new(MISSING, "it is away"))
+    Err(Unavailable::new(WHY, "it is away"))
 }
 
 fn ago(time: SignedDuration) -> Timestamp {
@@ -229,8 +231,8 @@ fn before_the_verdict() -> Vec<(&'static str, Scene)> {
     vec![
         ("TargetTaken", scene(Queued).twisted(|seen| seen.lock = Some(Ok(Lock::Taken("shop/other".into()))))),
         (MISSING, scene(Preparing).twisted(|seen| seen.history = Some(vec![missing()]))),
-        (MISSING, scene(Preparing).with(|s| s.plan.refused = Some(Unavailable::new(MISSING, "gone")))),
-        (MISSING, scene(Shifting).with(|s| s.plan.refused = Some(Unavailable::new(MISSING, "gone")))),
+        (MISSING, scene(Preparing).with(|s| s.plan.refused = Some(Unavailable::new(WHY, "gone")))),
+        (MISSING, scene(Shifting).with(|s| s.plan.refused = Some(Unavailable::new(WHY, "gone")))),
         (MISSING, scene(Shifting).twisted(|seen| seen.workloads = Some(missing()))),
         (MISSING, scene(Shifting).twisted(|seen| seen.routes = Some(missing()))),
         (MISSING, scene(Queued).twisted(|seen| seen.lock = Some(missing()))),
@@ -464,7 +466,7 @@ fn sources(folder: &Path) -> Vec<String> {
 /// What is waited for in a source: written there, named there, or chosen earlier in the same function. The reason of a fact
 /// that is missing is that fact's, and is found here as [`MISSING`].
 fn waits(source: &str) -> BTreeSet<String> {
-    let call = Regex::new(r#"\.(?:wait|stuck)\(\s*(?:"(\w+)"|([\w.]+)),"#).unwrap();
+    let call = Regex::new(r#"\.(?:wait|stuck)\(\s*(?:"(\w+)"|([\w.]+)(?:\.word\(\))?),"#).unwrap();
     let word = Regex::new(r#""((?:[A-Z][a-z]+)+)""#).unwrap();
     let mut found = BTreeSet::new();
     for captures in call.captures_iter(source) {
@@ -477,7 +479,7 @@ fn waits(source: &str) -> BTreeSet<String> {
         };
         let before = &source[..name.start()];
         match name.as_str() {
-            "u.reason" | "refusal.reason" => {
+            "u.cause" | "refusal.cause" => {
                 found.insert(MISSING.to_owned());
             }
             "reason" => {
@@ -513,8 +515,8 @@ fn a_wait_is_found_however_its_reason_is_written() {
         fn one(&mut self) { self.wait("Plain", "x", None); self.stuck(
             "OnItsOwnLine", &what); }
         fn two(&mut self) { let reason = if x { "EitherWay" } else { "OrSo" }; self.wait(reason, "not A word", u); }
-        fn three(&mut self) { self.wait(LATE, "x", None); self.wait(u.reason, "x", None); }
+        fn three(&mut self) { self.wait(LATE, "x", None); self.wait(u.cause.word(), "x", None); }
     "#;
     let found: Vec<String> = waits(source).into_iter().collect();
-    assert_eq!(found, ["EitherWay", "IsLate", "Missing", "OnItsOwnLine", "OrSo", "Plain"]);
+    assert_eq!(found, ["EitherWay", "Internal", "IsLate", "OnItsOwnLine", "OrSo", "Plain"]);
 }

@@ -71,7 +71,7 @@ async fn a_new_token_that_is_not_known_everywhere_is_tried_again() {
     hub.refuse_next(&[404, 401]);
     for _ in 0..2 {
         let refused = call(&hub, &app, &memory).await.unwrap_err();
-        assert_eq!(refused.reason, "TokenNotReady", "{refused}");
+        assert_eq!(refused.cause.word(), "TokenNotReady", "{refused}");
     }
     call(&hub, &app, &memory).await.unwrap();
     assert_eq!(hub.minted(), 1, "the same token is tried");
@@ -84,12 +84,12 @@ async fn a_token_that_is_refused_later_is_not_used_again() {
     let (app, memory) = (App::new(7, None, &key.pem).unwrap(), Arc::default());
     call(&hub, &app, &memory).await.unwrap();
     hub.refuse_next(&[401]);
-    assert_eq!(call(&hub, &app, &memory).await.unwrap_err().reason, "AuthenticationFailed");
+    assert_eq!(call(&hub, &app, &memory).await.unwrap_err().cause.word(), "AuthenticationFailed");
     call(&hub, &app, &memory).await.unwrap();
     assert_eq!(hub.minted(), 2);
     // A repository that is not there is no fault of the token.
     hub.refuse_next(&[404]);
-    assert_eq!(call(&hub, &app, &memory).await.unwrap_err().reason, "RepositoryNotFound");
+    assert_eq!(call(&hub, &app, &memory).await.unwrap_err().cause.word(), "RepositoryNotFound");
     call(&hub, &app, &memory).await.unwrap();
     assert_eq!(hub.minted(), 2);
 }
@@ -101,12 +101,12 @@ async fn git_gets_the_same_token_and_the_app_may_push() {
     let (app, memory) = (App::new(7, None, &key.pem).unwrap(), Arc::default());
     // The repository says of every App that it may do nothing: what its installation was given counts.
     let missing = turn(&hub, &app, &memory).preflight().await.unwrap_err();
-    assert_eq!(missing.reason, "RepositoryNotFound", "the server has no repository for git: {missing}");
+    assert_eq!(missing.cause.word(), "RepositoryNotFound", "the server has no repository for git: {missing}");
     let git: Vec<_> = hub.asked().into_iter().filter(|asked| asked.path.starts_with("/acme/env.git")).collect();
     assert!(!git.is_empty() && git.iter().all(|asked| asked.user == "x-access-token" && asked.token == "ghs_token1"));
     hub.give_read_only();
     let reader = turn(&hub, &app, &Arc::default()).preflight().await.unwrap_err();
-    assert_eq!(reader.reason, "PermissionDenied", "{reader}");
+    assert_eq!(reader.cause.word(), "PermissionDenied", "{reader}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +115,7 @@ async fn another_key_is_refused_and_secrets_are_told_nowhere() {
     let hub = Hub::start(&key, HOUR).await;
     let (stranger, memory) = (App::new(7, None, &other.pem).unwrap(), Arc::default());
     let refused = call(&hub, &stranger, &memory).await.unwrap_err();
-    assert_eq!((refused.reason, hub.minted()), ("AuthenticationFailed", 0));
+    assert_eq!((refused.cause.word(), hub.minted()), ("AuthenticationFailed", 0));
     let app = App::new(7, None, &key.pem).unwrap();
     call(&hub, &app, &memory).await.unwrap();
     hub.refuse_next(&[401]);
@@ -130,6 +130,6 @@ fn a_key_that_cannot_sign_is_refused_at_once() {
     assert!(App::new(7, None, &key.pkcs1).is_ok(), "GitHub's own form");
     let cut = &key.pem[..key.pem.len() / 2];
     for bad in ["", "ghp_token", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----", cut] {
-        assert_eq!(App::new(7, None, bad).unwrap_err().reason(), "CredentialsMissing", "{bad}");
+        assert_eq!(App::new(7, None, bad).unwrap_err().cause().word(), "CredentialsMissing", "{bad}");
     }
 }

@@ -252,7 +252,7 @@ async fn refusals_become_the_errors_of_the_interface() {
         let shown = (answer.0, String::from_utf8_lossy(&answer.2).chars().take(100).collect::<String>());
         let (stub, forge, _) = Stub::start(move |_, _| answer.clone()).await;
         let error = forge.open(&new_pull()).await.unwrap_err();
-        assert_eq!(error.reason(), reason, "{shown:?}: {error}");
+        assert_eq!(error.cause().word(), reason, "{shown:?}: {error}");
         assert!(!format!("{error} {error:?} {forge:?}").contains(TOKEN), "{shown:?}");
         assert_eq!(stub.asked().len(), 1, "nothing is sent twice");
     }
@@ -351,7 +351,7 @@ async fn a_request_that_exists_is_found_instead_of_opened() {
         })
         .await;
         let opened = forge.open(&new_pull()).await;
-        assert_eq!(opened.map(|pull| pull.state).map_err(|error| error.reason()), expected);
+        assert_eq!(opened.map(|pull| pull.state).map_err(|error| error.cause().word()), expected);
     }
 }
 
@@ -436,7 +436,7 @@ async fn what_hinders_a_merge_now_is_no_error() {
         (405, "Changes must be made through the merge queue", "RequestRefused"),
     ] {
         let (_, forge, _) = hindered(status, message).await;
-        assert_eq!(forge.merge(7, &merge()).await.unwrap_err().reason(), reason);
+        assert_eq!(forge.merge(7, &merge()).await.unwrap_err().cause().word(), reason);
     }
 }
 

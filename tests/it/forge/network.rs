@@ -71,19 +71,19 @@ fn find_nothing(folder: &Path) -> String {
 async fn reasons(address: &str, ca: Option<Arc<str>>) -> [String; 3] {
     let (url, token) = (format!("{address}/acme/env.git"), Token::new(TOKEN));
     let way = Way { ca: ca.clone(), ..Way::default() };
-    let said = async |forge: Forge| forge.permissions().await.unwrap_err().reason().to_owned();
+    let said = async |forge: Forge| forge.permissions().await.unwrap_err().cause().word().to_owned();
     let github = match GitHub::over(&url, Some(&token), &way) {
         Ok(github) => said(Forge::GitHub(github)).await,
-        Err(error) => error.reason().to_owned(),
+        Err(error) => error.cause().word().to_owned(),
     };
     let gitea = match Gitea::over(&url, Some(token.clone()), &way) {
         Ok(gitea) => said(Forge::Gitea(gitea)).await,
-        Err(error) => error.reason().to_owned(),
+        Err(error) => error.cause().word().to_owned(),
     };
     let remote = Remote::Http { url, credentials: Some(token), allow_http: false, ca };
     let git = blocking(move || Session::open(&remote, "main", Limits::default()).map(|_| ()));
     let git: RepositoryError = git.await.unwrap_err();
-    [github, gitea, git.reason().to_owned()]
+    [github, gitea, git.cause().word().to_owned()]
 }
 
 #[tokio::test(flavor = "multi_thread")]

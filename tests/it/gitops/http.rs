@@ -222,7 +222,7 @@ async fn a_branch_that_a_hook_refuses_is_an_error() {
         })
         .await;
         let refused = refused.unwrap_err();
-        assert_eq!(refused.reason(), reason, "{refused}");
+        assert_eq!(refused.cause().word(), reason, "{refused}");
         assert!(refused.to_string().contains(words), "{refused}");
         assert!(world.repository().find_reference("refs/heads/iter8/x").is_err());
         std::fs::remove_file(file).unwrap();
@@ -240,7 +240,7 @@ async fn a_lost_answer_leaves_a_push_that_can_be_repeated() {
         move |session| session.push(&commit, "iter8/x", &Lease::Absent)
     })
     .await;
-    assert_eq!(lost.unwrap_err().reason(), "ProviderUnavailable");
+    assert_eq!(lost.unwrap_err().cause().word(), "ProviderUnavailable");
     world.server.set(Mode::Serve);
     let (_, repeated) = with(session, move |session| session.push(&commit, "iter8/x", &Lease::Absent)).await;
     assert_eq!(repeated, Ok(()));
@@ -269,7 +269,7 @@ async fn refusals_have_names_and_tell_no_secrets() {
         let (back, pushed) = with(session, move |session| session.push(&commit, "iter8/x", &Lease::Absent)).await;
         session = back;
         let pushed = pushed.unwrap_err();
-        assert_eq!((opened.reason(), pushed.reason()), (reason, reason), "{mode:?}: {opened}");
+        assert_eq!((opened.cause().word(), pushed.cause().word()), (reason, reason), "{mode:?}: {opened}");
         for told in [format!("{opened} {opened:?}"), format!("{pushed} {pushed:?}")] {
             assert!(!told.contains(TOKEN) && !told.contains("127.0.0.1"), "{told}");
         }
@@ -282,7 +282,7 @@ async fn refusals_have_names_and_tell_no_secrets() {
     for credentials in [None, Some(Token::new("wrong"))] {
         let remote = Remote::Http { url: world.server.url("env.git"), credentials, allow_http: true, ca: None };
         let refused = blocking(move || Session::open(&remote, "main", Limits::default())).await.unwrap_err();
-        assert_eq!(refused.reason(), "AuthenticationFailed");
+        assert_eq!(refused.cause().word(), "AuthenticationFailed");
     }
     let token = Token::new(TOKEN);
     assert!(!format!("{token} {token:?} {:?} {session:?}", world.remote()).contains(TOKEN));
@@ -322,7 +322,7 @@ fn addresses_that_could_leak_or_wander_are_refused() {
     ] {
         let remote = Remote::Http { url: url.into(), credentials: None, allow_http, ca: None };
         let refused = Session::open(&remote, "main", Limits::default()).unwrap_err();
-        assert_eq!(refused.reason(), "AddressRefused", "{url}");
+        assert_eq!(refused.cause().word(), "AddressRefused", "{url}");
         assert!(!refused.to_string().contains("pass"), "{refused}");
     }
 }

@@ -122,8 +122,11 @@ fn of_several_candidates_the_winner_is_promoted_and_all_are_removed() {
     }
     // One that changed since is not promoted, and not removed.
     let changed = edited(&started, "apps/reviews/reviews-other.yaml", "'half'", "'twice'");
-    assert_eq!(plan_promote(&Snapshot(&changed), &spec.promoting(1)).unwrap_err().reason(), "CandidateSuperseded");
-    assert_eq!(plan_discard(&Snapshot(&changed), &spec).unwrap_err().reason(), "FileChanged");
+    assert_eq!(
+        plan_promote(&Snapshot(&changed), &spec.promoting(1)).unwrap_err().cause().word(),
+        "CandidateSuperseded"
+    );
+    assert_eq!(plan_discard(&Snapshot(&changed), &spec).unwrap_err().cause().word(), "FileChanged");
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn what_changed_since_the_start_is_neither_promoted_nor_removed() {
         let started = tree(case, "started");
         let spec = recorded(case, &started);
         let error = plan(&Snapshot(&edited(&started, file, from, to)), &spec).expect_err(case);
-        assert_eq!(error.reason(), reason, "{case}: {error}");
+        assert_eq!(error.cause().word(), reason, "{case}: {error}");
         assert!(error.to_string().contains(file), "{case}: {error}");
     }
     // Somebody's file in the experiment's directory.
@@ -227,7 +230,7 @@ fn what_changed_since_the_start_is_neither_promoted_nor_removed() {
     let spec = recorded("component", &started);
     started.insert("apps/reviews/experiment/notes.txt".into(), b"mine\n".to_vec());
     let error = plan_cleanup(&Snapshot(&started), &spec).unwrap_err();
-    assert_eq!(error.reason(), "FileChanged");
+    assert_eq!(error.cause().word(), "FileChanged");
     assert!(error.to_string().contains("notes.txt"), "{error}");
 }
 
@@ -243,7 +246,7 @@ fn a_revert_is_refused_where_the_promoted_place_changed_again() {
         let merged = after(&started, &plan_promote(&Snapshot(&started), &spec).unwrap());
         let changed = edited(&merged, file, from, &from.replace("v1.3.0", "v9").replace("on", "x"));
         let error = plan_revert(&Snapshot(&with_history(&changed, &started)), &spec).unwrap_err();
-        assert_eq!(error.reason(), "MergedDifferently", "{case}: {error}");
+        assert_eq!(error.cause().word(), "MergedDifferently", "{case}: {error}");
     }
 }
 
@@ -254,7 +257,7 @@ fn a_wrong_layout_or_place_is_named() {
     let kustomize = experiment("kustomize");
     let started = tree("kustomize", "started");
     let promote = |tree: &Tree, experiment: &str| plan_promote(&Snapshot(tree), &parse(experiment)).unwrap_err();
-    let told = |error: PlanError| (error.reason(), format!("{error}; {}", error.remedy().unwrap_or_default()));
+    let told = |error: PlanError| (error.cause().word(), format!("{error}; {}", error.remedy().unwrap_or_default()));
 
     let (reason, text) = told(promote(&started, &kustomize.replace("layout: Kustomize", "layout: Flat")));
     assert_eq!(reason, "UnsupportedLayout");
@@ -268,7 +271,7 @@ fn a_wrong_layout_or_place_is_named() {
 
     let mut both = started.clone();
     both.insert("apps/reviews/Kustomization".into(), b"kind: Kustomization\n".to_vec());
-    assert_eq!(promote(&both, &kustomize).reason(), "Ambiguous");
+    assert_eq!(promote(&both, &kustomize).cause().word(), "Ambiguous");
 
     let file = "apps/reviews/kustomization.yaml";
     // One entry for both versions, by name or because it stands behind.
@@ -300,7 +303,7 @@ fn a_wrong_layout_or_place_is_named() {
     assert_eq!(reason, "PathNotFound");
     assert!(text.contains("ghcr.io/acme/reviews"), "{text}");
     let untagged = edited(&started, file, "  newTag: v1.3.0\n", "");
-    assert_eq!(promote(&untagged, &kustomize).reason(), "ImageWithoutBuild");
+    assert_eq!(promote(&untagged, &kustomize).cause().word(), "ImageWithoutBuild");
 
     let change = plan_promote(
         &Snapshot(&started),
@@ -329,7 +332,7 @@ fn a_wrong_layout_or_place_is_named() {
     assert_eq!(reason, "UnverifiablePromotion");
     assert!(text.contains(values), "{text}");
     let hidden = edited(&started, values, "stars: &stars off", "stars: &stars on");
-    assert_eq!(promote(&hidden, &helm).reason(), "AliasInvolved");
+    assert_eq!(promote(&hidden, &helm).cause().word(), "AliasInvolved");
 }
 
 #[test]
@@ -419,7 +422,7 @@ fn both_outcomes_are_shown_for_a_checkout() {
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &file).unwrap();
         let flaw = rehearse(&Folder::new(folder.path()), &spec("kustomize")).unwrap_err();
-        assert_eq!(flaw.reason, "UnsupportedEntry");
+        assert_eq!(flaw.cause.word(), "UnsupportedEntry");
     }
 }
 

@@ -79,7 +79,7 @@ fn the_same_decision_gives_the_same_commit_and_a_repeated_push_is_a_success() {
             matches!(&lost, PushError::LeaseLost { found: Some(found) } if found.to_string() == foreign.to_string()),
             "{lost:?}"
         );
-        assert_eq!(one.delete_branch("b", &lease).unwrap_err().reason(), "BranchEdited");
+        assert_eq!(one.delete_branch("b", &lease).unwrap_err().cause().word(), "BranchEdited");
     }
     one.push(&second, "b", &Lease::At(foreign.into())).unwrap();
     one.delete_branch("b", &Lease::At(second)).unwrap();
@@ -101,13 +101,13 @@ fn a_commit_is_refused_when_its_base_moved() {
     );
     session.refresh().unwrap();
     let refused = session.commit(session.head(), &change, text("Message", &author())).unwrap_err();
-    assert_eq!(refused.reason(), "BaseMoved");
+    assert_eq!(refused.cause().word(), "BaseMoved");
     assert_eq!(
-        Session::open(&Remote::Local(folder.path().to_owned()), "nope", Limits::default()).unwrap_err().reason(),
+        Session::open(&Remote::Local(folder.path().to_owned()), "nope", Limits::default()).unwrap_err().cause().word(),
         "BaseBranchMissing"
     );
     for branch in ["-x", "a..b", "a b", "", "x:y", "a/.lock", "@{1}"] {
-        assert_eq!(session.ls_remote(branch).unwrap_err().reason(), "InvalidBranch", "{branch:?}");
+        assert_eq!(session.ls_remote(branch).unwrap_err().cause().word(), "InvalidBranch", "{branch:?}");
     }
 }
 
@@ -178,7 +178,7 @@ fn clean_up_removes_the_experiments_files_and_nothing_else() {
 
 #[test]
 fn what_cannot_be_planned_is_refused_by_name() {
-    let reason = |result: Result<Change, PlanError>| result.unwrap_err().reason();
+    let reason = |result: Result<Change, PlanError>| result.unwrap_err().cause().word();
     let cleanup = |map: Map| reason(plan_cleanup(&map, &spec()));
     let experiment = fixture("started")[&format!("{APP}/experiment.yaml")].clone();
     let shared = [experiment.as_slice(), b"---\nkind: ConfigMap\nmetadata: {name: x}\n"].concat();
@@ -233,12 +233,15 @@ fn what_cannot_be_planned_is_refused_by_name() {
         ".git.",
     ] {
         let refused = plan_promote(&started(|_| ()), &Spec { to: path.into(), ..spec() }).unwrap_err();
-        assert_eq!(refused.reason(), "InvalidPath", "{path:?}");
+        assert_eq!(refused.cause().word(), "InvalidPath", "{path:?}");
     }
     let link = started(|map| put(map, "productpage.yaml", EntryKind::Link, b"/etc/passwd"));
     assert_eq!(reason(plan_promote(&link, &spec())), "UnsupportedEntry");
     let submodule = started(|map| put(map, "sub", EntryKind::Other, b""));
-    assert_eq!(read(&submodule, &format!("{APP}/sub/x").parse().unwrap()).unwrap_err().reason(), "UnsupportedEntry");
+    assert_eq!(
+        read(&submodule, &format!("{APP}/sub/x").parse().unwrap()).unwrap_err().cause().word(),
+        "UnsupportedEntry"
+    );
 }
 
 #[test]
@@ -253,7 +256,7 @@ fn links_in_a_git_tree_are_never_followed() {
     remote.commit(Some("refs/heads/main"), &signature, &signature, "link", &tree, &[&head]).unwrap();
     let session = open(folder.path());
     let refused = plan_promote(&session.files().unwrap(), &Spec { path: "link".into(), ..spec() }).unwrap_err();
-    assert_eq!(refused.reason(), "UnsupportedEntry");
+    assert_eq!(refused.cause().word(), "UnsupportedEntry");
     let found: Option<Blob> = read(&session.files().unwrap(), &"apps/none/x".parse().unwrap()).unwrap();
     assert_eq!(found, None);
 }
@@ -289,7 +292,7 @@ async fn a_local_request_lives_as_at_a_forge() {
     assert_eq!(forge.close(a.number).await, Err(ForgeError::AlreadyMerged));
     let conflicting = forge.find("b", "main").await.unwrap().unwrap();
     assert_eq!(conflicting.mergeable, Some(false));
-    assert_eq!(local.merge(b.number, &author(), TIME).unwrap_err().reason(), "RequestRefused");
+    assert_eq!(local.merge(b.number, &author(), TIME).unwrap_err().cause().word(), "RequestRefused");
 
     forge.close(b.number).await.unwrap();
     forge.close(b.number).await.unwrap();

@@ -110,16 +110,16 @@ fn what_cannot_be_edited_safely_is_refused_by_name() {
     ];
     for (body, path, reason) in cases {
         let refused = set(&document(body), path, &Value::string("z")).expect_err(&body[..body.len().min(40)]);
-        assert_eq!(refused.reason(), reason, "{}: {refused}", &body[..body.len().min(40)]);
+        assert_eq!(refused.cause().word(), reason, "{}: {refused}", &body[..body.len().min(40)]);
     }
-    assert_eq!(File::parse(b"a: \xff").unwrap_err().reason(), "NotText");
-    assert_eq!(File::parse(b"version https://git-lfs.github.com/spec/v1\n").unwrap_err().reason(), "LfsPointer");
+    assert_eq!(File::parse(b"a: \xff").unwrap_err().cause().word(), "NotText");
+    assert_eq!(File::parse(b"version https://git-lfs.github.com/spec/v1\n").unwrap_err().cause().word(), "LfsPointer");
     assert_eq!(
-        set("kind: D\nmetadata: {name: y}\n", "a", &Value::string("z")).unwrap_err().reason(),
+        set("kind: D\nmetadata: {name: y}\n", "a", &Value::string("z")).unwrap_err().cause().word(),
         "DocumentMissing"
     );
     let nested = "- ".repeat(5000) + "a\n";
-    assert_eq!(File::parse(nested.as_bytes()).unwrap_err().reason(), "FileTooDeep");
+    assert_eq!(File::parse(nested.as_bytes()).unwrap_err().cause().word(), "FileTooDeep");
 }
 
 fn without(body: &str, path: &str) -> Result<Edited, EditError> {
@@ -166,7 +166,7 @@ fn removing_takes_its_own_lines_only() {
         ("r: [a, # one\n  b]\n", "r[0]", "UnsupportedYaml"),
         ("r:\n- a: 1\n", "r[0].a", "UnsupportedYaml"),
     ] {
-        assert_eq!(without(body, path).unwrap_err().reason(), reason, "{body:?}");
+        assert_eq!(without(body, path).unwrap_err().cause().word(), reason, "{body:?}");
     }
 }
 
@@ -206,7 +206,7 @@ fn what_is_missing_is_put_with_what_leads_to_it() {
         assert_eq!(set(body, path, value).unwrap_or_else(|error| panic!("{body:?}: {error}")), wanted);
     }
     for (body, path) in [("a: 1\n", "a.b"), ("l: []\n", "l[0].a"), ("l: [{name: a}]\n", "l[name=b].v")] {
-        assert_eq!(set(body, path, serde_json::json!("x")).unwrap_err().reason(), "PathNotFound", "{body:?}");
+        assert_eq!(set(body, path, serde_json::json!("x")).unwrap_err().cause().word(), "PathNotFound", "{body:?}");
     }
 }
 
@@ -267,7 +267,7 @@ fn copying_a_subtree_changes_only_what_differs() {
         ("s: {b: c}\n", "s:\n  b: &x d\nt: *x\n", "AliasInvolved"),
         ("t: 1\n", "t: 1\n", "PathNotFound"),
     ] {
-        assert_eq!(copy(from, to, "s").unwrap_err().reason(), reason);
+        assert_eq!(copy(from, to, "s").unwrap_err().cause().word(), reason);
     }
 }
 
@@ -425,7 +425,7 @@ fn a_narrow_promotion_names_what_it_leaves_behind() {
         "spec.template.metadata.labels.version",
     ] {
         let error = promotion(CANDIDATE, BASELINE, &Fields::Paths(vec![path(refused)])).unwrap_err();
-        assert_eq!(error.reason(), "NotPromotable", "{refused}");
+        assert_eq!(error.cause().word(), "NotPromotable", "{refused}");
     }
 }
 
@@ -439,7 +439,7 @@ fn a_promotion_never_cuts_the_baseline_off_from_its_selector() {
         promoted.text
     );
     let bare = CANDIDATE.replace("        metadata:\n            labels: {app: productpage, track: candidate, run: x7, version: v2, team: stars}\n", "");
-    assert_eq!(promotion(&bare, BASELINE, &Fields::Template).unwrap_err().reason(), "SelectorWouldChange");
+    assert_eq!(promotion(&bare, BASELINE, &Fields::Template).unwrap_err().cause().word(), "SelectorWouldChange");
 }
 
 /// An image, arguments, and an environment.

@@ -105,7 +105,7 @@ async fn a_gauge_is_one_finite_number_or_missing() {
     }
     for (wrong, told) in [("wild", "finite"), ("twice", "2 series")] {
         let error = read(&prometheus, &plain, wrong).await.unwrap_err();
-        assert!(error.reason == "InvalidQuery" && error.message.contains(told), "{error:?}");
+        assert!(error.cause.word() == "InvalidQuery" && error.message.contains(told), "{error:?}");
     }
     // The interval ends a minute after LOOK, the experiment began 300 s before it.
     let elapsed = gauge("sum(queue_length{workload='$workload'}) * 0 + $elapsedTime");

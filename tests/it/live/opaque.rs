@@ -141,7 +141,7 @@ async fn a_source_that_misbehaves_is_unavailable_and_bounded() {
         let began = Instant::now();
         let error =
             read(&source, &query(format!("http://{address}/{path}?token=secret"), PROMETHEUS)).await.unwrap_err();
-        assert_eq!(error.reason, "MetricsUnavailable");
+        assert_eq!(error.cause.word(), "MetricsUnavailable");
         assert!(error.message.contains(word) && !error.message.contains("secret"), "{path}: {}", error.message);
         assert!(began.elapsed() < Duration::from_secs(30), "{path} took {:?}", began.elapsed());
     }
@@ -175,16 +175,16 @@ async fn what_cannot_be_asked_is_refused_before_anything_is_sent() {
         "http://metrics.$revision/number".to_owned(),
     ] {
         let error = read(&source, &query(url.clone(), PROMETHEUS)).await.unwrap_err();
-        assert_eq!(error.reason, "InvalidQuery", "{url}: {}", error.message);
+        assert_eq!(error.cause.word(), "InvalidQuery", "{url}: {}", error.message);
     }
     for (name, value) in [("Host", "other"), ("a b", "x"), ("X", "a\r\nB: c"), ("Content-Length", "1")] {
         let mut asked = query(format!("http://{address}/number"), PROMETHEUS);
         asked.headers = vec![(name.into(), value.into())];
-        assert_eq!(read(&source, &asked).await.unwrap_err().reason, "InvalidQuery", "{name}: {value}");
+        assert_eq!(read(&source, &asked).await.unwrap_err().cause.word(), "InvalidQuery", "{name}: {value}");
     }
     let mut asked = query(format!("http://{address}/number"), PROMETHEUS);
     asked.body = Some("{".into());
-    assert_eq!(read(&source, &asked).await.unwrap_err().reason, "InvalidQuery");
+    assert_eq!(read(&source, &asked).await.unwrap_err().cause.word(), "InvalidQuery");
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn this_machine_is_not_asked() {
     ] {
         let asked = query(format!("http://{host}:{}/number", address.port()), PROMETHEUS);
         let error = read(&source, &asked).await.unwrap_err();
-        assert_eq!(error.reason, "MetricsUnavailable", "{host}: {}", error.message);
+        assert_eq!(error.cause.word(), "MetricsUnavailable", "{host}: {}", error.message);
         let refused = error.message.contains("on this machine or link-local") || host == "localhost";
         assert!(refused, "{host}: {}", error.message);
     }

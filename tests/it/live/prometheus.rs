@@ -144,7 +144,7 @@ async fn what_was_last_known_before_an_outage_is_no_news() {
         let asked = Asked { query: &query, versions: &versions, from: at(second - 10) };
         let answer = server.client().read(&[asked], at(second), at(BEGAN), age).await.remove(0);
         assert_eq!(
-            answer.as_ref().err().map(|u| u.reason),
+            answer.as_ref().err().map(|u| u.cause.word()),
             (!current).then_some("MetricsUnavailable"),
             "{second}: {answer:?}"
         );
@@ -177,7 +177,7 @@ async fn own_selectors_have_the_versions_placeholders_and_their_mistakes_are_the
     ];
     for (selector, why) in table {
         let error = ask(&prometheus, &ShareQuery::share(selector, total), "steady").await.unwrap_err();
-        assert_eq!(error.reason, "InvalidQuery", "{selector}: {error}");
+        assert_eq!(error.cause.word(), "InvalidQuery", "{selector}: {error}");
         assert!(error.message.contains(why), "{selector}: {error}");
     }
 }
@@ -246,7 +246,7 @@ async fn failing(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) 
 }
 
 fn says(error: &Unavailable, reason: &str, what: &str) {
-    assert!(error.reason == reason && error.message.contains(what), "{error:?} is not {reason}: … {what} …");
+    assert!(error.cause.word() == reason && error.message.contains(what), "{error:?} is not {reason}: … {what} …");
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{
-    Analysis, AutoMerge, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided, Outcome,
-    Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Split, Synced, Unavailable,
-    Verb, Version, Wake, WhileWaiting, Wish, Workload, Workloads,
+    Analysis, AutoMerge, Cause, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided,
+    Outcome, Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Split, Synced,
+    Unavailable, Verb, Version, Wake, WhileWaiting, Wish, Workload, Workloads,
 };
 use reiter8::gitops::forge::Extras;
 use reiter8::gitops::plan::Spec;
@@ -64,7 +64,7 @@ impl Life {
         handover: Handover,
     ) -> Result<Self, Unavailable> {
         let repository = RepositorySpec::new(url, Provider::Gitea, "forge");
-        let at: Timestamp = VERDICT.parse().map_err(|_| Unavailable::new("Internal", "no time"))?;
+        let at: Timestamp = VERDICT.parse().map_err(|_| Unavailable::new(Cause::Internal, "no time"))?;
         let (phase, reason) = match outcome {
             Outcome::Promote => (Phase::Promoting, Reason::Proven),
             Outcome::Discard => (Phase::Discarding, Reason::Harmful),

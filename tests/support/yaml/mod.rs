@@ -82,7 +82,7 @@ pub(crate) fn exercise_place(text: &str, document: usize, path: &Path, tally: &m
         }
         Err(error) => {
             tally.refused += 1;
-            assert!(!error.reason().is_empty());
+            assert!(!error.cause().word().is_empty());
         }
     };
     for new in [Value::string("v 1: #x"), Value::string("1.20"), Value::Scalar { text: "7".into(), string: false }] {

@@ -9,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SOON;
 use crate::draft::{ROLLOUT_DEADLINE, Turn};
-use crate::fact::routes_are_gone;
 use crate::mutants::{Mutant, on};
 use crate::plan::Gitops;
 use crate::progress::{End, Landed, StageProgress, Standing};
@@ -161,7 +160,7 @@ impl Turn<'_> {
             _ if !self.progress.held => self.stand(Standing::Draining(landed)),
             Some(Ok(routes)) if routes.candidates.is_home() => self.stand(Standing::Draining(landed)),
             // Routes that stay away that long carry no traffic to the candidate either.
-            Some(Err(u)) if routes_are_gone(u.reason) && self.now >= until => self.stand(Standing::Draining(landed)),
+            Some(Err(u)) if u.cause.routes_are_gone() && self.now >= until => self.stand(Standing::Draining(landed)),
             _ => {
                 // Past the deadline a person is needed: something keeps the weights as they are.
                 let reason = if self.now < until { "HandingOver" } else { "HandOverOverdue" };
