@@ -173,7 +173,7 @@ impl<'a> Turn<'a> {
         let (gitops, stage) = (self.plan.gitops.as_ref(), self.progress.current_stage());
         match gitops.zip(stage) {
             Some((gitops, s)) if s.state() == StageState::Waiting => {
-                Some(s.opened().unwrap_or(s.since()) + gitops.stale_after)
+                Some(s.opened().unwrap_or_else(|| s.since()) + gitops.stale_after)
             }
             Some((_, s)) => Some(s.since() + ROLLOUT_DEADLINE),
             None => self.progress.since.map(|since| since + FINAL_SPLIT),

@@ -29,7 +29,7 @@ const LEFT_BRANCH: SignedDuration = SignedDuration::from_secs(5);
 /// costs this long, and a queue that is looked at more often costs requests for nothing.
 const QUEUE: SignedDuration = SignedDuration::from_mins(10);
 
-impl<'a> Turn<'a> {
+impl Turn<'_> {
     /// Lets the phase the experiment is in do its part.
     pub(super) fn advance(&mut self) {
         if self.progress.since.is_none() {
