@@ -1,12 +1,21 @@
 //! The metrics that need no installation: what Istio's proxies report by themselves.
 //!
 //! Istio's standard metrics, reporter `source`: the proxy in front of the service saw the request, also one that was
-//! never answered. Bad: HTTP 5xx, no response at all (code 0), or a gRPC status that blames the server.
+//! never answered. Bad: HTTP 5xx, no response at all (code 0) although the client waited, or a gRPC status that blames the
+//! server.
 
 use super::metric::{MetricQuery, ShareQuery};
 
 /// gRPC statuses that blame the server: UNKNOWN, `DEADLINE_EXCEEDED`, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
 const GRPC_SERVER_ERRORS: &str = "2|4|12|13|14|15";
+
+/// Flags of requests that no endpoint of their destination took: no healthy one, no such destination, no connection. The
+/// proxy answers many others itself, all with an unknown workload: preflights, denials, rate limits, injected faults,
+/// requests beyond a circuit breaker. Those are nobody's. The code is no help: to a gRPC request the proxy answers 200.
+const NO_ENDPOINT: &str = "(.*,)?(UH|NC|UF)(,.*)?";
+
+/// Flags of requests whose client went away: without an answer, and no fault of the server.
+const CLIENT_GONE: &str = "(.*,)?DC(,.*)?";
 
 /// Requests to one version.
 const VERSION: &str =
@@ -49,16 +58,15 @@ pub fn share(metric: &str) -> Option<ShareQuery> {
     match metric {
         "istio/error-rate" => Some(ShareQuery {
             bad: vec![
-                format!(r#"istio_requests_total{{{VERSION},response_code=~"5..|0"}}"#),
+                format!(r#"istio_requests_total{{{VERSION},response_code=~"5..|0",response_flags!~"{CLIENT_GONE}"}}"#),
                 format!(
                     r#"istio_requests_total{{{VERSION},response_code!~"5..|0",grpc_response_status=~"{GRPC_SERVER_ERRORS}"}}"#
                 ),
             ],
             total: count("istio/request-count")?,
-            unreached: Some(
-                r#"istio_requests_total{reporter="source",destination_workload=~"|unknown",destination_service_namespace="$workloadNamespace",destination_service=~"$hosts"}"#
-                    .to_owned(),
-            ),
+            unreached: Some(format!(
+                r#"istio_requests_total{{reporter="source",destination_workload=~"|unknown",destination_service_namespace="$workloadNamespace",destination_service=~"$hosts",response_flags=~"{NO_ENDPOINT}"}}"#
+            )),
         }),
         _ => None,
     }
