@@ -4,6 +4,7 @@
 //! manifests ([`rules`]), then warnings ([`hints`]). Owns none of the rules.
 
 mod cluster;
+mod given;
 mod hints;
 mod rules;
 mod schema;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::rules::Given;
+use self::given::Given;
 use self::schema::Schemas;
 use self::source::{Document, Unreadable};
 use super::output::{self, Output, clean};

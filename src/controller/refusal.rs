@@ -1,6 +1,7 @@
 //! Why an experiment cannot be carried out as it is written: the field, the value and the remedy.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::api::InvalidField;
 use crate::engine::{Cause, Unavailable};
@@ -9,7 +10,6 @@ use crate::engine::{Cause, Unavailable};
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// A value that its field does not take.
-    #[error("{field}: {problem}")]
     Invalid {
         /// Path of the field.
         field: Cow<'static, str>,
@@ -17,7 +17,6 @@ pub enum Refusal {
         problem: String,
     },
     /// A field or combination that this release does not carry out.
-    #[error("{field}: not yet supported; {instead}")]
     NotSupported {
         /// Path of the field.
         field: Cow<'static, str>,
@@ -25,7 +24,6 @@ pub enum Refusal {
         instead: String,
     },
     /// An object that is referred to and does not exist.
-    #[error("{field}: {kind} {name} was not found; create it or correct the name")]
     Missing {
         /// Path of the field.
         field: Cow<'static, str>,
@@ -35,7 +33,6 @@ pub enum Refusal {
         name: String,
     },
     /// The repository's owner does not allow this use.
-    #[error("spec.gitops.{field}: {problem}")]
     NotAllowed {
         /// Path of the field below `spec.gitops`.
         field: Cow<'static, str>,
@@ -43,11 +40,45 @@ pub enum Refusal {
         problem: String,
     },
     /// An object that is referred to and that the API server does not give.
-    #[error("{}", .0.message)]
     Unreadable(Unavailable),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // It says itself what could not be read.
+            Self::Unreadable(_) => f.write_str(&self.problem()),
+            Self::Invalid { .. } | Self::NotSupported { .. } | Self::Missing { .. } | Self::NotAllowed { .. } => {
+                write!(f, "{}: {}", self.field(), self.problem())
+            }
+        }
+    }
+}
+
 impl Refusal {
+    /// Path of the field.
+    pub fn field(&self) -> Cow<'_, str> {
+        match self {
+            Self::Invalid { field, .. } | Self::NotSupported { field, .. } | Self::Missing { field, .. } => {
+                Cow::Borrowed(field)
+            }
+            Self::NotAllowed { field, .. } => format!("spec.gitops.{field}").into(),
+            Self::Unreadable(_) => "spec".into(),
+        }
+    }
+
+    /// What is wrong with it, and what to write instead.
+    pub fn problem(&self) -> Cow<'_, str> {
+        match self {
+            Self::Invalid { problem, .. } | Self::NotAllowed { problem, .. } => problem.into(),
+            Self::NotSupported { instead, .. } => format!("not yet supported; {instead}").into(),
+            Self::Missing { kind, name, .. } => {
+                format!("{kind} {name} was not found; create it or correct the name").into()
+            }
+            Self::Unreadable(u) => (&u.message).into(),
+        }
+    }
+
     /// The reason in conditions, Events, metrics and logs.
     pub fn cause(&self) -> Cause {
         match self {

@@ -140,7 +140,7 @@ impl Run {
         composed: Composed,
         branch: String,
     ) -> Result<Started, StartError> {
-        let message = message(&composed, &self.request);
+        let message = message(&composed.name, &composed.target, &composed.replaced, &self.request);
         let text =
             CommitText { message: &message, author: &self.request.author, time_seconds: Timestamp::now().as_second() };
         let commit = session.put(base, &composed.files, text)?;
@@ -210,7 +210,8 @@ impl Run {
     /// Opens the request, if one is wanted.
     fn finish(&mut self, session: &Session, mut started: Started) -> Result<Step, StartError> {
         let Some(forge) = &self.request.forge else { return Ok(Step::Done(Box::new(started))) };
-        let title = message(&started, &self.request).lines().next().unwrap_or_default().to_owned();
+        let message = message(&started.experiment, &started.target, &started.superseded, &self.request);
+        let title = message.lines().next().unwrap_or_default().to_owned();
         let body = body(&started);
         let new = NewPull {
             head: started.branch.clone(),
@@ -327,47 +328,12 @@ impl Run {
     }
 }
 
-/// What a commit and a request say about a start.
-trait Told {
-    fn experiment(&self) -> &str;
-    fn target(&self) -> &str;
-    fn superseded(&self) -> &[String];
-}
-
-impl Told for Composed {
-    fn experiment(&self) -> &str {
-        &self.name
-    }
-
-    fn target(&self) -> &str {
-        &self.target
-    }
-
-    fn superseded(&self) -> &[String] {
-        &self.replaced
-    }
-}
-
-impl Told for Started {
-    fn experiment(&self) -> &str {
-        &self.experiment
-    }
-
-    fn target(&self) -> &str {
-        &self.target
-    }
-
-    fn superseded(&self) -> &[String] {
-        &self.superseded
-    }
-}
-
 /// The commit's message; its first line is the request's title.
-fn message(told: &impl Told, request: &Request) -> String {
+fn message(experiment: &str, target: &str, superseded: &[String], request: &Request) -> String {
     let images: Vec<&str> = request.images.iter().map(|image| image.reference.as_str()).collect();
     let what = if images.is_empty() { String::new() } else { format!(": try {}", images.join(", ")) };
-    let mut message = format!("Start {}{what}\n\nTarget: {}\n", told.experiment(), plain(told.target()));
-    for name in told.superseded() {
+    let mut message = format!("Start {experiment}{what}\n\nTarget: {}\n", plain(target));
+    for name in superseded {
         message.push_str(&format!("Supersedes: {}\n", plain(name)));
     }
     message
@@ -376,7 +342,7 @@ fn message(told: &impl Told, request: &Request) -> String {
 /// The request's text.
 fn body(started: &Started) -> String {
     let mut body = format!(
-        "Begins the experiment `{}` for `{}`. Once this is merged and synced, traffic moves step by step; the outcome comes as another pull request.\n\n",
+        "Starts experiment `{}` for `{}`. Once this is merged and synced, traffic moves to the candidate step by step; another pull request brings the outcome.\n\n",
         started.experiment,
         plain(&started.target)
     );
@@ -384,7 +350,7 @@ fn body(started: &Started) -> String {
         body.push_str(&format!("- {change} `{path}`\n"));
     }
     for name in &started.superseded {
-        body.push_str(&format!("\nEnds the experiment `{}`, which is removed.\n", plain(name)));
+        body.push_str(&format!("\nEnds experiment `{}` and removes it.\n", plain(name)));
     }
     body
 }

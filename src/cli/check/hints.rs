@@ -1,10 +1,8 @@
 //! What is allowed and probably not meant: warnings that the controller does not give, or gives late.
 
-use std::path::{Path, PathBuf};
-
 use kube::ResourceExt as _;
 
-use super::rules::Given;
+use super::given::{Given, application};
 use super::source::Document;
 use super::{Finding, Severity};
 use crate::api::experiment::Objective;
@@ -95,12 +93,6 @@ fn wave(given: &Given, document: &Document, experiment: &Experiment) -> Option<F
         other.name(),
         latest.saturating_add(10)
     ))
-}
-
-/// The application's folder, if a folder is it or is in it. Elsewhere, in a template's folder say, nothing is known about the repository.
-pub(super) fn application(folder: &Path, path: &str) -> Option<PathBuf> {
-    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    absolute.ancestors().find(|folder| folder.ends_with(Path::new(path))).map(ToOwned::to_owned)
 }
 
 /// In the environment repository the files of the write-back are beside the experiment.

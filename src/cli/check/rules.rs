@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 
-use super::hints::application;
+use super::given::{Given, application};
 use super::source::Document;
-use super::{Finding, Severity, cluster};
+use super::{Finding, Severity};
 use crate::api::experiment::{self as spec, DeploymentPattern};
 use crate::api::{Experiment, Quantity};
 use crate::controller::resolve::{Resolved, any_repository, resolve};
@@ -27,43 +27,11 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 /// The kinds of a destination, all of which have to be given before anything can be said about it.
 const DESTINATION: [&str; 3] = ["Service", "DestinationRule", "Deployment"];
 
-/// Everything that was given.
-pub(super) struct Given {
-    documents: Vec<Document>,
-    client: Client,
-    rehearse: bool,
-}
-
-impl Given {
-    pub(super) fn new(documents: Vec<Document>) -> Self {
-        let objects = documents.iter().map(|d| d.value.clone()).collect();
-        Self { client: cluster::client(objects), documents, rehearse: true }
-    }
-
-    /// For who shows by other means what the outcomes change, or why they cannot.
-    pub(super) fn unrehearsed(self) -> Self {
-        Self { rehearse: false, ..self }
-    }
-
-    pub(super) fn documents(&self) -> &[Document] {
-        &self.documents
-    }
-
-    /// The objects of a kind that may be in a namespace.
-    pub(super) fn of<'a>(&'a self, kind: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Document> {
-        self.documents.iter().filter(move |d| d.kind().2 == kind && d.namespace().is_none_or(|own| own == namespace))
-    }
-
-    fn has(&self, kind: &str, namespace: &str, name: &str) -> bool {
-        self.of(kind, namespace).any(|d| d.name() == name)
-    }
-}
-
 /// What the controller would say of an experiment.
 pub(super) async fn check(given: &Given, document: &Document, experiment: &Experiment) -> Vec<Finding> {
     let mut findings = vec![];
     let Some(resolved) = resolved(given, document, experiment, &mut findings).await else { return findings };
-    let write = resolved.write.as_ref().filter(|_| given.rehearse);
+    let write = resolved.write.as_ref().filter(|_| given.is_rehearsed());
     findings.extend(write.and_then(|write| rehearsal(document, &write.spec, &resolved.plan.candidates)));
     let namespace = resolved.plan.identity.namespace.clone();
     let candidates = resolved.plan.candidates.iter().enumerate();
@@ -126,7 +94,7 @@ pub(super) async fn resolved(
     experiment.metadata.creation_timestamp.get_or_insert_with(|| Time(Timestamp::now()));
     let namespace = experiment.namespace().unwrap_or_default();
     // An object that cannot be read has findings of its own.
-    let mut referred = references::fetch(&given.client, &experiment).await.ok()?;
+    let mut referred = references::fetch(given.client(), &experiment).await.ok()?;
     // Each round takes one missing object away.
     for _ in 0..=experiment.spec.criteria.objectives.len() + 1 {
         match resolve(&experiment, &referred) {
@@ -141,9 +109,7 @@ pub(super) async fn resolved(
                 referred.repository = Some(any_repository(&namespace));
             }
             Err(refusal) => {
-                let told = refusal.to_string();
-                let (field, problem) = told.split_once(": ").unwrap_or(("spec", &told));
-                findings.push(Finding::new(document, Severity::Error, field, problem));
+                findings.push(Finding::new(document, Severity::Error, &refusal.field(), &refusal.problem()));
                 return None;
             }
         }
@@ -153,7 +119,7 @@ pub(super) async fn resolved(
 
 /// The Repositories that are given, where none of them is the one that the experiment names.
 fn another_repository(given: &Given, document: &Document, field: &str, name: &str) -> Option<Finding> {
-    let there = given.documents.iter().filter(|d| d.kind().2 == "Repository");
+    let there = given.documents().iter().filter(|d| d.kind().2 == "Repository");
     let there: Vec<String> =
         there.map(|d| d.namespace().map(|n| format!("{n}/")).unwrap_or_default() + d.name()).collect();
     (!there.is_empty()).then(|| {
@@ -190,7 +156,7 @@ async fn destinations(
     let workloads = versions.iter().all(|(_, workload)| given.has("Deployment", &namespace, workload));
     let questions = Questions { subsets: all && workloads, ..Questions::default() };
     let Ok(prometheus) = Prometheus::new(NOWHERE) else { return vec![] };
-    let live = Live::new(given.client.clone(), prometheus, &namespace, resolved.binding, None, vec![]);
+    let live = Live::new(given.client().clone(), prometheus, &namespace, resolved.binding, None, vec![]);
     let Observation { routes, subsets, .. } = live.observe(&resolved.plan, &questions).await;
     let mut findings = vec![];
     let fixed = experiment.spec.strategy.deployment_pattern == Some(DeploymentPattern::FixedSplit);
