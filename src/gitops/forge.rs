@@ -169,7 +169,7 @@ pub struct Permissions {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgeError {
     /// The repository's address has no owner and name, or may not be used.
-    #[error("failed to accept the repository's address: {why}")]
+    #[error("the repository's address cannot be used: {why}")]
     AddressRefused {
         /// What is wrong with it.
         why: &'static str,
@@ -178,37 +178,37 @@ pub enum ForgeError {
     #[error("failed to sign for the App: the private key is not an RSA key in PEM")]
     KeyUnusable,
     /// A new token of an App that the forge does not take yet.
-    #[error("failed to use the App's new token: the forge does not know it everywhere yet")]
+    #[error("the App's new token is not valid everywhere at the forge yet")]
     TokenNotReady,
     /// 401.
-    #[error("failed to authenticate at the forge")]
+    #[error("the forge rejected the credential (401)")]
     AuthenticationFailed,
     /// 403.
-    #[error("failed to get permission from the forge")]
+    #[error("the forge denied access (403)")]
     PermissionDenied,
     /// 404: the repository, the request or a branch, or the right to see it.
-    #[error("failed to find the repository, branch or request at the forge")]
+    #[error("the forge has no such repository, branch or request, or does not show it to this credential (404)")]
     NotFound,
     /// A redirect; none is followed.
-    #[error("failed to use the repository's address: it moved")]
+    #[error("the repository moved: the forge redirects its address")]
     RepositoryMoved,
     /// The repository is read-only.
-    #[error("failed to write: the repository is archived")]
+    #[error("the repository is archived and takes no writes")]
     RepositoryArchived,
     /// 429, or 403 with GitHub's marks of it.
-    #[error("failed to be served: too many requests{}", .retry_after.map(|wait| format!(", asked to wait {} s", wait.as_secs())).unwrap_or_default())]
+    #[error("rate limited by the forge{}", .retry_after.map(|wait| format!(", asked to wait {} s", wait.as_secs())).unwrap_or_default())]
     RateLimited {
         /// How long the forge asks to wait.
         retry_after: Option<Duration>,
     },
     /// Head and base are the same.
-    #[error("failed to open a request: there are no changes")]
+    #[error("failed to open a request: it would change nothing")]
     NoChanges,
     /// The request is merged already.
-    #[error("failed to close the request: it is merged")]
+    #[error("failed to close the request: it is already merged")]
     AlreadyMerged,
     /// The forge refused what was asked.
-    #[error("failed to be understood by the forge: {message}")]
+    #[error("the forge rejected the request: {message}")]
     Refused {
         /// The forge's words, without control characters.
         message: String,

@@ -219,7 +219,7 @@ pub enum PlanError {
         image: String,
     },
     /// An image without the tag or digest that is to be written.
-    #[error("failed to promote {image}: it lacks the tag or digest that is to be written")]
+    #[error("failed to promote {image}: it has no tag or digest to write")]
     NoBuild {
         /// The image.
         image: String,
@@ -233,7 +233,7 @@ pub enum PlanError {
         marker: String,
     },
     /// Nothing of what is promoted could be seen in the cluster.
-    #[error("failed to plan on {path}: no image is promoted, so that nobody could see when the promotion is live")]
+    #[error("failed to plan on {path}: no image is promoted, so nothing would show when the promotion is live")]
     Unverifiable {
         /// The file.
         path: String,
@@ -418,7 +418,7 @@ pub fn plan_revert(files: &dyn Files, spec: &Spec) -> Result<Change, PlanError> 
         }
         let file: RepoPath = path.parse()?;
         let now = required(files, &file)?;
-        let was = start.content(&before)?;
+        let was = start.content(&before).map_err(|error| error.at(&file))?;
         let marks: Vec<&Mark> = marks.iter().filter(|mark| mark.file == path).collect();
         let back = if now.id == before {
             continue;

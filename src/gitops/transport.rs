@@ -75,19 +75,19 @@ impl fmt::Display for Token {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// 401: no token, or not a valid one.
-    #[error("failed to authenticate at the git server")]
+    #[error("the git server rejected the credential (401)")]
     AuthenticationFailed,
     /// 403: the token may not do this.
-    #[error("failed to get permission from the git server")]
+    #[error("the git server denied access (403)")]
     PermissionDenied,
     /// 404: no such repository, or none that the token may see.
-    #[error("failed to find the repository")]
+    #[error("the git server has no such repository, or does not show it to this credential (404)")]
     RepositoryNotFound,
     /// A redirect, which is never followed: the token was meant for one host.
-    #[error("failed to use the repository's address: it moved")]
+    #[error("the repository moved: the git server redirects its address")]
     RepositoryMoved,
     /// 429: asked too often.
-    #[error("failed to be served: too many requests")]
+    #[error("rate limited by the git server")]
     RateLimited {
         /// How long the server asks to wait.
         retry_after: Option<Duration>,
@@ -105,7 +105,7 @@ pub enum Failure {
         bytes: u64,
     },
     /// The deadline passed.
-    #[error("failed to finish in time")]
+    #[error("the git server did not finish in time")]
     TimedOut,
 }
 

@@ -17,7 +17,7 @@ const MAX_PATH: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
     /// Not a relative path of the accepted characters.
-    #[error("failed to accept the path {path:?}: only relative paths of letters, digits and ._/@+- are")]
+    #[error("invalid path {path:?}: write a relative path of letters, digits and ._/@+-")]
     PathRefused {
         /// The text.
         path: String,

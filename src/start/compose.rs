@@ -20,7 +20,7 @@ use crate::gitops::plan::{Spec, plan_promote};
 use crate::gitops::promote::Workload;
 use crate::gitops::rehearsal::{REMOVE, rehearse};
 use crate::gitops::repository::Put;
-use crate::gitops::tree::{Files, RepoPath, read};
+use crate::gitops::tree::{Blob, Files, RepoPath, read};
 
 /// The wave that an Experiment gets when its template names none: later than the waves that people commonly use.
 const LAST_WAVE: i64 = 10;
@@ -134,7 +134,7 @@ fn list(
         let some = changes.iter().filter(|(_, content)| content.is_none() == gone);
         some.filter_map(|(path, _)| path.as_str().strip_prefix(&below)).map(ToOwned::to_owned).collect::<Vec<_>>()
     };
-    let bytes = files.content(&entry.id)?;
+    let Some(Blob { bytes, .. }) = read(files, &path)? else { return Ok(()) };
     let text = listed(&bytes, &named(false), &named(true)).map_err(|source| of(path.as_str(), source))?;
     if text.as_bytes() != bytes {
         changes.insert(path, Some(text.into_bytes()));

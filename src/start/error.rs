@@ -66,7 +66,7 @@ pub enum StartError {
         flaw: Box<Flaw>,
     },
     /// A file that would be written is there already and belongs to something else.
-    #[error("{path} is there already and is not the running experiment's; {remedy}")]
+    #[error("{path} already exists and does not belong to the running experiment; {remedy}")]
     FileExists {
         /// The file.
         path: String,
@@ -74,7 +74,7 @@ pub enum StartError {
         remedy: &'static str,
     },
     /// The candidate is what runs already.
-    #[error("nothing to try: the candidate has the pod template of {path}; name another --image")]
+    #[error("nothing to try: the candidate's pod template is the one in {path}; name another --image")]
     NothingToTry {
         /// The baseline's manifest.
         path: String,
@@ -106,7 +106,7 @@ pub enum StartError {
         seconds: u64,
     },
     /// The branch moved, or the server failed, too often.
-    #[error("gave up after {attempts} attempts: {last}{}", if *.unknown { format!("; whether {name} was committed is not known, look for it on the branch") } else { "; nothing was committed".into() })]
+    #[error("gave up after {attempts} attempts: {last}{}", if *.unknown { format!("; whether {name} was committed is unknown: look for it on the branch") } else { "; nothing was committed".into() })]
     GaveUp {
         /// How often it was tried.
         attempts: u32,

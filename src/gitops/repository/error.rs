@@ -13,13 +13,13 @@ pub enum RepositoryError {
     #[error(transparent)]
     Remote(#[from] Failure),
     /// The address is not one that is used.
-    #[error("failed to accept the repository's address: {why}")]
+    #[error("the repository's address cannot be used: {why}")]
     UrlRefused {
         /// What is wrong with it.
         why: &'static str,
     },
     /// Not a branch name.
-    #[error("failed to accept the branch name {branch:?}")]
+    #[error("invalid branch name {branch:?}")]
     BadBranch {
         /// The text.
         branch: String,
@@ -126,7 +126,7 @@ pub enum PushError {
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// A hook of the server refused the branch.
-    #[error("failed to push: a hook of the server refused: {message}")]
+    #[error("failed to push: a hook of the server rejected it: {message}")]
     HookRejected {
         /// The server's words, without control characters.
         message: String,
@@ -144,7 +144,7 @@ pub enum PushError {
         found: Option<CommitId>,
     },
     /// The server accepts only commits that continue the branch.
-    #[error("failed to push: the server accepts no rewriting of the branch")]
+    #[error("failed to push: the server takes only commits that continue the branch")]
     NotFastForward,
 }
 

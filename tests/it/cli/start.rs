@@ -426,9 +426,9 @@ async fn what_could_not_end_well_is_not_begun() {
     let table: [Break; 15] = [
         ("a typo", "t", "  strategy:", "  stratgy:", "stratgy"),
         ("another directory", "t", "path: apps/productpage", "path: apps/other", "spec.gitops.path"),
-        ("an escape", "t", "from: productpage-candidate.yaml", "from: ../x.yaml", "only relative paths"),
-        ("git's own", "t", "from: productpage-candidate.yaml", "from: .git/x.yaml", "only relative paths"),
-        ("an absolute path", "t", "from: productpage-candidate.yaml", "from: /x.yaml", "only relative paths"),
+        ("an escape", "t", "from: productpage-candidate.yaml", "from: ../x.yaml", "write a relative path"),
+        ("git's own", "t", "from: productpage-candidate.yaml", "from: .git/x.yaml", "write a relative path"),
+        ("an absolute path", "t", "from: productpage-candidate.yaml", "from: /x.yaml", "write a relative path"),
         ("the baseline itself", "t", "from: productpage-candidate.yaml", "from: productpage.yaml", "different files"),
         ("no baseline", "t", "to: productpage.yaml", "to: none.yaml", "none.yaml: not found"),
         ("another namespace", "t", "target: bookinfo/", "target: other/", "spec.target"),

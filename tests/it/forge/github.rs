@@ -264,7 +264,7 @@ async fn a_pause_that_github_asks_for_is_told() {
     let (_, forge, _) = Stub::start(answer).await;
     let error = forge.get(7).await.unwrap_err();
     assert_eq!(error, ForgeError::RateLimited { retry_after: Some(Duration::from_secs(17)) });
-    assert!(error.to_string().ends_with("too many requests, asked to wait 17 s"), "{error}");
+    assert!(error.to_string().ends_with("rate limited by the forge, asked to wait 17 s"), "{error}");
 }
 
 #[tokio::test]
