@@ -307,7 +307,7 @@ const GROUPS: [&str; 5] = ["iter8.tools", "networking.istio.io", "apps", "events
 
 impl World {
     async fn new(site: &Site, kube: &Kube) -> anyhow::Result<Self> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reiter8::http::install_provider();
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
         let mut definitions = vec![site.bin.join("istio-crds.yaml")];
         definitions.extend(std::fs::read_dir(own)?.filter_map(|e| e.ok().map(|e| e.path())));

@@ -17,6 +17,7 @@ pub mod bench;
 pub mod cli;
 pub mod controller;
 pub mod gitops;
+pub mod http;
 pub mod live;
 pub mod server;
 pub mod simulate;

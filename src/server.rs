@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::routing::get;
-use axum::{Json, Router};
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::telemetry::Metrics;
@@ -68,8 +69,9 @@ pub async fn serve(
     Ok((bound, tokio::spawn(async move { served.await })))
 }
 
-async fn ready(State(served): State<Served>) -> (StatusCode, Json<serde_json::Value>) {
+async fn ready(State(served): State<Served>) -> (StatusCode, [(HeaderName, &'static str); 1], String) {
     let waiting = served.readiness.waiting();
     let status = if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": waiting.is_empty(), "waitingFor": waiting })))
+    let body = json!({"ready": waiting.is_empty(), "waitingFor": waiting});
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string())
 }

@@ -25,6 +25,62 @@ pub(crate) fn opaque_list(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A time of Kubernetes.
+///
+/// This and [`conditions`] are what `k8s-openapi` would derive; its derivation for all of its types would double the time
+/// that it takes to compile.
+pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// A list of conditions by their types.
+pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "Condition contains details for one aspect of the current state of this API Resource.",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "lastTransitionTime is the last time the condition transitioned from one status to another. \
+                        This should be when the underlying condition changed.  If that is not known, then using the time when \
+                        the API field changed is acceptable.",
+                },
+                "message": {
+                    "type": "string",
+                    "description": "message is a human readable message indicating details about the transition. This may be \
+                        an empty string.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "observedGeneration represents the .metadata.generation that the condition was set based \
+                        upon. For instance, if .metadata.generation is currently 12, but the \
+                        .status.conditions[x].observedGeneration is 9, the condition is out of date with respect to the \
+                        current state of the instance.",
+                },
+                "reason": {
+                    "type": "string",
+                    "description": "reason contains a programmatic identifier indicating the reason for the condition's last \
+                        transition. Producers of specific condition types may define expected values and meanings for this \
+                        field, and whether the values are considered a guaranteed API. The value should be a CamelCase \
+                        string. This field may not be empty.",
+                },
+                "status": {"type": "string", "description": "status of the condition, one of True, False, Unknown."},
+                "type": {
+                    "type": "string",
+                    "description": "type of condition in CamelCase or in foo.example.com/CamelCase.",
+                },
+            },
+        },
+    })
+}
+
 /// Makes a derived definition strict and quiet:
 /// * `default` goes: defaults are filled in on access, so that a stored spec is what the user wrote;
 /// * `nullable` goes: the API server then drops an empty key (`gitops:`), and no rule meets a null;

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::controller::run::{RunArgs, run};
+use crate::http;
 
 /// Progressive delivery for Istio that commits its verdicts to Git.
 #[derive(Debug, Parser)]
@@ -105,9 +106,8 @@ fn parse() -> Cli {
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-/// Runs an asynchronous command. One TLS provider serves every client in the process.
+/// Runs an asynchronous command.
 fn on_runtime<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    // A second installation changes nothing; the first one stays.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    http::install_provider();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }

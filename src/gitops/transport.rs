@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::{Certificate, StatusCode, Url, header};
 
+use crate::http;
 use crate::telemetry::{Provider, Timer};
 use crate::text;
 
@@ -296,7 +297,7 @@ fn client(ca: Option<&Arc<str>>) -> Result<Client, git2::Error> {
         return Ok(client.clone());
     }
     let failed = || git2::Error::from_str("failed to set up TLS");
-    let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
+    let builder = http::blocking_client().connect_timeout(CONNECT_TIMEOUT);
     let builder = match ca {
         Some(pem) => builder.tls_certs_merge(authorities(pem).ok_or_else(failed)?),
         None => builder,

@@ -13,12 +13,13 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Url, redirect};
+use reqwest::{Client, Method, Url};
 
 use super::expression::Expression;
 use super::query::{Values, Versions};
 use crate::engine::judge::Sample;
 use crate::engine::{Cause, Pair, Seen, Unavailable, Window};
+use crate::http::{self, BodyError};
 use crate::telemetry::{self, Provider};
 
 /// Longest wait for a whole answer: Iter8's.
@@ -86,7 +87,7 @@ static SHARED: LazyLock<Opaque> = LazyLock::new(|| Opaque::new(Reach::Others));
 impl Opaque {
     /// A source of its own.
     pub fn new(reach: Reach) -> Self {
-        let builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT).redirect(redirect::Policy::none());
+        let builder = http::client().timeout(TIMEOUT).connect_timeout(TIMEOUT);
         let builder =
             if reach == Reach::Others { builder.dns_resolver(std::sync::Arc::new(OthersOnly)) } else { builder };
         Self { client: builder.build().ok(), reach }
@@ -135,18 +136,14 @@ impl Opaque {
         }
         // The address may hold what is not for a status.
         let failed = |e: reqwest::Error| unavailable(format!("failed to ask {host}: {}", e.without_url()));
-        let mut answer = asked.send().await.map_err(failed)?;
+        let answer = asked.send().await.map_err(failed)?;
         if !answer.status().is_success() {
             return Err(unavailable(format!("{host} answered {}; redirects are not followed", answer.status())));
         }
-        let mut body = vec![];
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MOST_BYTES {
-                return Err(unavailable(format!("the answer of {host} is larger than {MOST_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        http::body(answer, MOST_BYTES).await.map_err(|error| match error {
+            BodyError::TooLarge(most) => unavailable(format!("the answer of {host} is larger than {most} bytes")),
+            BodyError::Broken(error) => failed(error),
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use self::edges::Edges;
 use self::question::{Answered, Question};
 use super::query::SelectorError;
 use crate::engine::{Cause, Seen, Unavailable};
+use crate::http;
 use crate::telemetry::{self, Provider};
 
 pub use interval::Asked;
@@ -52,10 +53,9 @@ impl Prometheus {
                 format!("failed to use `{url}` as the address of Prometheus: {why}"),
             )
         };
-        let client = reqwest::Client::builder()
+        let client = http::client()
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| refuse(e.to_string()))?;
         let at = |path: &str| {

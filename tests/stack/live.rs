@@ -34,7 +34,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> anyhow::Result<Self> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reiter8::http::install_provider();
         let dir = tempfile::tempdir()?;
         let site = Site { dir: dir.path().join("stack"), bin: stack::binaries(), node: std::env::current_exe()? };
         std::fs::create_dir_all(&site.dir)?;

@@ -21,12 +21,15 @@ pub struct ExperimentStatus {
     pub stage: Option<Stage>,
     /// When the controller first saw the experiment.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
     pub init_time: Option<Time>,
     /// When the candidate first got traffic; the deadlines count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
     pub start_time: Option<Time>,
     /// When the last interval of evidence was added.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
     pub last_update_time: Option<Time>,
     /// Number of intervals of evidence so far.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +92,7 @@ pub struct ExperimentStatus {
     pub guard: Option<String>,
     /// Ready, Reconciling, Stalled, Completed, Failed, TargetAcquired, Decided, GitOpsReady.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
     /// What the spec said when it could be carried out last, with the Metrics that it refers to: traffic comes home by it
     /// when the spec is refused. Not for other readers.
@@ -134,7 +137,8 @@ pub struct WaitingFor {
     /// What, in one line.
     pub what: String,
     /// Until when; then the step that `next` names is taken.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
     pub until: Option<Time>,
 }
 
@@ -145,7 +149,8 @@ pub struct Next {
     /// What, in one line.
     pub what: String,
     /// When, at the latest.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
     pub at: Option<Time>,
 }
 

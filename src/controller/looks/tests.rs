@@ -24,8 +24,6 @@ struct Scene {
 
 impl Scene {
     async fn of(names: &[&str]) -> Self {
-        // Whoever makes a client first.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let forge = QuietForge::default();
         let url = format!("{}/o/env.git", forge.serve().await.unwrap());
         let repository = json!({"apiVersion": "iter8.tools/v2alpha2", "kind": "Repository",

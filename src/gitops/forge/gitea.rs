@@ -14,7 +14,7 @@ use serde_json::json;
 use super::super::repository::checked;
 use super::super::transport::{Token, one_line};
 use super::super::tree::CommitId;
-use super::answer::{MAX_ANSWER, PAGE, client, parse, retry_after, text, unanswered, unavailable, unrepeated};
+use super::answer::{PAGE, client, credential, exchange, parse, retry_after, text, unavailable};
 use super::memory::{Memory, Who};
 use super::{Extras, ForgeError, Merging, NewPull, Permissions, Pull, PullState, Way, absent, foremost};
 
@@ -313,28 +313,18 @@ impl Gitea {
         }
         let mut request = self.client.request(method, url).header(header::ACCEPT, "application/json");
         if let Some(token) = &self.token {
-            let mut value = header::HeaderValue::from_str(&format!("token {}", token.expose()))
-                .map_err(|_| ForgeError::AuthenticationFailed)?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
+            request = request.header(header::AUTHORIZATION, credential("token", token)?);
         }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let mut response = request.send().await.map_err(|error| unanswered(error.is_timeout()))?;
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            let wait = retry_after(response.headers());
+        let (status, headers, body) = exchange(request, self.token.as_ref()).await?;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let wait = retry_after(&headers);
             self.memory.set_pause(&self.who, wait.unwrap_or(LEAST_PAUSE));
             return Err(ForgeError::RateLimited { retry_after: wait });
         }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| unavailable("the answer stopped"))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_ANSWER {
-                return Err(unavailable("the answer is too large"));
-            }
-        }
-        Ok((response.status(), unrepeated(bytes, self.token.as_ref())))
+        Ok((status, body))
     }
 }
 

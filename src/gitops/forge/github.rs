@@ -99,8 +99,6 @@ struct Label {
 
 impl GitHub {
     /// The repository with this clone address, `https://HOST/OWNER/NAME.git`. `allow_http` as for the clone itself.
-    ///
-    /// To be called on a tokio runtime: octocrab starts a task of its own there.
     pub fn new(clone_url: &str, token: Option<&Token>, allow_http: bool) -> Result<Self, ForgeError> {
         Self::over(clone_url, token, &Way { allow_http, ..Way::default() })
     }
@@ -308,8 +306,8 @@ mod tests {
     use super::*;
     use crate::engine::Cause;
 
-    #[tokio::test]
-    async fn an_address_has_an_owner_and_a_name() {
+    #[test]
+    fn an_address_has_an_owner_and_a_name() {
         let github = GitHub::new("https://git.acme.example/acme/env.git", None, false).unwrap();
         assert_eq!(github.line.base().as_str(), "https://git.acme.example/api/v3/repos/acme/env");
         assert_eq!(github.web.as_str(), "https://git.acme.example/acme/env");
@@ -327,8 +325,8 @@ mod tests {
     async fn a_server_that_says_nothing_is_not_waited_for() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let root: Url = format!("http://{}/api/v3", silent.local_addr().unwrap()).parse().unwrap();
-        let impatient = reqwest::Client::builder().timeout(std::time::Duration::from_millis(50)).build().unwrap();
-        let line = Line::with(impatient, root.clone()).unwrap();
+        let impatient = crate::http::client().timeout(std::time::Duration::from_millis(50)).build().unwrap();
+        let line = Line::with(impatient, root.clone());
         let github = GitHub { line, web: root, owner: "acme".into(), granted: None };
         assert_eq!(github.get(7).await, Err(unavailable("no answer in time")));
     }

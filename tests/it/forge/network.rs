@@ -48,7 +48,7 @@ fn find_nothing(folder: &Path) -> String {
     let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let chain = CertificateDer::from_pem_slice(&file("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(&file("server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(reiter8::http::provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = Arc::new(config.with_no_client_auth().with_single_cert(vec![chain], key).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

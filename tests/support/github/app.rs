@@ -1,11 +1,10 @@
 //! GitHub's side of Apps, on loopback: it checks what an App signed with the App's public key, and knows the tokens that it gave.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,10 +12,8 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
-
-/// The header of a private key in PKCS #8 before the key in PKCS #1, for 2048 bits.
-const WRAPPING: usize = 26;
 
 /// An App's key.
 pub(crate) struct Key {
@@ -29,17 +26,24 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new() -> Self {
-        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let der = pair.as_der().unwrap();
-        let public = pair.public_key().as_ref().to_vec();
-        Self { pem: pem("PRIVATE KEY", der.as_ref()), pkcs1: pem("RSA PRIVATE KEY", &der.as_ref()[WRAPPING..]), public }
+        let text = |der: Vec<u8>| String::from_utf8(der).unwrap();
+        let pem = openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048", "");
+        let pem = text(pem);
+        let pkcs1 = text(openssl("rsa -traditional", &pem));
+        let public = openssl("rsa -RSAPublicKey_out -outform DER", &pem);
+        Self { pem, pkcs1, public }
     }
 }
 
-fn pem(kind: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+/// What openssl makes of some input.
+fn openssl(arguments: &str, input: &str) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    command.args(arguments.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("openssl");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
 }
 
 /// A call and its answer.

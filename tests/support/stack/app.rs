@@ -119,7 +119,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::Client(client) => runtime()?.block_on(send(client)),
         Command::Sample { errors, rps } => runtime()?.block_on(sample(cli.dir, &errors, rps)),
         Command::Node { kubeconfig } => runtime()?.block_on(async move {
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            reiter8::http::install_provider();
             let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
             let config =
                 kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;

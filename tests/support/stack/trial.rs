@@ -57,7 +57,7 @@ impl Stack {
 
     /// A client with every right.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reiter8::http::install_provider();
         let file = kube::config::Kubeconfig::read_from(&self.endpoints.kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
         Ok(Client::try_from(config)?)

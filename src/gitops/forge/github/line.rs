@@ -1,34 +1,30 @@
 //! One exchange with GitHub's API: how it is reached, what it refuses, and when it wants to be left alone.
 //!
-//! octocrab carries the credential, the API's version and the base address; its retries and redirects are left out, because a
-//! request that is sent again could be opened twice. Used by the clients of GitHub alone.
+//! Nothing is sent a second time: a request that was opened could be opened twice. Used by the clients of GitHub alone.
 
-use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use octocrab::service::middleware::auth_header::AuthHeaderLayer;
-use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
-use octocrab::service::middleware::reqwest_connector::ReqwestConnector;
-use octocrab::{AuthState, Octocrab, OctocrabBuilder};
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::super::repository::checked;
 use super::super::super::transport::{Token, one_line};
-use super::super::answer::{
-    MAX_ANSWER, client, number, parse, pause, retry_after, unanswered, unavailable, unrepeated,
-};
+use super::super::answer::{client, credential, exchange, number, parse, pause, retry_after, unavailable};
 use super::super::memory::{Known, Memory, Who};
 use super::super::{ForgeError, Way};
 
 /// GitHub asks for this pause when it names none.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
+/// The word before a token.
+const SCHEME: &str = "Bearer";
+/// The form of answers, and the API's version.
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
+const VERSION: (&str, HeaderValue) = ("x-github-api-version", HeaderValue::from_static("2022-11-28"));
 
 /// A repository's address, taken apart.
 #[derive(Debug, Clone)]
@@ -69,7 +65,7 @@ pub(super) enum Ask {
 /// The API below an address, with a credential.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    client: Octocrab,
+    client: Client,
     base: Url,
     token: Option<Token>,
     who: Who,
@@ -78,23 +74,21 @@ pub(super) struct Line {
 
 impl Line {
     /// The API of a place, below some names of its root. `token` is a user's, an installation's, or the signed claim of an App.
-    ///
-    /// To be called on a tokio runtime: octocrab starts a task of its own there.
     pub(super) fn new(place: &Address, below: &[&str], token: Option<&Token>, way: &Way) -> Result<Self, ForgeError> {
         let mut base = place.root.clone();
         let no_path = |()| ForgeError::AddressRefused { why: "it has no path" };
         base.path_segments_mut().map_err(no_path)?.pop_if_empty().extend(below);
         let host = place.root.host_str().unwrap_or_default();
         let host = format!("{host}:{}", place.root.port_or_known_default().unwrap_or_default());
-        let client = connect(client(way)?, &place.root, token)?;
+        // A token that is no header's text is refused now, not at its first use.
+        token.map(|token| credential(SCHEME, token)).transpose()?;
         let (who, memory) = (Who::new(&host, token), Arc::clone(&way.memory));
-        Ok(Self { client, base, token: token.cloned(), who, memory })
+        Ok(Self { client: client(way)?, base, token: token.cloned(), who, memory })
     }
 
     #[cfg(test)]
-    pub(super) fn with(client: Client, base: Url) -> Result<Self, ForgeError> {
-        let who = Who::new("test", None);
-        Ok(Self { client: connect(client, &base, None)?, base, token: None, who, memory: Arc::default() })
+    pub(super) fn with(client: Client, base: Url) -> Self {
+        Self { client, base, token: None, who: Who::new("test", None), memory: Arc::default() }
     }
 
     #[cfg(test)]
@@ -133,22 +127,25 @@ impl Line {
     }
 
     async fn exchange(&self, ask: Ask, url: &Url, known: Option<&Known>) -> Result<Reply, ForgeError> {
-        let response = match ask {
-            Ask::Get | Ask::Again => {
-                let tag = known.and_then(|known| HeaderValue::from_str(&known.tag).ok());
-                let headers = tag.map(|tag| HeaderMap::from_iter([(header::IF_NONE_MATCH, tag)]));
-                self.client._get_with_headers(url.as_str(), headers).await
-            }
-            Ask::Post(body) => self.client._post(url.as_str(), Some(&body)).await,
-            Ask::Put(body) => self.client._put(url.as_str(), Some(&body)).await,
-            Ask::Patch(body) => self.client._patch(url.as_str(), Some(&body)).await,
+        let (method, body) = match ask {
+            Ask::Get | Ask::Again => (Method::GET, None),
+            Ask::Post(body) => (Method::POST, Some(body)),
+            Ask::Put(body) => (Method::PUT, Some(body)),
+            Ask::Patch(body) => (Method::PATCH, Some(body)),
         };
-        let response = response.map_err(|error| unanswered(timed_out(&error)))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| {
-            unavailable(if error.is::<LengthLimitError>() { "the answer is too large" } else { "the answer stopped" })
-        })?;
-        Ok(Reply { status, headers, body: unrepeated(body.to_bytes().into(), self.token.as_ref()) })
+        let mut request = self.client.request(method, url.clone()).header(header::ACCEPT, MEDIA_TYPE);
+        request = request.header(VERSION.0, VERSION.1);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, credential(SCHEME, token)?);
+        }
+        if let Some(known) = known {
+            request = request.header(header::IF_NONE_MATCH, &known.tag);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let (status, headers, body) = exchange(request, self.token.as_ref()).await?;
+        Ok(Reply { status, headers, body })
     }
 }
 
@@ -240,25 +237,6 @@ impl Complaint {
     }
 }
 
-/// octocrab over our own HTTP client: it brings the API's version, the token is added for this host alone.
-fn connect(client: Client, root: &Url, token: Option<&Token>) -> Result<Octocrab, ForgeError> {
-    let base = || root.as_str().parse().map_err(|_| ForgeError::AddressRefused { why: "its host is not one" });
-    let header = |token: &Token| {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-            .map_err(|_| ForgeError::AuthenticationFailed)?;
-        value.set_sensitive(true);
-        Ok::<_, ForgeError>(value)
-    };
-    let accepted = vec![(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"))];
-    let built = OctocrabBuilder::new_empty()
-        .with_service(ReqwestConnector::new(client))
-        .with_layer(&ExtraHeadersLayer::new(Arc::new(accepted)))
-        .with_layer(&AuthHeaderLayer::new(token.map(header).transpose()?, base()?, base()?))
-        .with_auth(AuthState::None)
-        .build();
-    built.map_err(|never| match never {})
-}
-
 /// The root of the API that serves a repository's address.
 fn api_root(web: &Url) -> Option<Url> {
     let mut root = web.clone();
@@ -273,18 +251,6 @@ fn api_root(web: &Url) -> Option<Url> {
     }
     root.set_path("/");
     Some(root)
-}
-
-/// Whether no answer came in time; octocrab wraps what the connection said.
-fn timed_out(error: &octocrab::Error) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]
