@@ -19,7 +19,7 @@ pub fn install_provider() {
 }
 
 /// A client that follows no redirect. `HTTPS_PROXY` and its kin are obeyed.
-pub(crate) fn client() -> ClientBuilder {
+pub fn client() -> ClientBuilder {
     install_provider();
     #[allow(clippy::disallowed_methods)] // the one place
     reqwest::Client::builder().redirect(Policy::none())

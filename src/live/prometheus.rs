@@ -53,11 +53,8 @@ impl Prometheus {
                 format!("failed to use `{url}` as the address of Prometheus: {why}"),
             )
         };
-        let client = http::client()
-            .timeout(TIMEOUT)
-            .connect_timeout(TIMEOUT)
-            .build()
-            .map_err(|e| refuse(e.to_string()))?;
+        let client =
+            http::client().timeout(TIMEOUT).connect_timeout(TIMEOUT).build().map_err(|e| refuse(e.to_string()))?;
         let at = |path: &str| {
             Url::parse(&format!("{}/api/v1/{path}", url.trim_end_matches('/'))).map_err(|e| refuse(e.to_string()))
         };

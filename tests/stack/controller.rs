@@ -157,8 +157,9 @@ async fn standby(
     first: &stack::trial::Controller,
 ) -> anyhow::Result<()> {
     let second = stack.replica(binary)?;
+    let client = &reiter8::http::client().build()?;
     let metrics = |port: u16| async move {
-        Ok::<_, anyhow::Error>(reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await?.text().await?)
+        Ok::<_, anyhow::Error>(client.get(format!("http://127.0.0.1:{port}/metrics")).send().await?.text().await?)
     };
     let turns = |text: &str| {
         let line = text.lines().find(|l| l.starts_with("reiter8_reconcile_seconds_count")).unwrap_or_default();

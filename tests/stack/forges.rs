@@ -63,7 +63,7 @@ struct World {
 impl World {
     /// `front` is the address of the forge under test, which has `server` behind it.
     async fn new(server: &str, token: &str, provider: Provider, front: &str) -> Self {
-        let client = reqwest::Client::new();
+        let client = reiter8::http::client().build().unwrap();
         let name =
             format!("env-{}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
         let world = Self {

@@ -86,7 +86,8 @@ impl Server {
     async fn ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         let url = format!("{}/-/ready", self.url);
-        while !reqwest::get(&url).await.is_ok_and(|r| r.status().is_success()) {
+        let client = reiter8::http::client().build().unwrap();
+        while !client.get(&url).send().await.is_ok_and(|r| r.status().is_success()) {
             assert!(self.child.try_wait().unwrap().is_none(), "prometheus ended before it was ready");
             assert!(Instant::now() < deadline, "prometheus is not ready after {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -186,7 +186,7 @@ impl Scraper {
     async fn ask(&self, query: &str) -> Option<Value> {
         let mut url = reqwest::Url::parse(&format!("{}/api/v1/query", self.url)).unwrap();
         url.query_pairs_mut().append_pair("query", query);
-        reqwest::get(url).await.ok()?.json().await.ok()
+        reiter8::http::client().build().ok()?.get(url).send().await.ok()?.json().await.ok()
     }
 
     /// Series that a query finds.

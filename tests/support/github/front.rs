@@ -48,7 +48,7 @@ struct Call {
 impl Front {
     /// Serves on a free port until the runtime ends; returns the front and its address.
     pub async fn start(gitea: &str) -> (Arc<Self>, String) {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = reiter8::http::client().build().unwrap();
         let front = Arc::new(Self {
             gitea: gitea.to_owned(),
             client,

@@ -101,7 +101,7 @@ impl Proxy {
     ) -> io::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        let client = reiter8::http::client().build();
         let client = client.map_err(io::Error::other)?;
         let record = Mutex::new(Record { faults, ..Record::default() });
         let shared = Arc::new(Shared { forge: forge.to_owned(), client, record, turn });

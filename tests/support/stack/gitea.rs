@@ -49,7 +49,7 @@ pub struct Gitea {
 impl Gitea {
     pub fn new(url: &str, token: &str, repository: &str) -> Self {
         Self {
-            client: Client::new(),
+            client: reiter8::http::client().build().unwrap(),
             base: format!("{url}/api/v1"),
             token: token.into(),
             repository: repository.into(),

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use reiter8::api::Experiment;
+use reiter8::http;
 use serde_json::{Value, json};
 
 use super::gitea::Gitea;
@@ -118,7 +119,7 @@ impl Stack {
     pub async fn envoy_split(&self, host: &str) -> anyhow::Result<BTreeMap<String, u64>> {
         let url =
             format!("http://127.0.0.1:{}/config_dump?resource=dynamic_route_configs", self.endpoints.envoy_admin_port);
-        let dump: Value = reqwest::get(url).await?.json().await?;
+        let dump: Value = http::client().build()?.get(url).send().await?.json().await?;
         let configs = dump.get("configs").and_then(Value::as_array).cloned().unwrap_or_default();
         for virtual_host in
             configs.iter().filter_map(|c| c.pointer("/route_config/virtual_hosts")?.as_array()).flatten()
@@ -329,7 +330,8 @@ impl<'a> Trial<'a> {
         self.repository().await?;
         self.application(application)?;
         self.until("the baseline to serve", Duration::from_secs(60), async || {
-            let sent = reqwest::Client::new()
+            let sent = http::client()
+                .build()?
                 .get(format!("http://{}/productpage", self.stack.gateway()))
                 .header("host", &self.host)
                 .timeout(Duration::from_secs(2))
@@ -554,7 +556,7 @@ spec:
     pub async fn behave(&self, version: &str, errors: f64) -> anyhow::Result<()> {
         for address in self.pods(version).await? {
             let url = format!("http://{address}/behave/errors/{errors}");
-            reqwest::Client::new().post(url).send().await?.error_for_status()?;
+            http::client().build()?.post(url).send().await?.error_for_status()?;
         }
         Ok(())
     }
