@@ -223,21 +223,21 @@ mod tests {
     fn one_candidate_is_charged_with_what_it_did_not_answer_of_its_share() {
         let at = |weight: u8, baseline: f64, unreached: f64, candidate: (f64, f64)| {
             let field = Field { shares: Some(Split::one(weight)), ..READY };
-            held((baseline, 0.0), unreached, &[candidate], field).remove(0)
+            held((baseline, 0.0), unreached, &[candidate], field)
         };
         // It answers nothing: all of them were meant for it.
-        assert_eq!(at(50, 100.0, 100.0, (0.0, 0.0)), 100.0);
-        assert_eq!(at(1, 99.0, 1.0, (0.0, 0.0)), 1.0);
+        assert_eq!(at(50, 100.0, 100.0, (0.0, 0.0)), [100.0]);
+        assert_eq!(at(1, 99.0, 1.0, (0.0, 0.0)), [1.0]);
         // It answers its share: they were the baseline's.
-        assert_eq!(at(50, 80.0, 20.0, (100.0, 0.0)), 0.0);
-        assert_eq!(at(10, 150.0, 30.0, (20.0, 0.0)), 0.0);
+        assert_eq!(at(50, 80.0, 20.0, (100.0, 0.0)), [0.0]);
+        assert_eq!(at(10, 150.0, 30.0, (20.0, 0.0)), [0.0]);
         // A baseline that is down for some seconds while the candidate had no request by chance.
-        assert_eq!(at(1, 50.0, 50.0, (0.0, 0.0)), 0.0);
+        assert_eq!(at(1, 50.0, 50.0, (0.0, 0.0)), [0.0]);
         // Half of a large share is missing; chance has two standard deviations of it.
-        let half = at(50, 1000.0, 500.0, (500.0, 0.0));
+        let half = at(50, 1000.0, 500.0, (500.0, 0.0))[0];
         assert!((half - (500.0 - 2.0 * 1000.0_f64.sqrt())).abs() < 1e-9, "{half}");
         // More than its share is missing although it answers nothing: some were the baseline's.
-        assert_eq!(at(10, 100.0, 100.0, (0.0, 0.0)), 20.0);
+        assert_eq!(at(10, 100.0, 100.0, (0.0, 0.0)), [20.0]);
     }
 
     #[test]

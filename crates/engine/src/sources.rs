@@ -101,10 +101,10 @@ pub(super) fn take_in(places: &mut Vec<Place>, reading: &Reading, rate: f64) -> 
         place.behind = matches!(said, Said::Nothing).then_some(window.from);
         taken.answered |= place.is_current();
         let was_void = std::mem::replace(&mut place.void, matches!(said, Said::Void(_)));
-        if let Said::Void(void) = said {
-            if !was_void {
-                taken.voided.push((source, void));
-            }
+        if let Said::Void(void) = said
+            && !was_void
+        {
+            taken.voided.push((source, void));
         }
         taken.pairs.push(if let Said::Pair(pair) = said { Some((pair, window)) } else { None });
     }
@@ -216,6 +216,8 @@ mod numbers {
 
     use super::{Counted, Pair, Sample, Tally};
 
+    // Serde hands over the field as it is.
+    #[allow(clippy::ref_option)]
     pub(super) fn serialize<S: Serializer>(pair: &Option<Pair>, to: S) -> Result<S::Ok, S::Error> {
         let counted = |c: Counted| [c.most.requests, c.least.bad, c.most.bad];
         let numbers = pair.map(|pair| match pair {
@@ -231,14 +233,16 @@ mod numbers {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Pair>, D::Error> {
         let Some(numbers) = Option::<Vec<f64>>::deserialize(from)? else { return Ok(None) };
-        let counted = |requests: f64, least: f64, most: f64| Counted {
+        let counted = |[requests, least, most]: [f64; 3]| Counted {
             least: Tally { requests, bad: least },
             most: Tally { requests, bad: most },
         };
         match *numbers.as_slice() {
-            [a, b, c, d, e, f, unreached] => {
-                Ok(Some(Pair::Requests { baseline: counted(a, b, c), candidate: counted(d, e, f), unreached }))
-            }
+            [requests, least, most, own, own_least, own_most, unreached] => Ok(Some(Pair::Requests {
+                baseline: counted([requests, least, most]),
+                candidate: counted([own, own_least, own_most]),
+                unreached,
+            })),
             [count, sum, of, all] => {
                 Ok(Some(Pair::Values { baseline: Sample { count, sum }, candidate: Sample { count: of, sum: all } }))
             }
