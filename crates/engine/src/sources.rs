@@ -250,3 +250,106 @@ mod numbers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::cause::Cause;
+    use crate::fact::Unavailable;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pair(requests: f64) -> Pair {
+        let tally = Tally { requests, bad: 0.0 };
+        Pair::requests(tally, tally)
+    }
+
+    /// What a server says that knows so many requests of each version at both ends.
+    fn told(from: f64, to: f64) -> Answer {
+        Answer::Grown(Box::new(Growth { pair: pair(to - from), from: pair(from), to: pair(to) }))
+    }
+
+    fn interval(number: i64, answer: Answer) -> Reading {
+        Reading::new(Window { from: at(10 * number), to: at(10 * number + 10) }, vec![Ok(answer)])
+    }
+
+    #[test]
+    fn what_two_servers_know_at_different_times_is_counted_once() {
+        let mut places = vec![];
+        let counted = |taken: &Taken| taken.pair(0).map(|p| p.volume().0);
+        let first = take_in(&mut places, &interval(0, told(0.0, 300.0)), 0.0);
+        assert_eq!(counted(&first), Some(300.0));
+        // The other server is a scrape ahead: what it knew before is not lost.
+        let ahead = take_in(&mut places, &interval(1, told(400.0, 400.0)), 0.0);
+        assert_eq!(counted(&ahead), Some(100.0));
+        // The first one again, which is behind: nothing is counted twice, and the interval stays open.
+        let behind = take_in(&mut places, &interval(2, told(300.0, 300.0)), 0.0);
+        assert!(counted(&behind).is_none() && !behind.answered && !behind.unread && behind.voided.is_empty());
+        let later = take_in(&mut places, &interval(2, told(300.0, 600.0)), 0.0);
+        assert_eq!(counted(&later), Some(200.0));
+    }
+
+    #[test]
+    fn counters_that_never_come_back_to_what_they_were_are_void_and_then_counted_anew() {
+        let mut places = vec![];
+        take_in(&mut places, &interval(0, told(0.0, 1000.0)), 0.0);
+        let long = Reading { window: Window { from: at(10), to: at(200) }, ..interval(1, told(100.0, 200.0)) };
+        let fell = take_in(&mut places, &long, 0.0);
+        assert_eq!((fell.voided.clone(), fell.answered), (vec![(0, Void::Fell)], true));
+        let next = take_in(&mut places, &interval(20, told(200.0, 260.0)), 0.0);
+        assert_eq!(next.pair(0), Some(pair(60.0)));
+    }
+
+    #[test]
+    fn ten_times_the_usual_requests_are_void_once() {
+        let mut places = vec![];
+        for number in 0..5 {
+            assert!(take_in(&mut places, &interval(number, pair(200.0).into()), 0.0).pair(0).is_some());
+        }
+        let surprising = take_in(&mut places, &interval(5, pair(30_000.0).into()), 0.0);
+        assert_eq!((surprising.pair(0), surprising.voided), (None, vec![(0, Void::Implausible)]));
+        let usual = take_in(&mut places, &interval(6, pair(30_000.0).into()), 0.0);
+        assert!(usual.pair(0).is_some(), "where it goes on like this, it is what is usual");
+        // Before there is any interval, the past says what is usual.
+        let first = take_in(&mut vec![], &interval(0, pair(30_000.0).into()), 40.0);
+        assert_eq!(first.voided, [(0, Void::Implausible)]);
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_keeps_its_place_and_blinds_no_other() {
+        let gone = || Err(Unavailable::new(Cause::MetricsUnavailable, "gone"));
+        let mut places = vec![];
+        let reading = |number: i64, second| Reading {
+            answers: vec![Ok(pair(100.0).into()), second],
+            ..interval(number, pair(0.0).into())
+        };
+        let taken = take_in(&mut places, &reading(0, gone()), 0.0);
+        assert!(taken.answered && taken.unread && taken.pair(0).is_some() && taken.pair(1).is_none());
+        assert_eq!(behind(&places).collect::<Vec<_>>(), [(1, at(0))]);
+        take_in(&mut places, &reading(1, gone()), 0.0);
+        assert_eq!(behind(&places).collect::<Vec<_>>(), [(1, at(0))], "its interval begins where it began");
+        let back = take_in(&mut places, &reading(2, Ok(pair(300.0).into())), 0.0);
+        assert_eq!(back.of(1).map(|(_, window)| window), Some(Window { from: at(0), to: at(30) }));
+        assert_eq!(behind(&places).count(), 0);
+    }
+
+    #[test]
+    fn what_counters_stood_at_survives_the_status() {
+        let mut places = vec![];
+        let values =
+            Pair::Values { baseline: Sample { count: 3.0, sum: 0.1 }, candidate: Sample { count: 1.0, sum: 1e300 } };
+        let growth = Growth { pair: values, from: values, to: values };
+        let two = Reading {
+            answers: vec![Ok(told(0.0, 7.0)), Ok(Answer::Grown(Box::new(growth)))],
+            ..interval(0, pair(0.0).into())
+        };
+        take_in(&mut places, &two, 0.0);
+        // As the numbers of JSON are kept by the ledger.
+        let numbers = |place: &Place| place.stood;
+        assert_eq!(places.iter().map(numbers).collect::<Vec<_>>(), [Some(pair(7.0)), Some(values)]);
+    }
+}
