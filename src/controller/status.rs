@@ -14,7 +14,7 @@ use crate::api::experiment::{
 use crate::api::{Experiment, ExperimentStatus};
 use crate::engine::{self, Outcome, Phase, Plan, Progress, Row, StageProgress, StageState};
 
-/// Reasons that need a person, or a change outside, before anything moves: kstatus calls that stalled.
+/// Waits that are part of normal progress; every other reason to wait sets `Stalled`.
 const NORMAL: &[&str] = &[
     "TargetTaken",
     "WorkloadNotReady",
@@ -22,6 +22,7 @@ const NORMAL: &[&str] = &[
     "Deciding",
     "NoTraffic",
     "WaitingForReview",
+    "WaitingForChecks",
     "RequestEdited",
     "MergeNotVisible",
     "WaitingForSync",
@@ -81,7 +82,7 @@ pub fn of(experiment: &Experiment, plan: &Plan, progress: &Progress, now: Timest
             .gitops
             .as_ref()
             .map(|g| gitops(g, plan, progress))
-            .or(before.gitops.filter(|_| plan.is_unresolved())),
+            .or_else(|| before.gitops.filter(|_| plan.is_unresolved())),
         next: next(plan, progress),
         // Whole nanoseconds: who waits for a request compares its time.
         handled: progress.handled.iter().map(|(verb, at)| (verb.as_str().to_owned(), at.to_string())).collect(),

@@ -133,7 +133,7 @@ impl Live {
             let from = questions.behind.get(&source).copied().unwrap_or(window.from);
             Asked { query, versions, from }
         });
-        let (others, counted): (Vec<(usize, Asked<'_>)>, Vec<(usize, Asked<'_>)>) =
+        let (others, counted): (Vec<_>, Vec<_>) =
             all.enumerate().partition(|(_, asked)| matches!(asked.query, MetricQuery::Opaque(_)));
         let opaque = others.into_iter().map(async |(source, Asked { query, versions, from })| {
             let MetricQuery::Opaque(query) = query else { return (source, Err(no_write_back())) };

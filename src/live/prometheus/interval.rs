@@ -149,7 +149,9 @@ impl Prometheus {
         let mut bounds: HashMap<(&Selector, Timestamp), Vec<f64>> = HashMap::new();
         for source in sources {
             if let Source::Slower { buckets, bound, from } = source {
-                buckets.iter().for_each(|selector| bounds.entry((selector, *from)).or_default().push(*bound));
+                for selector in buckets {
+                    bounds.entry((selector, *from)).or_default().push(*bound);
+                }
             }
         }
         for ((selector, from), bounds) in bounds {

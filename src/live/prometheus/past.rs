@@ -197,7 +197,9 @@ impl Source {
 /// Edges that are written in several ways are one.
 fn merged(edges: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sums = question::Sums::default();
-    edges.iter().for_each(|(edge, more)| sums.add(*edge, *more));
+    for (edge, more) in edges {
+        sums.add(*edge, *more);
+    }
     sums.edges().collect()
 }
 

@@ -87,6 +87,8 @@ impl Sums {
 }
 
 /// What a counter did in its interval.
+// Four facts that are independent of each other: no state machine.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Found {
     /// What its series stood at when the interval began.
