@@ -235,7 +235,12 @@ impl Controller {
         let process = site.spawn("reiter8", port, &mut command)?;
         let controller = Self { process, port };
         until("the controller to be ready", async || {
-            Ok(reqwest::get(controller.url("readyz")).await.is_ok_and(|r| r.status().is_success()))
+            Ok(reiter8::http::client()
+                .build()?
+                .get(controller.url("readyz"))
+                .send()
+                .await
+                .is_ok_and(|r| r.status().is_success()))
         })
         .await?;
         Ok(controller)
@@ -257,7 +262,7 @@ impl Controller {
 
     /// Requests to the API server that the controller itself counted.
     async fn requests(&self) -> anyhow::Result<u64> {
-        let text = reqwest::get(self.url("metrics")).await?.text().await?;
+        let text = reiter8::http::client().build()?.get(self.url("metrics")).send().await?.text().await?;
         let lines = text.lines().filter(|l| l.starts_with("reiter8_request_seconds_count{provider=\"kubernetes\""));
         Ok(lines.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
@@ -323,7 +328,7 @@ impl World {
         let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
         let tokens = std::fs::read_to_string(site.dir.join("kube/tokens.csv"))?;
         let token = tokens.split(',').next().unwrap_or_default().to_owned();
-        let http = reqwest::Client::builder().danger_accept_invalid_certs(true).build()?;
+        let http = reiter8::http::client().danger_accept_invalid_certs(true).build()?;
         let world = Self { client: Client::try_from(config)?, http, server: kube.server.clone(), token };
         Self::surroundings(site, kube)?;
         Ok(world)

@@ -93,6 +93,8 @@ fn answer(plan: &Plan, progress: &Progress, remote: &Remote, now: Timestamp) -> 
 }
 
 /// A step; its progress as another process reads it from the status.
+// Every caller makes it in place.
+#[allow(clippy::needless_pass_by_value)]
 fn next(plan: &Plan, progress: &Progress, remote: Remote, now: Timestamp) -> Step {
     let done = step(plan, progress, &seen(answer(plan, progress, &remote, now), progress.weight), now);
     let written = serde_json::to_string(&done.progress).unwrap();
@@ -422,6 +424,8 @@ fn a_second_request_is_looked_for_while_one_may_still_come() {
 }
 
 /// A step of a completed experiment, which sees nothing of the cluster; its progress as another process reads it.
+// Every caller makes it in place.
+#[allow(clippy::needless_pass_by_value)]
 fn later(plan: &Plan, progress: &Progress, remote: Remote, now: Timestamp) -> Step {
     let seen = Observation { stage: answer(plan, progress, &remote, now), ..Observation::default() };
     let done = step(plan, progress, &seen, now);

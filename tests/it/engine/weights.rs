@@ -54,6 +54,8 @@ fn running(weight: u8, carried: Option<u8>) -> Progress {
 }
 
 /// The verdict fell at 50 %.
+// Every caller makes it in place.
+#[allow(clippy::needless_pass_by_value)]
 fn decided(outcome: Outcome, carried: u8, stages: Value) -> Progress {
     let (phase, reason) = match outcome {
         Outcome::Promote => (Phase::Promoting, Reason::Proven),

@@ -417,7 +417,7 @@ fn hostile_files_cost_no_more_than_their_size() {
         match (&read, reason) {
             (Err(error), "") => assert!(!error.cause().word().is_empty()),
             (Err(error), wanted) => {
-                assert!(wanted.split('|').any(|one| one == error.cause().word()), "{what}: {error}")
+                assert!(wanted.split('|').any(|one| one == error.cause().word()), "{what}: {error}");
             }
             (Ok(_), wanted) => assert_eq!(wanted, "", "{what} was read"),
         }
