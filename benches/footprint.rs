@@ -17,7 +17,6 @@
 mod support {
     pub(crate) mod quiet_forge;
     pub(crate) mod stack;
-    pub(crate) mod trial;
 }
 
 use std::collections::BTreeMap;
@@ -38,12 +37,12 @@ use reiter8::engine::{
     CommitId, Criterion, Decision, Evidence, Outcome, Pair, Phase, Preflight, Progress, Reason, Row, Rule, Split,
     Stage, StageState, StageWork, Verdict,
 };
+use reiter8_testing::trial;
 use serde_json::{Value, json};
 use support::quiet_forge::QuietForge;
 use support::stack::parts::{self, Kube};
 use support::stack::process::{Process, free_port};
 use support::stack::{self, Site, binaries};
-use support::trial;
 
 /// Bars of the project: base, and for each experiment at the largest number.
 const BASE_KIB: u64 = 40 * 1024;
@@ -637,16 +636,12 @@ fn progress(phase: Phase, request: u64) -> anyhow::Result<Progress> {
         blobs: blobs.map(|f| (format!("apps/productpage/{f}"), "d".repeat(40))).into(),
     };
     let decision = Decision {
-        outcome: Outcome::Promote,
-        reason: Reason::Proven,
         sentence: "both criteria passed at 50 %: istio/error-rate at most 1 %, istio/error-rate at most 2 %".into(),
         at: ago(30),
-        candidate: 0,
-        weight: 50,
-        race: vec![],
         rows: vec![row(0.01), row(0.02)],
         baseline_images: vec!["example.com/app:1".into()],
         candidate_images: vec!["example.com/app:2".into()],
+        ..trial::decision(Outcome::Promote, Reason::Proven)
     };
     // What is completed has settled.
     let since = ago(if phase == Phase::Completed { 3600 } else { 30 });

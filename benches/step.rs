@@ -15,14 +15,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::judge::{Dispersion, ShareTest, Tally};
-use reiter8::engine::{
-    Effect, Lock, Observation, Pair, Phase, Plan, Progress, Questions, Reading, Routes, Split, Wake, Window, Workload,
-    Workloads, ask, step,
-};
+use reiter8::engine::{Effect, Observation, Phase, Plan, Progress, Wake, ask, step};
+use reiter8_testing::{World, quiet, trial};
 use serde_json::json;
 
 /// Simulated experiment-hours in a second of one core.
@@ -153,10 +151,7 @@ struct Life {
     plan: Plan,
     progress: Progress,
     now: Timestamp,
-    weight: u8,
-    lock: Lock,
-    /// Bad requests that are due.
-    owed: f64,
+    world: World,
 }
 
 impl Life {
@@ -172,8 +167,11 @@ impl Life {
         spec.insert("analysis".into(), json!({"interval": "10s", "deadline": "400h", "hardDeadline": "500h"}));
         let experiment: Experiment = serde_json::from_value(sample).expect("an experiment");
         let plan = resolve(&experiment, &Referred::default()).unwrap_or_else(|e| panic!("{e}")).plan;
-        let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let mut life = Self { plan, progress: Progress::default(), now, weight: 0, lock: Lock::Free, owed: 0.0 };
+        // Several criteria may be about one metric.
+        let sources = plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0);
+        // 0.95 % of the candidate's requests are bad.
+        let world = World::ready().free().errors(0.0095).history(sources, &quiet(500.0));
+        let mut life = Self { plan, progress: Progress::default(), now: trial::start(), world };
         let mut looks = 0;
         while life.progress.phase != Phase::Deciding || looks < 1000 {
             looks += 1;
@@ -187,20 +185,17 @@ impl Life {
     fn interval(&self) -> (Observation, Timestamp) {
         let mut life = self.clone();
         let now = life.progress.looked.map_or(life.now, |l| l + life.plan.analysis.interval + life.plan.analysis.lag);
-        (life.see(&ask(&life.plan, &life.progress, now)), now)
+        (life.world.see(&ask(&life.plan, &life.progress, now)), now)
     }
 
     /// Steps until the engine wants to wait; how many.
     fn look(&mut self) -> u32 {
         for steps in 1..50 {
-            let seen = self.see(&ask(&self.plan, &self.progress, self.now));
+            let seen = self.world.see(&ask(&self.plan, &self.progress, self.now));
             let done = step(&self.plan, &self.progress, &seen, self.now);
             for effect in &done.effects {
-                match effect {
-                    Effect::Claim => self.lock = Lock::Mine,
-                    Effect::Route(split) => self.weight = split.of(0),
-                    other => panic!("{other:?}"),
-                }
+                assert!(matches!(effect, Effect::Claim | Effect::Route(_)), "{effect:?}");
+                self.world.obey(effect);
             }
             self.progress = done.progress;
             match done.wake {
@@ -214,39 +209,4 @@ impl Life {
         }
         panic!("it never waits")
     }
-
-    fn see(&mut self, questions: &Questions) -> Observation {
-        let workload = Workload { exists: true, desired: 1, ready: 1, ..Workload::default() };
-        Observation {
-            lock: Some(Ok(self.lock.clone())),
-            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
-            workloads: Some(Ok(Workloads { baseline: workload.clone(), candidates: vec![workload] })),
-            reading: questions.window.map(|window| self.reading(window)),
-            history: questions.history.map(|_| vec![Ok(quiet()); self.sources()]),
-            subsets: questions.subsets.then_some(Ok(())),
-            ..Observation::default()
-        }
-    }
-
-    /// Metrics that are read: several criteria may be about one.
-    fn sources(&self) -> usize {
-        self.plan.criteria.iter().map(|c| c.source + 1).max().unwrap_or(0)
-    }
-
-    /// 50 requests a second; 0.95 % of the candidate's are bad.
-    fn reading(&mut self, window: Window) -> Reading {
-        let seconds = window.to.duration_since(window.from).max(SignedDuration::ZERO).as_secs_f64();
-        let requests = (50.0 * seconds * f64::from(self.weight) / 100.0).round();
-        self.owed += requests * 0.0095;
-        let bad = self.owed.floor();
-        self.owed -= bad;
-        let baseline = Tally { requests: 50.0 * seconds - requests, bad: 0.0 };
-        let pair = Pair::requests(baseline, Tally { requests, bad });
-        Reading::new(window, vec![Ok(pair.into()); self.sources()])
-    }
-}
-
-/// An hour of a baseline with hardly an error.
-fn quiet() -> Vec<Tally> {
-    (0..360).map(|i| Tally { requests: 500.0, bad: f64::from(u8::from(i % 2 == 0)) }).collect()
 }

@@ -98,18 +98,7 @@ mod tests {
     }
 
     fn decided(outcome: Outcome, reason: Reason) -> Progress {
-        let decision = Decision {
-            outcome,
-            reason,
-            sentence: "so it is".into(),
-            at: Timestamp::UNIX_EPOCH,
-            candidate: 0,
-            weight: 10,
-            rows: vec![],
-            race: vec![],
-            baseline_images: vec![],
-            candidate_images: vec![],
-        };
+        let decision = reiter8_testing::trial::decision(outcome, reason);
         Progress { decision: Some(decision), ..Progress::default() }
     }
 

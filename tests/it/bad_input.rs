@@ -14,16 +14,13 @@ use crate::support::git_server::{Mode, Server, TOKEN};
 use crate::support::gitops;
 use reiter8::api::{Experiment, Metric, Provider, Repository, RepositorySpec};
 use reiter8::controller::resolve::{Referred, Resolved, resolve};
-use reiter8::engine::judge::Tally;
-use reiter8::engine::{
-    self, Effect, Lock, Observation, Phase, Plan, Preflight, Progress, Routes, Split, Synced, Unavailable, Wake,
-    Window, Workload, Workloads,
-};
+use reiter8::engine::{self, Effect, Observation, Phase, Plan, Progress, Questions, Unavailable, Wake};
 use reiter8::gitops::forge::{Extras, Forge, LocalForge};
 use reiter8::gitops::repository::Remote;
 use reiter8::gitops::transport::Token;
 use reiter8::gitops::{Credential, WriteBack, WriteTarget};
 use reiter8::live::{Asked, Prometheus, Versions};
+use reiter8_testing::{World, trial};
 use serde_json::{Value, json};
 
 /// What is wrong.
@@ -457,7 +454,7 @@ async fn told(input: Input) -> Unavailable {
             let prometheus = Prometheus::new(&format!("http://{}", nobody())).unwrap();
             let binding = resolved().binding;
             let versions = Versions::of(&binding).remove(0);
-            let window = Window { from: time(-60), to: time(0) };
+            let window = engine::Window { from: time(-60), to: time(0) };
             let history = prometheus.history(&binding.metrics[..1], &versions.baseline, window, 10.0).await;
             let history = history.into_iter().next().unwrap().unwrap_err();
             let asked = Asked { query: &binding.metrics[0], versions: &versions, from: window.from };
@@ -524,18 +521,14 @@ fn time(second: i64) -> Timestamp {
 
 /// A world in which all is well, at this weight.
 fn well(weight: u8) -> Observation {
-    let ready = Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
-    let base = engine::CommitId("0".repeat(40));
-    Observation {
-        lock: Some(Ok(Lock::Mine)),
-        routes: Some(Ok(Routes::split(Split::one(weight)))),
-        workloads: Some(Ok(Workloads { baseline: ready.clone(), candidates: vec![ready] })),
-        history: Some(vec![Ok(vec![Tally { requests: 500.0, bad: 0.0 }; 100])]),
-        preflight: Some(Ok(Preflight { base, blobs: BTreeMap::new() })),
-        sync: Some(Ok(Synced::Yes)),
-        subsets: Some(Ok(())),
-        ..Observation::default()
-    }
+    let window = engine::Window { from: time(-3600), to: time(0) };
+    World::ready().replicas(2).weight(weight).see(&Questions {
+        history: Some(window),
+        preflight: true,
+        sync: Some(trial::commit("base")),
+        subsets: true,
+        ..Questions::default()
+    })
 }
 
 /// Takes a few turns against one observation; the last progress, and every weight that was wanted.

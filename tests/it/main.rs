@@ -15,12 +15,9 @@ mod support {
     pub(crate) mod gitops;
     pub(crate) mod layouts;
     pub(crate) mod manifests;
-    pub(crate) mod memory;
     pub(crate) mod named_tests;
     pub(crate) mod prometheus;
-    pub(crate) mod remote;
     pub(crate) mod scratch;
-    pub(crate) mod trial;
     pub(crate) mod yaml;
 }
 

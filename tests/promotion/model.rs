@@ -19,6 +19,7 @@ use reiter8::gitops::plan::{Change, FileOp, PlanError, Spec, plan_cleanup, plan_
 use reiter8::gitops::tree::{BlobId, Entry, EntryKind, Files, RepoPath, TreeError};
 
 use crate::support::gitops::{APP, fixture, spec};
+use reiter8_testing::{self as testing, trial};
 
 /// Steps of the whole test.
 pub(crate) const STEPS: usize = 100_000;
@@ -285,12 +286,8 @@ struct World {
     calm: bool,
     /// Nobody hurries with requests here.
     slow: bool,
-    share: f64,
     // The cluster.
-    locked: bool,
-    weight: u8,
-    writer: Option<String>,
-    ready: bool,
+    cluster: testing::World,
     /// The baseline's manifest in the cluster, and turns until it has rolled out.
     live: Rc<Vec<u8>>,
     rollout: u64,
@@ -306,7 +303,16 @@ struct World {
     // Now.
     git_is_away: bool,
     metrics_are_away: bool,
-    owed: f64,
+}
+
+/// Nobody holds the target; so many of the candidate's requests are bad.
+fn cluster(errors: f64) -> testing::World {
+    let history = [Tally { requests: 1000.0, bad: 1.0 }; 60];
+    let mut cluster = testing::World::ready().free().errors(errors).history(1, &history);
+    cluster.traffic.rps = 200.0;
+    let Workloads { baseline, candidates } = &mut cluster.workloads;
+    candidates.iter_mut().chain([baseline]).for_each(|workload| workload.content = "tried".into());
+    cluster
 }
 
 impl World {
@@ -316,17 +322,13 @@ impl World {
         let start = remote.base.clone().unwrap();
         let live = Rc::clone(&remote.tree(&start)[BASELINE]);
         Self {
-            share: if random.once_in(4) { 0.5 } else { 0.0 },
+            cluster: cluster(if random.once_in(4) { 0.5 } else { 0.0 }),
             slow: random.once_in(4),
             random,
             remote,
             tried: start.clone(),
             start,
             calm: false,
-            locked: false,
-            weight: 0,
-            writer: None,
-            ready: true,
             live,
             rollout: 0,
             failing: false,
@@ -337,7 +339,6 @@ impl World {
             wishes: vec![],
             git_is_away: false,
             metrics_are_away: false,
-            owed: 0.0,
         }
     }
 
@@ -348,53 +349,26 @@ impl World {
         Ok(fact)
     }
 
-    fn see(&mut self, q: &Questions) -> Observation {
-        let workload = |ready: bool, failed: bool| Workload {
-            exists: true,
-            desired: 1,
-            ready: u32::from(ready),
-            content: "tried".into(),
-            failed: failed.then(|| "ProgressDeadlineExceeded".into()),
-            ..Workload::default()
-        };
-        let workloads = Workloads {
-            baseline: workload(true, self.failing && self.rollout > 0),
-            candidates: vec![workload(self.ready, false)],
-        };
-        let routes = Routes { writer: self.writer.clone(), ..Routes::split(Split::one(self.weight)) };
-        let reading = q.window.map(|window| self.read(window));
-        let away = self.git_is_away;
-        let stage = q.stage.as_ref().map(|question| self.stage(question));
-        let rollout = q.rollout.as_ref().map(|_| self.rolled_out());
-        let preflight = q.preflight.then(|| self.preflight());
+    fn see(&mut self, asked: &Questions) -> Observation {
+        let failed = (self.failing && self.rollout > 0).then(|| "ProgressDeadlineExceeded".into());
+        self.cluster.workloads.baseline.failed = failed;
+        let mut seen = self.cluster.see(asked);
+        if let Some(reading) = seen.reading.as_mut().filter(|_| self.metrics_are_away) {
+            reading.answers = vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))];
+        }
+        let stage = asked.stage.as_ref().map(|question| self.stage(question));
+        let rollout = asked.rollout.as_ref().map(|_| self.rolled_out());
+        let preflight = asked.preflight.then(|| self.preflight());
         if let Some(Ok(preflight)) = &preflight {
             self.tried = preflight.base.clone();
         }
-        Observation {
-            lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),
-            routes: Some(self.unless(false, routes)),
-            workloads: Some(self.unless(false, workloads)),
-            reading,
-            history: q.history.map(|_| vec![Ok(vec![Tally { requests: 1000.0, bad: 1.0 }; 60])]),
-            preflight: preflight.map(|fact| self.unless(away, fact).and_then(|fact| fact)),
-            stage: stage.map(|fact| self.unless(away, fact).and_then(|fact| fact)),
-            rollout: rollout.map(|fact| self.unless(away, fact).and_then(|fact| fact)),
-            sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),
-            subsets: q.subsets.then_some(Ok(())),
-        }
-    }
-
-    fn read(&mut self, window: Window) -> Reading {
-        if self.metrics_are_away {
-            return Reading::new(window, vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))]);
-        }
-        let all = 200.0 * window.to.duration_since(window.from).as_secs_f64();
-        let requests = (all * f64::from(self.weight) / 100.0).round();
-        self.owed += requests * self.share;
-        let candidate = Tally { requests, bad: self.owed.floor() };
-        self.owed -= self.owed.floor();
-        let baseline = Tally { requests: all - requests, bad: 0.0 };
-        Reading::new(window, vec![Ok(Pair::requests(baseline, candidate).into())])
+        let away = self.git_is_away;
+        seen.routes = seen.routes.map(|fact| self.unless(false, fact).and_then(|fact| fact));
+        seen.workloads = seen.workloads.map(|fact| self.unless(false, fact).and_then(|fact| fact));
+        seen.preflight = preflight.map(|fact| self.unless(away, fact).and_then(|fact| fact));
+        seen.stage = stage.map(|fact| self.unless(away, fact).and_then(|fact| fact));
+        seen.rollout = rollout.map(|fact| self.unless(away, fact).and_then(|fact| fact));
+        seen
     }
 
     fn missing_base() -> Unavailable {
@@ -507,9 +481,7 @@ impl World {
 
     fn obey(&mut self, effect: &Effect) -> bool {
         match effect {
-            Effect::Claim => self.locked = true,
-            Effect::Release => self.locked = false,
-            Effect::Route(split) => (self.weight, self.writer) = (split.of(0), None),
+            Effect::Claim | Effect::Release | Effect::Route(_) => self.cluster.obey(effect),
             Effect::Push { request, base, commit } => {
                 let Ok(change) = self.remote.change(base, request) else { return false };
                 let tree = self.remote.changed(base, &change);
@@ -645,7 +617,7 @@ impl World {
         // With one request the candidate goes with its merge: its traffic is home before.
         let first = plan.gitops.as_ref().is_some_and(|g| g.handover == Handover::SinglePullRequest);
         let excused = first
-            || !self.ready
+            || !self.is_ready()
             || progress.entrants.iter().any(|e| e.lost.is_some())
             || progress.overridden.is_some()
             || progress.stages.len() > 1;
@@ -679,7 +651,8 @@ impl World {
     /// Everything that moves by itself.
     fn happen(&mut self, progress: &Progress, now: Timestamp) {
         if self.calm {
-            (self.git_is_away, self.metrics_are_away, self.ready, self.failing) = (false, false, true, false);
+            (self.git_is_away, self.metrics_are_away, self.failing) = (false, false, false);
+            self.cluster.workloads.candidates[0].ready = 1;
             if let Some(hidden) = self.remote.hidden.take() {
                 self.remote.base = Some(hidden);
             }
@@ -700,7 +673,8 @@ impl World {
         let random = &mut self.random;
         self.git_is_away = if self.git_is_away { !random.once_in(5) } else { random.once_in(60) };
         self.metrics_are_away = if self.metrics_are_away { !random.once_in(5) } else { random.once_in(60) };
-        self.ready = if self.ready { !random.once_in(200) } else { random.once_in(2) };
+        let ready = &mut self.cluster.workloads.candidates[0].ready;
+        *ready = u32::from(if *ready > 0 { !random.once_in(200) } else { random.once_in(2) });
         match self.remote.hidden.take() {
             Some(hidden) if random.once_in(4) => self.remote.base = Some(hidden),
             Some(hidden) => self.remote.hidden = Some(hidden),
@@ -756,10 +730,18 @@ impl World {
     fn weights(&mut self, progress: &Progress) {
         let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting);
         if running && self.random.once_in(40) {
-            (self.weight, self.writer) = (FOREIGN, Some("other-controller".into()));
+            self.edit(FOREIGN, "other-controller");
         } else if running && self.random.once_in(400) {
-            (self.weight, self.writer) = (0, Some("kubectl-edit".into()));
+            self.edit(0, "kubectl-edit");
         }
+    }
+
+    fn edit(&mut self, weight: u8, by: &str) {
+        self.cluster.routes = Routes { writer: Some(by.into()), ..Routes::split(Split::one(weight)) };
+    }
+
+    fn is_ready(&self) -> bool {
+        self.cluster.workloads.candidates[0].ready > 0
     }
 
     /// Requests that somebody asked for a while ago. A forge compares them with those that are there before it makes one, and
@@ -873,6 +855,7 @@ fn append(tree: &mut Tree, path: &str) {
 
 fn plan(handover: Handover) -> Plan {
     let seconds = SignedDuration::from_secs;
+    let usual = trial::limited();
     let steps = RAMP.map(|weight| Rung { weight, hold: seconds(10), approval: false });
     Plan {
         identity: Identity {
@@ -881,41 +864,20 @@ fn plan(handover: Handover) -> Plan {
             uid: "u1".into(),
             target: "bookinfo/productpage".into(),
         },
-        deleting: None,
         baseline: Version { name: "stable".into(), workload: "productpage".into() },
         candidates: vec![Version { name: "candidate".into(), workload: "productpage-candidate".into() }],
         ramp: Ramp::Steps(steps.to_vec()),
         cap: 40,
-        capacity: None,
-        race: None,
-        iterations: None,
-        wishes: vec![],
-        refused: None,
-        criteria: vec![Criterion {
-            metric: "istio/error-rate".into(),
-            source: 0,
-            candidate: 0,
-            rule: Rule::Share { limit: 0.01 },
-        }],
         analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
             lag: seconds(5),
             warm_up: seconds(0),
             soak: seconds(10),
             deadline: seconds(1200),
             hard_deadline: seconds(1800),
-            on_undecided: OnUndecided::Hold,
+            ..usual.analysis
         },
-        gitops: Some(Gitops {
-            base_branch: "main".into(),
-            stale_after: seconds(3600),
-            drain: seconds(10),
-            waiting: WhileWaiting::Hold,
-            handover,
-            auto_merge: AutoMerge::default(),
-        }),
+        gitops: Some(Gitops { stale_after: seconds(3600), drain: seconds(10), handover, ..trial::gitops() }),
+        ..usual
     }
 }
 
@@ -942,7 +904,7 @@ fn life(seed: u64, tale: &mut Tale) -> Result<(), Violation> {
         _ => Handover::CommitToBase,
     };
     let (mut plan, mut progress) = (plan(handover), Progress::default());
-    let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut now = trial::start();
     for round in 0..LIFE + PEACE {
         world.calm = round >= LIFE;
         world.happen(&progress, now);

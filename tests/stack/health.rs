@@ -13,6 +13,7 @@ use reiter8::controller::status;
 use reiter8::engine::{
     Cause, Decision, Identity, Observation, Outcome, Phase, Plan, Progress, Reason, Unavailable, Version, Waiting, step,
 };
+use reiter8_testing::trial;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -51,17 +52,9 @@ fn at(phase: Phase, reason: Option<&str>, outcome: Option<Outcome>) -> Experimen
         since: Timestamp::UNIX_EPOCH,
         until: None,
     });
-    let decision = outcome.map(|outcome| Decision {
-        outcome,
-        reason: if outcome == Outcome::Promote { Reason::Proven } else { Reason::Harmful },
-        sentence: "decided".into(),
-        at: now,
-        candidate: 0,
-        weight: 50,
-        race: vec![],
-        rows: vec![],
-        baseline_images: vec![],
-        candidate_images: vec![],
+    let decision = outcome.map(|outcome| {
+        let reason = if outcome == Outcome::Promote { Reason::Proven } else { Reason::Harmful };
+        Decision { at: now, ..trial::decision(outcome, reason) }
     });
     let progress = Progress { phase, waiting, decision, ..Progress::default() };
     experiment.status = Some(status::of(&experiment, &plan, &progress, now));

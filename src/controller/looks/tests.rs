@@ -7,6 +7,7 @@ use super::super::tests::{Controller, changed_by};
 use super::*;
 use crate::engine::{CommitId, Decision, Outcome, Phase, Preflight, Progress, Reason, Stage, StageState, StageWork};
 use quiet_forge::QuietForge;
+use reiter8_testing::trial;
 
 #[path = "../../../tests/support/quiet_forge.rs"]
 mod quiet_forge;
@@ -91,18 +92,7 @@ fn completed() -> Progress {
     let id = |digit: &str| CommitId(digit.repeat(40));
     let work = StageWork { base: id("b"), commit: id("a"), files: vec![], after: [("x".into(), None)].into() };
     let preflight = Preflight { base: id("b"), blobs: [("x".into(), "d".repeat(40))].into() };
-    let decision = Decision {
-        outcome: Outcome::Discard,
-        reason: Reason::Harmful,
-        sentence: "it was".into(),
-        at: ago(2),
-        candidate: 0,
-        weight: 5,
-        race: vec![],
-        rows: vec![],
-        baseline_images: vec![],
-        candidate_images: vec![],
-    };
+    let decision = Decision { at: ago(2), weight: 5, ..trial::decision(Outcome::Discard, Reason::Harmful) };
     let clean_up = json!({
         "stage": Stage::CleanUp, "state": StageState::Waiting, "since": ago(1), "opened": ago(1), "work": work, "number": 1,
     });

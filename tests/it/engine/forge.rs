@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::memory::{but, remembered};
-use crate::support::remote::Remote;
-use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::*;
+use reiter8_testing::{Remote, trial};
+use reiter8_testing::{but, remembered};
 use serde_json::json;
 
 fn start() -> Timestamp {

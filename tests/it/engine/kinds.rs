@@ -4,10 +4,10 @@
 
 #![allow(clippy::type_complexity)]
 
-use crate::support::trial;
 use jiff::Timestamp;
 use reiter8::engine::judge::{Counted, Sample, Tally};
 use reiter8::engine::*;
+use reiter8_testing::{self as testing, trial};
 
 /// Requests per second of both versions together.
 const RPS: f64 = 100.0;
@@ -33,8 +33,9 @@ enum Metric {
 }
 
 struct World {
+    /// All but what the metrics say.
+    well: testing::World,
     metrics: Vec<Metric>,
-    weight: u8,
     interval: u32,
     owed: [f64; 3],
 }
@@ -46,7 +47,8 @@ fn ripple(interval: u32, period: u32) -> f64 {
 
 impl World {
     fn new(metrics: Vec<Metric>) -> Self {
-        Self { metrics, weight: 0, interval: 0, owed: [0.0; 3] }
+        let well = testing::World::ready().replicas(2).history(metrics.len(), &testing::quiet(1000.0));
+        Self { well, metrics, interval: 0, owed: [0.0; 3] }
     }
 
     /// Whole bad requests of a share, the rest owed to the next interval.
@@ -57,7 +59,7 @@ impl World {
     }
 
     fn pair(&mut self, metric: usize, seconds: f64) -> Pair {
-        let candidate = (RPS * seconds * f64::from(self.weight) / 100.0).round();
+        let candidate = (RPS * seconds * f64::from(self.well.carried()) / 100.0).round();
         let baseline = RPS * seconds - candidate;
         match self.metrics[metric] {
             Metric::Shares(shares) => {
@@ -89,32 +91,21 @@ impl World {
         }
     }
 
-    fn see(&mut self, q: &Questions) -> Observation {
-        let workload = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
-        let reading = q.window.map(|window| {
-            let seconds = window.to.duration_since(window.from).as_secs_f64();
-            let answers = (0..self.metrics.len()).map(|metric| Ok(self.pair(metric, seconds).into())).collect();
+    fn see(&mut self, asked: &Questions) -> Observation {
+        let mut seen = self.well.see(asked);
+        if let Some(reading) = &mut seen.reading {
+            let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
+            reading.answers = (0..self.metrics.len()).map(|metric| Ok(self.pair(metric, seconds).into())).collect();
             self.interval += 1;
-            Reading::new(window, answers)
-        });
-        let quiet = |i: usize| Tally { requests: 1000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
-        Observation {
-            lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
-            workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
-            reading,
-            history: q.history.map(|_| self.metrics.iter().map(|_| Ok((0..360).map(quiet).collect())).collect()),
-            sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),
-            subsets: q.subsets.then_some(Ok(())),
-            ..Observation::default()
         }
+        seen
     }
 }
 
 /// Runs to the verdict, and tells it with the seconds of traffic that it took.
 fn run(plan: &Plan, world: &mut World) -> (Progress, i64) {
     let mut progress = Progress::default();
-    until(plan, world, &mut progress, "2026-01-01T00:00:00Z".parse().unwrap(), |p| p.decision.is_some());
+    until(plan, world, &mut progress, trial::start(), |p| p.decision.is_some());
     let seconds = progress.decision.as_ref().unwrap().at.duration_since(progress.first_traffic.unwrap()).as_secs();
     (progress, seconds)
 }
@@ -129,14 +120,9 @@ fn until(
 ) -> Timestamp {
     for _ in 0..20_000 {
         let seen = world.see(&ask(plan, progress, now));
-        let done = step(plan, progress, &seen, now);
-        *progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
-        assert!(progress.same_record(&done.progress), "progress survives its status");
-        for effect in &done.effects {
-            if let Effect::Route(split) = effect {
-                world.weight = split.of(0);
-            }
-        }
+        let done = testing::turn(plan, progress, &seen, now);
+        *progress = done.progress;
+        done.effects.iter().for_each(|effect| world.well.obey(effect));
         if holds(progress) {
             return now;
         }
@@ -265,7 +251,7 @@ fn several_metrics_are_judged_together() {
 fn edited_limits_begin_the_evidence_anew_and_are_counted() {
     let (first, mut world) = (plan(&LIMITED), World::new(vec![Metric::Shares(|_| (0.001, 0.008, 0.008))]));
     let mut progress = Progress::default();
-    let now = until(&first, &mut world, &mut progress, "2026-01-01T00:00:00Z".parse().unwrap(), |p| p.intervals == 10);
+    let now = until(&first, &mut world, &mut progress, trial::start(), |p| p.intervals == 10);
     assert!(progress.evidence[0].samples() > 0.0 && progress.restarts == 0);
     let weight = progress.weight;
     let edited = plan(&[(0, Rule::Share { limit: 0.02 }), (0, Rule::Companion { limit: 0.02 })]);

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::remote::Remote;
-use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::Phase::{Completed, Deciding, Preparing, Promoting, Queued, Shifting};
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
+use reiter8_testing::{Remote, trial};
 
 const T0: &str = "2026-01-01T00:00:00Z";
 

@@ -1,14 +1,14 @@
 //! Invariants of the engine in a random world: traffic, faults, other people's edits, reviewers, and crashes between
 //! any two lines of a turn.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
+use reiter8_testing::trial::{self, commit};
+use reiter8_testing::{self as testing};
 
 /// What chance decides in one run.
 #[derive(Clone, Debug)]
@@ -48,9 +48,7 @@ fn plan(chance: &Chance) -> Plan {
     let seconds = SignedDuration::from_secs;
     let steps =
         [(5, 60), (20, 60), (40, 0)].map(|(weight, hold)| Rung { weight, hold: seconds(hold), approval: false });
-    let criterion =
-        Criterion { metric: "istio/error-rate".into(), source: 0, candidate: 0, rule: Rule::Share { limit: 0.01 } };
-    let usual = trial::plan(vec![criterion]);
+    let usual = trial::limited();
     Plan {
         ramp: if chance.gated { Ramp::Gated { budget: 50.0 } } else { Ramp::Steps(steps.to_vec()) },
         cap: 40,
@@ -60,66 +58,46 @@ fn plan(chance: &Chance) -> Plan {
             on_undecided: chance.on_undecided,
             ..usual.analysis
         },
-        gitops: Some(Gitops {
-            base_branch: "main".into(),
-            stale_after: seconds(86_400),
-            drain: seconds(10),
-            waiting: WhileWaiting::Hold,
-            handover: Handover::TwoPullRequests,
-            auto_merge: AutoMerge::default(),
-        }),
+        gitops: Some(Gitops { drain: seconds(10), ..trial::gitops() }),
         ..usual
     }
 }
 
 /// A world with a cluster, a remote and people.
-#[derive(Default)]
 struct World {
-    weight: u8,
-    ready: u32,
+    cluster: testing::World,
     outage: bool,
     refused: bool,
-    locked: bool,
     head: u32,
     branches: BTreeMap<String, CommitId>,
     pulls: Vec<(String, Pull)>,
     pushes: BTreeMap<String, u32>,
-    /// Part of a bad request that is still owed, so that the share is exact however few requests there are.
-    owed: Cell<f64>,
-}
-
-fn commit(text: &str) -> CommitId {
-    CommitId(text.to_owned())
 }
 
 impl World {
-    fn see(&self, chance: &Chance, q: &Questions) -> Observation {
-        let workload = |ready| Workload { exists: true, desired: 1, ready, ..Workload::default() };
-        Observation {
-            lock: Some(Ok(if self.locked { Lock::Mine } else { Lock::Free })),
-            routes: Some(Ok(Routes::split(Split::one(self.weight)))),
-            workloads: Some(Ok(Workloads { baseline: workload(1), candidates: vec![workload(self.ready)] })),
-            reading: q.window.map(|window| self.read(chance, window)),
-            history: q.history.map(|_| vec![Ok(vec![Tally { requests: chance.rps * 10.0, bad: 0.0 }; 100])]),
-            preflight: q.preflight.then(|| Ok(Preflight { base: commit("base0"), blobs: BTreeMap::new() })),
-            stage: q.stage.as_ref().map(|question| Ok(self.stage(question))),
-            rollout: q.rollout.as_ref().map(|_| Ok(Rollout { applied: true, complete: true, detail: String::new() })),
-            sync: q.sync.as_ref().map(|_| Ok(reiter8::engine::Synced::Yes)),
-            subsets: q.subsets.then_some(Ok(())),
+    fn new(chance: &Chance) -> Self {
+        let history = vec![Tally { requests: chance.rps * 10.0, bad: 0.0 }; 100];
+        let mut cluster = testing::World::ready().free().errors(chance.share).history(1, &history);
+        cluster.traffic.rps = chance.rps;
+        cluster.preflight.base = commit("base0");
+        Self {
+            cluster,
+            outage: false,
+            refused: false,
+            head: 0,
+            branches: BTreeMap::new(),
+            pulls: vec![],
+            pushes: BTreeMap::new(),
         }
     }
 
-    fn read(&self, chance: &Chance, window: Window) -> Reading {
-        if self.outage {
-            return Reading::new(window, vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))]);
+    fn see(&mut self, asked: &Questions) -> Observation {
+        let mut seen = self.cluster.see(asked);
+        if let Some(reading) = seen.reading.as_mut().filter(|_| self.outage) {
+            reading.answers = vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))];
         }
-        let all = chance.rps * window.to.duration_since(window.from).as_secs_f64();
-        let requests = (all * f64::from(self.weight) / 100.0).round();
-        let owed = self.owed.get() + requests * chance.share;
-        let candidate = Tally { requests, bad: owed.floor() };
-        self.owed.set(owed - owed.floor());
-        let pair = Pair::requests(Tally { requests: all - requests, bad: 0.0 }, candidate);
-        Reading::new(window, vec![Ok(pair.into())])
+        seen.stage = asked.stage.as_ref().map(|question| Ok(self.stage(question)));
+        seen
     }
 
     fn stage(&self, question: &StageQuestion) -> StageSeen {
@@ -156,14 +134,13 @@ impl World {
     /// Obeys, and checks what no effect may ask for.
     fn obey(&mut self, plan: &Plan, progress: &Progress, effect: &Effect) {
         match effect {
-            Effect::Claim => self.locked = true,
-            Effect::Release => self.locked = false,
+            Effect::Claim | Effect::Release => self.cluster.obey(effect),
             Effect::Route(split) => {
                 let weight = split.of(0);
                 assert!(weight <= plan.cap, "{weight} is above the cap");
                 let discarded = progress.decision.as_ref().is_some_and(|d| d.outcome == Outcome::Discard);
                 assert!(!discarded || split.is_home(), "a discarded candidate was given {weight} %");
-                self.weight = weight;
+                self.cluster.obey(effect);
             }
             Effect::Push { request, commit, .. } => {
                 let ended = self.pulls.iter().any(|(b, p)| *b == request.branch && p.state != PullState::Open);
@@ -200,10 +177,10 @@ impl World {
     /// People and faults, steered by one number.
     fn happen(&mut self, die: u8, chance: &Chance, running: bool) {
         self.outage = die % 11 == 1;
-        self.ready = u32::from(die % 41 != 2);
+        self.cluster.workloads.candidates[0].ready = u32::from(die % 41 != 2);
         self.refused = die % 19 == 6;
         if running && die % 13 == 3 {
-            self.weight = die % 101;
+            self.cluster.routes = Routes::split(Split::one(die % 101));
         }
         if die % 5 == 4 {
             self.head += 1;
@@ -220,17 +197,10 @@ impl World {
 }
 
 /// One turn, which may die after its commit or between two effects. Returns whether it came to its end.
-fn turn(
-    plan: &Plan,
-    chance: &Chance,
-    world: &mut World,
-    progress: &mut Progress,
-    now: Timestamp,
-    die: u8,
-) -> (bool, Wake) {
+fn turn(plan: &Plan, world: &mut World, progress: &mut Progress, now: Timestamp, die: u8) -> (bool, Wake) {
     let refused = Unavailable::new(Cause::InvalidExperiment, "spec.x: `1` is wrong; write `2`");
     let plan = &Plan { refused: world.refused.then_some(refused), ..plan.clone() };
-    let seen = world.see(chance, &ask(plan, progress, now));
+    let seen = world.see(&ask(plan, progress, now));
     let blind = seen.reading.as_ref().is_some_and(|r| r.answers.iter().any(Result::is_err));
     let done = step(plan, progress, &seen, now);
     if blind {
@@ -261,8 +231,8 @@ proptest! {
     #[test]
     fn whatever_happens_the_invariants_hold_and_it_ends(chance in chance()) {
         let plan = plan(&chance);
-        let (mut world, mut progress) = (World { ready: 1, ..World::default() }, Progress::default());
-        let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let (mut world, mut progress) = (World::new(&chance), Progress::default());
+        let mut now = trial::start();
         for round in 0..4000 {
             let die = chance.dice[round % chance.dice.len()].wrapping_add(u8::try_from(round / chance.dice.len() % 256).unwrap());
             let running = matches!(progress.phase, Phase::Shifting | Phase::Deciding | Phase::Promoting);
@@ -272,7 +242,7 @@ proptest! {
             for attempt in 0.. {
                 let before = progress.clone();
                 let pulls = world.pulls.len();
-                let (finished, next) = turn(&plan, &chance, &mut world, &mut progress, now, if attempt == 0 { die } else { 0 });
+                let (finished, next) = turn(&plan, &mut world, &mut progress, now, if attempt == 0 { die } else { 0 });
                 wake = next;
                 if finished && progress == before && world.pulls.len() == pulls && next != Wake::At(now) {
                     break;
@@ -285,8 +255,8 @@ proptest! {
             now = match wake { Wake::At(time) => time.max(now + SignedDuration::from_secs(1)), Wake::OnChange => now + SignedDuration::from_secs(5) };
         }
         prop_assert_eq!(progress.phase, Phase::Completed, "it waits for {:?}", progress.waiting);
-        prop_assert_eq!(world.weight, 0);
-        prop_assert!(!world.locked, "the target is given back");
+        prop_assert_eq!(world.cluster.carried(), 0);
+        prop_assert!(world.cluster.lock == Lock::Free, "the target is given back");
         prop_assert!(world.pushes.values().all(|&n| n == 1), "{:?}", world.pushes);
         let decision = progress.decision.clone().unwrap();
         let cleanups = world.pulls.iter().filter(|(b, _)| b.contains("-cleanup-")).count();

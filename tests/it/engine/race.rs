@@ -1,13 +1,13 @@
 //! Several candidates in the engine's closed loop: who wins the race, who leaves, and what the traffic is meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::Experiment;
 use reiter8::controller::status;
 use reiter8::engine::judge::{Sample, Tally};
 use reiter8::engine::*;
+use reiter8_testing::{self as testing, trial};
 
 /// Requests per second of all versions together.
 const RPS: f64 = 200.0;
@@ -21,31 +21,45 @@ struct Does(f64, f64);
 const GOOD: Does = Does(0.001, 1.0);
 
 struct World {
+    /// All but what the metrics say. Each workload has four replicas, and its content says which one it is.
+    well: testing::World,
     baseline: Does,
     candidates: Vec<Does>,
-    split: Split,
-    writer: Option<String>,
-    /// Ready replicas of the first candidate; the others have four.
-    replicas: u32,
-    /// Candidates without a ready replica.
-    dead: BTreeSet<usize>,
-    /// Digests of what the candidates run.
-    content: Vec<String>,
     random: u64,
 }
 
 impl World {
     fn new(baseline: Does, candidates: &[Does], seed: u64) -> Self {
-        Self {
-            baseline,
-            candidates: candidates.to_vec(),
-            split: Split::HOME,
-            writer: None,
-            replicas: 4,
-            dead: BTreeSet::new(),
-            content: (0..candidates.len()).map(|at| format!("content {at}")).collect(),
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        let mut well = testing::World::ready().replicas(4).candidates(candidates.len());
+        let quiet = |i: usize| Tally { requests: 2000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
+        well = well.history(2 * candidates.len(), &(0..360).map(quiet).collect::<Vec<_>>());
+        well.workloads.baseline.content = "stable".into();
+        for (at, workload) in well.workloads.candidates.iter_mut().enumerate() {
+            workload.content = format!("content {at}");
         }
+        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Self { well, baseline, candidates: candidates.to_vec(), random }
+    }
+
+    /// So many ready replicas of these candidates.
+    fn ready(&mut self, candidates: &[usize], replicas: u32) {
+        for at in candidates {
+            self.well.workloads.candidates[*at].ready = replicas;
+        }
+    }
+
+    /// A candidate is rebuilt.
+    fn rebuild(&mut self, candidate: usize) {
+        self.well.workloads.candidates[candidate].content = "another".into();
+    }
+
+    fn split(&self) -> Split {
+        self.well.routes.candidates
+    }
+
+    /// A person writes the weights.
+    fn edit(&mut self, split: Split) {
+        self.well.routes = Routes { writer: Some("kubectl-edit".into()), ..Routes::split(split) };
     }
 
     /// Uniform in (0, 1).
@@ -76,7 +90,7 @@ impl World {
     /// Each candidate's error rate and reward.
     fn answers(&mut self, seconds: f64) -> Vec<Seen<Answer>> {
         let of = |weight: u8| (RPS * seconds * f64::from(weight) / 100.0).round();
-        let (split, baseline) = (self.split, self.baseline);
+        let (split, baseline) = (self.split(), self.baseline);
         let all = of(split.baseline());
         let (errors, reward) = (self.tally(all, baseline), self.reward(all, baseline));
         let mut answers = vec![];
@@ -88,37 +102,13 @@ impl World {
         answers
     }
 
-    fn see(&mut self, q: &Questions) -> Observation {
-        let workload = |ready: u32, content: &str| Workload {
-            exists: true,
-            desired: 4,
-            ready,
-            content: content.into(),
-            ..Workload::default()
-        };
-        let candidates = self.content.iter().enumerate();
-        let ready = |at| match at {
-            _ if self.dead.contains(&at) => 0,
-            0 => self.replicas,
-            _ => 4,
-        };
-        let candidates = candidates.map(|(at, content)| workload(ready(at), content)).collect();
-        let quiet = |i: usize| Tally { requests: 2000.0, bad: f64::from(u8::from(i.is_multiple_of(2))) };
-        let sources = 2 * self.candidates.len();
-        Observation {
-            lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes { writer: self.writer.clone(), ..Routes::split(self.split) })),
-            workloads: Some(Ok(Workloads { baseline: workload(4, "stable"), candidates })),
-            reading: q.window.map(|window| {
-                let seconds = window.to.duration_since(window.from).as_secs_f64();
-                Reading::new(window, self.answers(seconds))
-            }),
-            history: q.history.map(|_| (0..sources).map(|_| Ok((0..360).map(quiet).collect())).collect()),
-            preflight: q.preflight.then(|| Ok(Preflight { base: CommitId("0".repeat(40)), blobs: BTreeMap::new() })),
-            sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),
-            subsets: q.subsets.then_some(Ok(())),
-            ..Observation::default()
+    fn see(&mut self, asked: &Questions) -> Observation {
+        let mut seen = self.well.see(asked);
+        if let Some(reading) = &mut seen.reading {
+            let seconds = reading.window.to.duration_since(reading.window.from).as_secs_f64();
+            reading.answers = self.answers(seconds);
         }
+        seen
     }
 }
 
@@ -154,24 +144,21 @@ struct Run {
 
 impl Run {
     fn new(plan: Plan) -> Self {
-        let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        Self { plan, progress: Progress::default(), now, splits: vec![], told: vec![], watched: vec![] }
+        Self { plan, progress: Progress::default(), now: trial::start(), splits: vec![], told: vec![], watched: vec![] }
     }
 
     /// Steps until something holds.
     fn until(&mut self, world: &mut World, holds: impl Fn(&Self) -> bool) {
         for _ in 0..40_000 {
             let seen = world.see(&ask(&self.plan, &self.progress, self.now));
-            let done = step(&self.plan, &self.progress, &seen, self.now);
-            self.progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
-            assert!(self.progress.same_record(&done.progress), "progress survives its status");
-            self.progress.watch = done.progress.watch;
+            let done = testing::turn(&self.plan, &self.progress, &seen, self.now);
+            self.progress = done.progress;
             let watch = self.progress.watch.iter().flat_map(|w| &w.evidence);
             self.watched.extend(watch.map(|e| e.criterion.candidate));
             self.told.extend(done.notices.iter().map(|n| format!("{}: {}", n.reason, n.message)));
             for effect in &done.effects {
+                world.well.obey(effect);
                 if let Effect::Route(split) = effect {
-                    (world.split, world.writer) = (*split, None);
                     self.splits.push(*split);
                 }
             }
@@ -232,7 +219,7 @@ fn the_best_reward_wins_and_others_leave_one_by_one() {
     assert_eq!(decision.rows.iter().filter(|row| row.candidate.as_deref() == Some("c3")).count(), 1);
     // Until the merge the winner alone keeps its part; without a write-back it stays so.
     run.until(&mut world, |run| run.progress.phase == Phase::Completed);
-    assert_eq!(world.split, Split::only(1, 25));
+    assert_eq!(world.split(), Split::only(1, 25));
 }
 
 #[test]
@@ -261,7 +248,7 @@ fn where_the_baseline_is_best_everything_stays() {
     assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::Outperformed));
     assert!(decision.sentence.contains("orders is better at stable"), "{}", decision.sentence);
     run.until(&mut world, |run| run.progress.phase == Phase::Completed);
-    assert!(world.split.is_home());
+    assert!(world.split().is_home());
 }
 
 #[test]
@@ -290,7 +277,7 @@ fn replicas_and_content_are_each_candidates_own() {
     let mut world = World::new(GOOD, &[Does(0.001, 1.0), Does(0.001, 1.0), Does(0.001, 1.0)], 13);
     let mut run = Run::new(plan(3));
     run.until(&mut world, |run| run.progress.phase == Phase::Deciding);
-    world.dead.insert(0);
+    world.ready(&[0], 0);
     run.until(&mut world, |run| run.splits.last() == Some(&[0, 25, 25].into_iter().collect()));
     assert!(
         run.told.iter().any(|t| t.contains("c1 lost its last ready replica; its traffic returns")),
@@ -298,22 +285,22 @@ fn replicas_and_content_are_each_candidates_own() {
         run.told
     );
     // It is back, and has its part again.
-    world.dead.clear();
+    world.ready(&[0], 4);
     run.until(&mut world, |run| run.splits.last() == Some(&[25, 25, 25].into_iter().collect()));
     // Another one changes: that is another version, and it leaves at once.
-    world.content[1] = "another".into();
+    world.rebuild(1);
     run.until(&mut world, |run| run.left(1).is_some());
     assert_eq!(run.left(1).unwrap().0, Reason::CandidateChanged);
     assert_eq!(run.splits.last(), Some(&[25, 0, 25].into_iter().collect()));
     // One that stays without replicas does not keep the last one waiting for ever.
-    world.dead.insert(0);
+    world.ready(&[0], 0);
     let lost = run.now;
     run.until(&mut world, |run| run.left(0).is_some());
     assert_eq!(run.left(0).unwrap().0, Reason::CandidateNotReady);
     assert!(run.now.duration_since(lost) < SignedDuration::from_mins(11), "{}", run.now.duration_since(lost));
     assert_eq!(run.splits.last(), Some(&[0, 0, 25].into_iter().collect()));
     // And the last one that leaves ends it.
-    world.content[2] = "another".into();
+    world.rebuild(2);
     let decision = run.verdict(&mut world).clone();
     assert_eq!(
         (decision.outcome, decision.reason, decision.candidate),
@@ -326,11 +313,11 @@ fn foreign_weights_are_put_right_and_never_adopted() {
     let mut world = World::new(GOOD, &[GOOD, GOOD], 17);
     let mut run = Run::new(plan(2));
     run.until(&mut world, |run| run.progress.phase == Phase::Deciding);
-    let wanted = world.split;
+    let wanted = world.split();
     // Somebody shifts traffic from one candidate to the other: the sum is the same.
-    (world.split, world.writer) = ([60, 6].into_iter().collect(), Some("kubectl-edit".into()));
+    world.edit([60, 6].into_iter().collect());
     run.until(&mut world, |run| run.progress.repairs.count == 1);
-    assert_eq!(world.split, wanted);
+    assert_eq!(world.split(), wanted);
     assert!(
         run.told.iter().any(|t| t == "WeightsRepaired: kubectl-edit set the weights to 34/60/6; they are put right"),
         "{:?}",
@@ -338,9 +325,9 @@ fn foreign_weights_are_put_right_and_never_adopted() {
     );
     // A person's 100 % baseline is obeyed.
     run.until(&mut world, |run| run.progress.applied.is_some());
-    (world.split, world.writer) = (Split::HOME, Some("kubectl-edit".into()));
+    world.edit(Split::HOME);
     run.until(&mut world, |run| run.progress.overridden.is_some());
-    assert!(world.split.is_home());
+    assert!(world.split().is_home());
 }
 
 #[test]
@@ -391,18 +378,18 @@ fn gitops() -> Gitops {
 #[test]
 fn who_is_not_ready_at_the_start_takes_no_part() {
     let mut world = World::new(GOOD, &[GOOD, Does(0.001, 1.3), GOOD], 41);
-    world.dead.insert(2);
+    world.ready(&[2], 0);
     let mut run = Run::new(plan(3));
     run.until(&mut world, |run| run.progress.phase == Phase::Shifting);
     assert_eq!(run.left(2).unwrap(), (Reason::CandidateNotReady, "app-c3 had no ready replica within 10 minutes"));
     // It comes back too late to be compared fairly.
-    world.dead.clear();
+    world.ready(&[2], 4);
     let decision = run.verdict(&mut world).clone();
     assert_eq!((decision.outcome, decision.candidate), (Outcome::Promote, 1));
     assert!(run.splits.iter().all(|split| split.of(2) == 0), "{:?}", run.splits);
     // Without any there is nothing to try.
     let mut world = World::new(GOOD, &[GOOD, GOOD], 43);
-    world.dead.extend([0, 1]);
+    world.ready(&[0, 1], 0);
     let mut run = Run::new(plan(2));
     let decision = run.verdict(&mut world).clone();
     assert_eq!((decision.outcome, decision.reason), (Outcome::Discard, Reason::CandidateNotReady));
@@ -412,7 +399,7 @@ fn who_is_not_ready_at_the_start_takes_no_part() {
 #[test]
 fn candidates_that_are_edited_before_the_start_begin_anew() {
     let mut world = World::new(GOOD, &[GOOD, GOOD], 47);
-    world.dead.extend([0, 1]);
+    world.ready(&[0, 1], 0);
     let mut run = Run::new(plan(2));
     run.until(&mut world, |run| run.progress.entrants.first().is_some_and(|e| e.left.is_some()));
     // The first one is taken out in Git: the second one is the first now.
@@ -422,7 +409,7 @@ fn candidates_that_are_edited_before_the_start_begin_anew() {
     edited.until(&mut other, |run| run.progress.first_traffic.is_some());
     // The one that is left of two is not ready, and never was.
     let mut world = World::new(GOOD, &[GOOD, GOOD], 47);
-    world.dead.extend([0, 1]);
+    world.ready(&[0, 1], 0);
     let mut run = Run::new(plan(2));
     run.until(&mut world, |run| run.progress.entrants.first().is_some_and(|e| e.left.is_some()));
     let mut alone = plan(1);
@@ -447,7 +434,7 @@ fn the_last_one_beside_a_dropped_one_is_no_winner_by_that() {
             continue;
         }
         seen += 1;
-        world.content[0] = "another".into();
+        world.rebuild(0);
         let decision = run.verdict(&mut world).clone();
         promoted += u32::from(decision.outcome == Outcome::Promote);
     }
@@ -466,7 +453,7 @@ fn another_final_weight_or_reward_begins_the_race_anew() {
     run.until(&mut world, |run| run.progress.restarts == 1);
     assert!(values(&run) < 1_000.0);
     run.until(&mut world, |run| values(run) > 10_000.0);
-    world.replicas = 1;
+    world.ready(&[0], 1);
     run.until(&mut world, |run| run.progress.weight == 25 && run.progress.phase == Phase::Deciding);
     assert!(values(&run) < 1_000.0, "{}", values(&run));
     assert!(

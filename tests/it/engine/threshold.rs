@@ -4,12 +4,12 @@
 
 #![allow(clippy::needless_pass_by_value)]
 
-use crate::support::trial;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use reiter8::api::{Experiment, Metric};
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::engine::judge::Sample;
 use reiter8::engine::*;
+use reiter8_testing::{World, trial, turn};
 use serde_json::{Value, json};
 
 /// How many iterations the plans below have.
@@ -41,36 +41,22 @@ struct Story {
 }
 
 fn run(plan: &Plan, values: Values) -> Story {
-    let (mut progress, mut weight, mut most, mut interval) = (Progress::default(), 0, 0, 0);
-    let mut now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let (mut progress, mut most, mut interval) = (Progress::default(), 0, 0);
+    let mut world = World::ready().history(plan.criteria.len(), &[]);
+    let mut now = trial::start();
     for _ in 0..20_000 {
-        let q = ask(plan, &progress, now);
-        let workload = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
-        let seen = Observation {
-            lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(Split::one(weight)))),
-            workloads: Some(Ok(Workloads { baseline: workload(), candidates: vec![workload()] })),
-            reading: q.window.map(|window| {
-                let sample = |value: Option<f64>| value.map_or_else(Sample::default, Sample::gauge);
-                // The baseline's number is beyond every limit: nobody asks for it.
-                let pair = |value| Pair::Values { baseline: Sample::gauge(1000.0), candidate: sample(value) };
-                interval += 1;
-                Reading::new(window, values(interval).into_iter().map(|v| Ok(pair(v).into())).collect())
-            }),
-            history: q.history.map(|_| plan.criteria.iter().map(|_| Ok(vec![])).collect()),
-            sync: q.sync.as_ref().map(|_| Ok(Synced::Yes)),
-            subsets: q.subsets.then_some(Ok(())),
-            ..Observation::default()
-        };
-        let done = step(plan, &progress, &seen, now);
-        progress = serde_json::from_str(&serde_json::to_string(&done.progress).unwrap()).unwrap();
-        assert!(progress.same_record(&done.progress), "progress survives its status");
-        for effect in &done.effects {
-            if let Effect::Route(split) = effect {
-                weight = split.of(0);
-                most = most.max(weight);
-            }
+        let mut seen = world.see(&ask(plan, &progress, now));
+        if let Some(reading) = &mut seen.reading {
+            let sample = |value: Option<f64>| value.map_or_else(Sample::default, Sample::gauge);
+            // The baseline's number is beyond every limit: nobody asks for it.
+            let pair = |value| Pair::Values { baseline: Sample::gauge(1000.0), candidate: sample(value) };
+            interval += 1;
+            reading.answers = values(interval).into_iter().map(|v| Ok(pair(v).into())).collect();
         }
+        let done = turn(plan, &progress, &seen, now);
+        progress = done.progress;
+        done.effects.iter().for_each(|effect| world.obey(effect));
+        most = most.max(world.carried());
         if progress.decision.is_some() {
             return Story { progress, most };
         }

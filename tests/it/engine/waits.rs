@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::support::memory::but;
-use crate::support::trial;
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use reiter8::engine::judge::Tally;
 use reiter8::engine::*;
+use reiter8_testing::{but, trial};
 use serde_json::{Value, json};
 
 /// How long after its time a wait has to be over. A deadline may become a hard deadline, an hour later.

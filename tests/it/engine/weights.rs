@@ -5,12 +5,12 @@
 
 #![allow(clippy::unnecessary_wraps, clippy::or_fun_call, clippy::large_stack_arrays)]
 
-use crate::support::memory::{but, remembered};
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::controller::status;
 use reiter8::engine::*;
+use reiter8_testing::{but, remembered};
 use serde_json::{Value, json};
 
 fn now() -> Timestamp {

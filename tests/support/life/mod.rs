@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use reiter8::api::{Provider, RepositorySpec};
 use reiter8::engine::{
-    Analysis, AutoMerge, Cause, Decision, Effect, Gitops, Handover, Identity, Lock, Notice, Observation, OnUndecided,
-    Outcome, Phase, Plan, Preflight, Progress, Questions, Ramp, Reading, Reason, Rollout, Routes, Split, Synced,
-    Unavailable, Verb, Version, Wake, WhileWaiting, Wish, Workload, Workloads,
+    Analysis, Cause, Decision, Effect, Gitops, Handover, Identity, Notice, Observation, Outcome, Phase, Plan,
+    Preflight, Progress, Questions, Ramp, Reason, Split, Unavailable, Verb, Version, Wake, Wish,
 };
 use reiter8::gitops::forge::Extras;
 use reiter8::gitops::plan::Spec;
@@ -20,6 +19,7 @@ use reiter8::gitops::repository::Clones;
 use reiter8::gitops::transport::Token;
 use reiter8::gitops::{Credential, WriteBack, WriteTarget};
 use reiter8::turn::{Ledger, World, turn};
+use reiter8_testing::{self as testing, trial};
 
 /// The weight that the candidate has at the verdict.
 const WEIGHT: u8 = 50;
@@ -37,7 +37,8 @@ pub struct Life {
     token: String,
     clones: Option<Clones>,
     progress: Mutex<Progress>,
-    weight: Mutex<u8>,
+    /// Everything in it is as it should be, and what is merged is rolled out at once.
+    cluster: Mutex<testing::World>,
     now: Mutex<Timestamp>,
 }
 
@@ -69,25 +70,14 @@ impl Life {
             Outcome::Promote => (Phase::Promoting, Reason::Proven),
             Outcome::Discard => (Phase::Discarding, Reason::Harmful),
         };
-        let decision = Decision {
-            outcome,
-            reason,
-            sentence: "what the test says".into(),
-            at,
-            candidate: 0,
-            weight: WEIGHT,
-            race: vec![],
-            rows: vec![],
-            baseline_images: vec![],
-            candidate_images: vec![],
-        };
+        let decision = Decision { at, weight: WEIGHT, ..trial::decision(outcome, reason) };
         let life = Self {
             plan: Mutex::new(plan(&spec, handover)),
             target: WriteTarget { repository, spec, extras: Extras::default() },
             token: token.to_owned(),
             clones: None,
             progress: Mutex::default(),
-            weight: Mutex::new(WEIGHT),
+            cluster: Mutex::new(testing::World::ready().replicas(2).weight(WEIGHT).history(0, &[])),
             now: Mutex::new(at),
         };
         let progress = Progress {
@@ -206,6 +196,7 @@ impl Life {
 fn plan(spec: &Spec, handover: Handover) -> Plan {
     let seconds = SignedDuration::from_secs;
     let version = |name: &str, workload: &str| Version { name: name.into(), workload: workload.into() };
+    let usual = trial::plan(vec![]);
     Plan {
         identity: Identity {
             namespace: spec.namespace.clone(),
@@ -213,36 +204,18 @@ fn plan(spec: &Spec, handover: Handover) -> Plan {
             uid: format!("uid-of-{}", spec.name),
             target: format!("{}/{}", spec.namespace, spec.baseline.name),
         },
-        deleting: None,
-        refused: None,
         baseline: version("stable", &spec.baseline.name),
         candidates: vec![version("candidate", &spec.candidate.name)],
         ramp: Ramp::Fixed,
         cap: WEIGHT,
-        capacity: None,
-        race: None,
-        iterations: None,
-        wishes: vec![],
-        criteria: vec![],
-        analysis: Analysis {
-            false_rollback: 0.05,
-            false_promotion: 0.05,
-            interval: seconds(10),
-            lag: seconds(5),
-            warm_up: seconds(0),
-            soak: seconds(10),
-            deadline: seconds(3600),
-            hard_deadline: seconds(7200),
-            on_undecided: OnUndecided::Hold,
-        },
+        analysis: Analysis { lag: seconds(5), warm_up: seconds(0), soak: seconds(10), ..usual.analysis },
         gitops: Some(Gitops {
-            base_branch: "main".into(),
             stale_after: SignedDuration::from_hours(7 * 24),
             drain: seconds(10),
-            waiting: WhileWaiting::Hold,
             handover,
-            auto_merge: AutoMerge::default(),
+            ..trial::gitops()
         }),
+        ..usual
     }
 }
 
@@ -255,7 +228,7 @@ impl Ledger for Life {
     async fn tell(&self, _: &[Notice]) {}
 }
 
-/// The world of one turn: everything in the cluster is as it should be, and what is merged is rolled out at once.
+/// The world of one turn.
 struct Around<'l> {
     life: &'l Life,
     write_back: WriteBack,
@@ -263,16 +236,7 @@ struct Around<'l> {
 
 impl World for Around<'_> {
     async fn observe(&self, _: &Plan, questions: &Questions) -> Observation {
-        let ready = || Workload { exists: true, desired: 2, ready: 2, ..Workload::default() };
-        let mut seen = Observation {
-            lock: Some(Ok(Lock::Mine)),
-            routes: Some(Ok(Routes::split(Split::one(*held(&self.life.weight))))),
-            workloads: Some(Ok(Workloads { baseline: ready(), candidates: vec![ready()] })),
-            reading: questions.window.map(|window| Reading::new(window, vec![])),
-            sync: questions.sync.is_some().then_some(Ok(Synced::Yes)),
-            subsets: questions.subsets.then_some(Ok(())),
-            ..Observation::default()
-        };
+        let mut seen = held(&self.life.cluster).see(questions);
         if questions.preflight {
             seen.preflight = Some(self.write_back.preflight().await);
         }
@@ -280,16 +244,14 @@ impl World for Around<'_> {
             seen.stage = Some(self.write_back.stage(question).await);
         }
         if let Some(commit) = &questions.rollout {
-            let rolled_out = |_| Rollout { applied: true, complete: true, detail: String::new() };
-            seen.rollout = Some(self.write_back.expected(commit).await.map(rolled_out));
+            let expected = self.write_back.expected(commit).await;
+            seen.rollout = seen.rollout.and_then(|rollout| expected.map_or_else(|e| Some(Err(e)), |_| Some(rollout)));
         }
         seen
     }
 
     async fn perform(&self, effect: &Effect) -> Result<Vec<Notice>, Unavailable> {
-        if let Effect::Route(split) = effect {
-            *held(&self.life.weight) = split.of(0);
-        }
+        held(&self.life.cluster).obey(effect);
         self.write_back.perform(effect).await
     }
 }

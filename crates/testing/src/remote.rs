@@ -2,41 +2,50 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reiter8::engine::*;
+use reiter8_engine::{CommitId, Conflict, Look, Planned, Pull, RequestSeen, Reviewed, StageSeen};
 
 /// What is on the remote.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Remote {
-    pub(crate) head: Option<CommitId>,
-    pub(crate) branch: Option<CommitId>,
-    pub(crate) pull: Option<Pull>,
-    pub(crate) lacks: Vec<String>,
-    pub(crate) twins: Vec<Pull>,
+pub struct Remote {
+    /// Head of the base branch.
+    pub head: Option<CommitId>,
+    /// Commits that the base branch holds beside its head.
+    pub landed: BTreeSet<CommitId>,
+    /// Head of the request's branch.
+    pub branch: Option<CommitId>,
+    /// The request.
+    pub pull: Option<Pull>,
+    /// What the open request was to get and does not have.
+    pub lacks: Vec<String>,
+    /// Other open requests from the same branch.
+    pub twins: Vec<Pull>,
     /// The forge says that the open request cannot be merged.
-    pub(crate) conflict: bool,
+    pub conflict: bool,
     /// What a stage would do now.
-    pub(crate) planned: Option<Planned>,
-    pub(crate) contents: BTreeMap<String, Option<String>>,
-    pub(crate) kept: BTreeSet<String>,
+    pub planned: Option<Planned>,
+    /// The base branch's blob ids by path.
+    pub contents: BTreeMap<String, Option<String>>,
+    /// Files that others changed, and in which the promotion is.
+    pub kept: BTreeSet<String>,
 }
 
 impl Remote {
     /// The answer to a question.
-    pub(crate) fn answer(&self, look: &Look) -> StageSeen {
+    pub fn answer(&self, look: &Look) -> StageSeen {
         match look {
             Look::Plan => StageSeen::Plan(self.planned.clone().expect("nothing can be planned here")),
             Look::Publish => StageSeen::Publish { request: self.request(), lacks: self.lacks.clone() },
             Look::Review(_) => StageSeen::Review(self.reviewed()),
             Look::Base(commit) => {
                 let head = self.head.clone().expect("there is no base branch here");
-                StageSeen::Base { landed: head == *commit, head }
+                StageSeen::Base { landed: head == *commit || self.landed.contains(commit), head }
             }
             Look::Contents(_) => StageSeen::Contents { blobs: self.contents.clone(), kept: self.kept.clone() },
         }
     }
 
     /// The request as it is looked at while it waits.
-    pub(crate) fn reviewed(&self) -> Reviewed {
+    pub fn reviewed(&self) -> Reviewed {
         let conflict = self.conflict.then(|| Conflict { again: self.planned.clone() });
         Reviewed { request: self.request(), twins: self.twins.clone(), conflict }
     }
