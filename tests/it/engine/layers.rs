@@ -5,9 +5,9 @@ use std::path::Path;
 
 /// The files of the crate, by layer: facts, the judge, data, memory, the seam to the world, rules.
 const ORDER: [&[&str]; 6] = [
-    &["mutants", "fact", "split", "verdict"],
+    &["mutants", "cause", "fact", "split", "verdict"],
     &["judge"],
-    &["rule", "reading", "plan", "evidence", "contest", "report", "stage", "rest"],
+    &["rule", "reading", "plan", "evidence", "sources", "attribution", "contest", "report", "stage", "rest"],
     &["progress"],
     &["observation", "effects", "summary", "draft"],
     &["traffic", "entrants", "race", "decide", "shift", "refused", "requests", "watch", "writeback", "phases"],
