@@ -506,7 +506,7 @@ async fn upkeep(world: &World) {
     }
     let issue = world.call("GET", "/issues/1", Value::Null).await.1;
     let body = issue["body"].as_str().unwrap();
-    assert!(body.contains("Others have commits of their own") && body.contains("edit `apps/"), "{body}");
+    assert!(body.contains("Others pushed commits of their own") && body.contains("edit `apps/"), "{body}");
     let changed = body.replace("Others", "They").replace('\n', "\r\n");
     assert_eq!(world.call("PATCH", "/pulls/1", json!({"title": "Ours", "body": changed})).await.0, 201);
     assert_eq!(text().await, Some(TextSeen::Edited));
