@@ -352,10 +352,8 @@ impl World {
     fn see(&mut self, asked: &Questions) -> Observation {
         let failed = (self.failing && self.rollout > 0).then(|| "ProgressDeadlineExceeded".into());
         self.cluster.workloads.baseline.failed = failed;
+        self.cluster.outage = self.metrics_are_away.then(|| Unavailable::new(Cause::MetricsUnavailable, "gone"));
         let mut seen = self.cluster.see(asked);
-        if let Some(reading) = seen.reading.as_mut().filter(|_| self.metrics_are_away) {
-            reading.answers = vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))];
-        }
         let stage = asked.stage.as_ref().map(|question| self.stage(question));
         let rollout = asked.rollout.as_ref().map(|_| self.rolled_out());
         let preflight = asked.preflight.then(|| self.preflight());

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use reiter8_engine::judge::Tally;
 use reiter8_engine::{
     Effect, Lock, Observation, Pair, Plan, Preflight, Progress, Questions, Reading, Rollout, Routes, Seen, Split, Step,
-    Synced, Window, Workload, Workloads, step,
+    Synced, Unavailable, Window, Workload, Workloads, step,
 };
 
 use crate::{Remote, trial};
@@ -20,6 +20,8 @@ pub struct World {
     pub workloads: Workloads,
     /// What the versions answer; a test with other metrics replaces the reading.
     pub traffic: Traffic,
+    /// Why the metrics cannot be read, if they cannot. Nothing that happens meanwhile is counted.
+    pub outage: Option<Unavailable>,
     /// The baseline's history, by metric and candidate as in a reading.
     pub history: Vec<Seen<Vec<Tally>>>,
     /// What the rehearsal of both outcomes finds.
@@ -39,6 +41,7 @@ impl World {
             routes: Routes::split(Split::HOME),
             workloads: Workloads { baseline: workload(), candidates: vec![workload()] },
             traffic: Traffic { rps: 50.0, errors: 0.0, baseline_errors: 0.0, owed: 0.0 },
+            outage: None,
             history: vec![Ok(quiet(500.0))],
             preflight: Preflight { base: trial::commit("base"), blobs: [].into() },
             remote: None,
@@ -114,8 +117,11 @@ impl World {
             routes: Some(Ok(self.routes.clone())),
             workloads: Some(Ok(self.workloads.clone())),
             reading: asked.window.map(|window| {
-                let pair = self.traffic.pair(weight, window);
-                Reading::new(window, vec![Ok(pair.into()); self.history.len()])
+                let answer = match &self.outage {
+                    Some(why) => Err(why.clone()),
+                    None => Ok(self.traffic.pair(weight, window).into()),
+                };
+                Reading::new(window, vec![answer; self.history.len()])
             }),
             history: asked.history.map(|_| self.history.clone()),
             preflight: asked.preflight.then(|| Ok(self.preflight.clone())),

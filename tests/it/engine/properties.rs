@@ -92,10 +92,8 @@ impl World {
     }
 
     fn see(&mut self, asked: &Questions) -> Observation {
+        self.cluster.outage = self.outage.then(|| Unavailable::new(Cause::MetricsUnavailable, "gone"));
         let mut seen = self.cluster.see(asked);
-        if let Some(reading) = seen.reading.as_mut().filter(|_| self.outage) {
-            reading.answers = vec![Err(Unavailable::new(Cause::MetricsUnavailable, "gone"))];
-        }
         seen.stage = asked.stage.as_ref().map(|question| Ok(self.stage(question)));
         seen
     }
