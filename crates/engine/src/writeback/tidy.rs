@@ -14,23 +14,24 @@ use crate::stage::{PullState, RequestSeen, StageSeen, StageState};
 
 /// How often a branch is to be deleted: once for a process that died in between, once more for the next one.
 const TRIES: u32 = 2;
-/// From when and until when a second request from one branch is looked for. A call that opens one and gets no answer is given
-/// up after half a minute, the next one finds nothing and opens another; servers and proxies finish what they were sent
-/// within the same time again. One that comes later ends with the branch.
-const TWINS: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(60), SignedDuration::from_secs(120));
+/// How long a second request from one branch is looked for. A call that opens one and gets no answer is given up after half a
+/// minute, the next one finds nothing and opens another; servers and proxies finish what they were sent within the same time
+/// again. It is looked for from the first second: a request that is merged at once must not take the other one's branch.
+/// One that comes later ends with the branch.
+const TWINS: SignedDuration = SignedDuration::from_secs(120);
 
 /// Whether a stage may by now have two requests.
 pub(super) fn has_twins(stage: &StageProgress, now: Timestamp) -> bool {
     let waited = stage.opened().map(|opened| now.duration_since(opened));
-    stage.state() == StageState::Waiting && waited.is_some_and(|waited| waited >= TWINS.0 && waited <= TWINS.1)
+    stage.state() == StageState::Waiting && waited.is_some_and(|waited| waited <= TWINS)
 }
 
 impl Turn<'_> {
     /// Whether the branch of a request that has ended is asked to go, in this turn and before anything else. Each try is
-    /// counted before it is made.
+    /// counted before it is made. Another open request from the branch is closed first.
     pub(super) fn tidy(&mut self) -> bool {
         let ended = self.seen_pull().is_some_and(|state| *state != PullState::Open);
-        ended && self.drop_branch()
+        ended && (self.close_twins() || self.drop_branch())
     }
 
     /// The same of any branch of ours that nobody needs.
@@ -59,11 +60,19 @@ impl Turn<'_> {
             stage.follow(oldest);
             return true;
         }
+        self.close_twins();
+        false
+    }
+
+    /// Closes the other open requests from the current one's branch; whether there are any.
+    fn close_twins(&mut self) -> bool {
+        let Some(Ok(StageSeen::Review(seen))) = &self.seen.stage else { return false };
+        let Some(number) = self.progress.stages.last().and_then(StageProgress::number) else { return false };
         for twin in &seen.twins {
             let why = format!("request #{number} was opened from the same branch before it");
             self.effects.push(Effect::Close { number: twin.number, why });
         }
-        false
+        !seen.twins.is_empty()
     }
 
     fn seen_pull(&self) -> Option<&PullState> {
