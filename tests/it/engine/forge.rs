@@ -413,10 +413,25 @@ fn of_two_requests_from_one_branch_the_oldest_stays() {
     assert_eq!((stage.number(), stage.url(), stage.state()), (Some(5), Some("#5"), StageState::Waiting));
 }
 
+/// A reviewer who merges within seconds does not take the branch from the request that a lost answer has left.
+#[test]
+fn a_second_request_is_closed_before_the_branch_of_one_that_has_ended_goes() {
+    let plan = plan();
+    for state in [PullState::Merged(commit("merged")), PullState::Closed] {
+        let (waiting, mut seen, now) = beside(&[9], 2);
+        seen.pull.as_mut().unwrap().state = state;
+        let first = next(&plan, &waiting, seen.clone(), now);
+        assert_eq!((closes(&first), deleted(&first).len()), (vec![9], 0));
+        seen.twins.clear();
+        let then = next(&plan, &first.progress, seen, now);
+        assert_eq!((closes(&then), deleted(&then).len()), (vec![], 1));
+    }
+}
+
 #[test]
 fn a_second_request_is_looked_for_while_one_may_still_come() {
     let plan = plan();
-    for (seconds, asked) in [(10, false), (61, true), (119, true), (200, false)] {
+    for (seconds, asked) in [(0, true), (10, true), (61, true), (119, true), (200, false)] {
         let (waiting, _, now) = beside(&[], seconds);
         assert_eq!(ask(&plan, &waiting, now).stage.unwrap().twins, asked, "{seconds} s");
     }
