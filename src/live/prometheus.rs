@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::Url;
 
-use self::answer::{Data, Matrix};
+use self::answer::{Data, Failure, Matrix};
 use self::edges::Edges;
 use self::question::{Answered, Question};
 use super::query::SelectorError;
@@ -62,15 +62,15 @@ impl Prometheus {
     }
 
     /// Asks a question at a time.
-    async fn ask(&self, question: &Question, at: Timestamp) -> Seen<Answered> {
+    async fn ask(&self, question: &Question, at: Timestamp) -> Result<Answered, Failure> {
         let text = question.text();
         let form = [("query", text.as_str()), ("time", &seconds(at)), ("timeout", PATIENCE)];
         let data = self.send(&self.instant, &form, MOST_INTERVAL, &text).await?;
-        data.vector().map(Answered::new)
+        Ok(Answered::new(data.vector()?))
     }
 
     /// Asks a query at several times, `step` milliseconds apart.
-    async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: i64) -> Seen<Matrix> {
+    async fn range(&self, query: &str, from: Timestamp, to: Timestamp, step: i64) -> Result<Matrix, Failure> {
         let step = format!("{:.3}", step as f64 / 1000.0);
         let form = [
             ("query", query),
@@ -79,14 +79,22 @@ impl Prometheus {
             ("step", &step),
             ("timeout", PATIENCE),
         ];
-        self.send(&self.range, &form, MOST_PAST, query).await?.matrix()
+        Ok(self.send(&self.range, &form, MOST_PAST, query).await?.matrix()?)
     }
 
     /// Sends a form; as a body, because an address has room for a few selectors only.
-    async fn send(&self, url: &Url, form: &[(&str, &str)], most: usize, query: &str) -> Seen<Data> {
+    async fn send(&self, url: &Url, form: &[(&str, &str)], most: usize, query: &str) -> Result<Data, Failure> {
         let request = self.client.post(url.clone()).form(form);
-        telemetry::timed(Provider::Prometheus, |u: &Unavailable| u.cause, answer::ask(request, most, query)).await
+        telemetry::timed(Provider::Prometheus, |failure: &Failure| failure.why.cause, answer::ask(request, most, query))
+            .await
     }
+}
+
+/// The answers of those sources that could be asked, in their places among all.
+fn in_place<S, T>(sources: Vec<Seen<S>>, answers: Vec<Seen<T>>) -> Vec<Seen<T>> {
+    let mut answers = answers.into_iter();
+    let next = |source: Seen<S>| source.and_then(|_| answers.next().unwrap_or_else(|| Err(answer::unexpected())));
+    sources.into_iter().map(next).collect()
 }
 
 /// A time, as the API reads it.

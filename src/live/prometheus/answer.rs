@@ -23,6 +23,20 @@ pub(super) type Vector = Vec<(BTreeMap<String, String>, f64)>;
 /// Series of a range query: labels and samples, each with its time in milliseconds.
 pub(super) type Matrix = Vec<(BTreeMap<String, String>, Vec<(i64, f64)>)>;
 
+/// Why a question has no answer.
+pub(super) struct Failure {
+    /// What is told.
+    pub(super) why: Unavailable,
+    /// The server understood, and could or would not: one metric may have spoilt the answer for the others.
+    pub(super) is_spoilt: bool,
+}
+
+impl From<Unavailable> for Failure {
+    fn from(why: Unavailable) -> Self {
+        Self { is_spoilt: matches!(why.cause, Cause::InvalidQuery | Cause::TooManySeries), why }
+    }
+}
+
 /// What Prometheus answers, also when it refuses.
 #[derive(Default, Deserialize)]
 struct Answer {
@@ -81,7 +95,7 @@ impl Data {
 }
 
 /// Sends a request once there is room for its answer, and reads that.
-pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, query: &str) -> Seen<Data> {
+pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, query: &str) -> Result<Data, Failure> {
     let _room = room(most_bytes).await?;
     let mut response = request.send().await.map_err(|error| {
         Unavailable::new(
@@ -98,7 +112,8 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, que
             return Err(Unavailable::new(
                 Cause::TooManySeries,
                 format!("the answer is larger than {most_bytes} bytes; narrow what is asked with `{}`", shown(query)),
-            ));
+            )
+            .into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -106,7 +121,7 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, most_bytes: usize, que
     if !status.is_success() {
         return Err(refused(status, &answer.unwrap_or_default(), query));
     }
-    answer.ok().and_then(|a| a.data).ok_or_else(unexpected)
+    answer.ok().and_then(|a| a.data).ok_or_else(|| unexpected().into())
 }
 
 /// Room for an answer; it is given back when the answer was read.
@@ -117,14 +132,15 @@ async fn room(bytes: usize) -> Seen<SemaphorePermit<'static>> {
 
 /// A query that Prometheus itself refuses is the user's to correct; anything else is the server's trouble, or that of
 /// something before it. VictoriaMetrics names a refusal by its status.
-fn refused(status: reqwest::StatusCode, answer: &Answer, query: &str) -> Unavailable {
+fn refused(status: reqwest::StatusCode, answer: &Answer, query: &str) -> Failure {
     let told: String = answer.error.chars().take(MOST_TEXT).collect();
-    match answer.kind.as_str() {
+    let why = match answer.kind.as_str() {
         "bad_data" | "execution" | "400" | "422" => {
             Unavailable::new(Cause::InvalidQuery, format!("Prometheus refused `{}`: {told}", shown(query)))
         }
         _ => Unavailable::new(Cause::MetricsUnavailable, format!("Prometheus answered {status}: {told}")),
-    }
+    };
+    Failure { why, is_spoilt: true }
 }
 
 /// A query, for an error.

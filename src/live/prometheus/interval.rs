@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::answer::Failure;
 use super::question::{Counter, Depth, Ends, Found, Question, Sums};
-use super::{Prometheus, answer, edges, question, unfilled};
+use super::{Prometheus, answer, edges, in_place, question, unfilled};
 use crate::engine::judge::{Bracket, Counted, Sample, Tally};
 use crate::engine::{Answer, Cause, Growth, Pair, Seen, Unavailable, Void};
 use crate::live::metric::MetricQuery;
@@ -83,28 +84,24 @@ impl Prometheus {
         let ends = Ends { to, age, began };
         let sources: Vec<Seen<Source>> = asked.iter().map(|asked| Source::new(asked, ends)).collect();
         let read: Vec<&Source> = sources.iter().filter_map(|source| source.as_ref().ok()).collect();
-        let mut answers = match self.together(&read, ends).await {
+        let answers = match self.together(&read, ends).await {
             Ok(answers) => answers,
-            Err(u) if is_spoilt(&u) && read.len() > 1 => {
+            Err(failure) if failure.is_spoilt && read.len() > 1 => {
                 let alone = read.iter().map(|source| self.alone(source, ends));
                 futures::future::join_all(alone).await
             }
-            Err(u) => vec![Err(u); read.len()],
-        }
-        .into_iter();
-        let next = |source: Seen<Source>| match source {
-            Ok(_) => answers.next().unwrap_or_else(|| Err(answer::unexpected())),
-            Err(u) => Err(u),
+            Err(failure) => vec![Err(failure.why); read.len()],
         };
-        sources.into_iter().map(next).collect()
+        in_place(sources, answers)
     }
 
     async fn alone(&self, source: &Source, ends: Ends) -> Seen<Answer> {
-        self.together(&[source], ends).await?.pop().unwrap_or_else(|| Err(answer::unexpected()))
+        let answers = self.together(&[source], ends).await.map_err(|failure| failure.why);
+        answers?.pop().unwrap_or_else(|| Err(answer::unexpected()))
     }
 
     /// Asks about all sources at once, and once more about those that one question does not settle.
-    async fn together(&self, sources: &[&Source], ends: Ends) -> Seen<Vec<Seen<Answer>>> {
+    async fn together(&self, sources: &[&Source], ends: Ends) -> Result<Vec<Seen<Answer>>, Failure> {
         let mut known = Known::default();
         let histograms: HashSet<&Selector> = sources.iter().flat_map(|source| source.histograms()).collect();
         let unknown: Vec<&Selector> = histograms.into_iter().filter(|s| self.edges.known(s).is_none()).collect();
@@ -219,11 +216,6 @@ impl Prometheus {
             ),
         )
     }
-}
-
-/// Whether one metric may have spoilt the answer for the others: the server understood, and could or would not.
-pub(super) fn is_spoilt(u: &Unavailable) -> bool {
-    matches!(u.cause, Cause::InvalidQuery | Cause::TooManySeries) || u.message.starts_with("Prometheus answered")
 }
 
 impl Source {

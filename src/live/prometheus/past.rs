@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::answer::Failure;
 use super::question::{self, LOOKBACK, Question};
-use super::{Prometheus, answer, edges, interval, unfilled};
+use super::{Prometheus, answer, edges, in_place, unfilled};
 use crate::engine::judge::Tally;
 use crate::engine::{Seen, Window};
 use crate::live::metric::MetricQuery;
@@ -58,28 +59,22 @@ impl Prometheus {
         let steps = Steps { window, step };
         let sources: Vec<Seen<Source>> = queries.iter().map(|query| Source::new(query, values)).collect();
         let read: Vec<&Source> = sources.iter().filter_map(|source| source.as_ref().ok()).collect();
-        let mut all = match self.past(&read, steps).await {
+        let all = match self.past(&read, steps).await {
             Ok(all) => all.into_iter().map(Ok).collect(),
-            Err(u) if interval::is_spoilt(&u) && read.len() > 1 => {
+            Err(failure) if failure.is_spoilt && read.len() > 1 => {
                 let mut alone = vec![];
                 for source in &read {
-                    alone.push(
-                        self.past(&[source], steps).await.and_then(|mut one| one.pop().ok_or_else(answer::unexpected)),
-                    );
+                    let past = self.past(&[source], steps).await.map_err(|failure| failure.why);
+                    alone.push(past.and_then(|mut one| one.pop().ok_or_else(answer::unexpected)));
                 }
                 alone
             }
-            Err(u) => vec![Err(u); read.len()],
-        }
-        .into_iter();
-        let next = |source: Seen<Source>| match source {
-            Ok(_) => all.next().unwrap_or_else(|| Err(answer::unexpected())),
-            Err(u) => Err(u),
+            Err(failure) => vec![Err(failure.why); read.len()],
         };
-        sources.into_iter().map(next).collect()
+        in_place(sources, all)
     }
 
-    async fn past(&self, sources: &[&Source], steps: Steps) -> Seen<Vec<Vec<Tally>>> {
+    async fn past(&self, sources: &[&Source], steps: Steps) -> Result<Vec<Vec<Tally>>, Failure> {
         self.learn_edges(sources, steps.window.to).await?;
         let mut selectors: Vec<Selector> = vec![];
         for selector in sources.iter().flat_map(|source| self.counters(source)) {
@@ -92,7 +87,7 @@ impl Prometheus {
     }
 
     /// Reads the edges of the histograms that are not known.
-    async fn learn_edges(&self, sources: &[&Source], at: Timestamp) -> Seen<()> {
+    async fn learn_edges(&self, sources: &[&Source], at: Timestamp) -> Result<(), Failure> {
         let histograms =
             sources.iter().filter_map(|source| if let Source::Slower(s, _) = source { Some(s) } else { None });
         let unknown: Vec<&Selector> = histograms.filter(|selector| self.edges.known(selector).is_none()).collect();
@@ -124,7 +119,7 @@ impl Prometheus {
         }
     }
 
-    async fn grown(&self, selectors: &[Selector], Steps { window, step }: Steps) -> Seen<Grown> {
+    async fn grown(&self, selectors: &[Selector], Steps { window, step }: Steps) -> Result<Grown, Failure> {
         let mut grown: Grown = HashMap::new();
         let rows = selectors.iter().enumerate();
         let query = rows.map(|(index, selector)| row(index, selector, step)).collect::<Vec<_>>().join(" or ");
