@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use reiter8::engine::*;
-use reiter8_testing::{Remote, trial};
-use reiter8_testing::{but, remembered};
+use reiter8_testing::{Remote, but, remembered, trial};
 use serde_json::json;
 
 fn start() -> Timestamp {
@@ -34,18 +33,8 @@ fn merging(auto_merge: AutoMerge) -> Plan {
 
 /// A promotion whose stage is in a state.
 fn progress(stage: Stage, state: StageState) -> Progress {
-    let decision = Decision {
-        outcome: Outcome::Promote,
-        reason: Reason::Proven,
-        sentence: "The candidate is proven.".into(),
-        at: start(),
-        candidate: 0,
-        weight: 50,
-        race: vec![],
-        rows: vec![],
-        baseline_images: vec![],
-        candidate_images: vec![],
-    };
+    let decision =
+        Decision { sentence: "The candidate is proven.".into(), ..trial::decision(Outcome::Promote, Reason::Proven) };
     let (base, ours) = (commit("base"), commit("ours"));
     let work = StageWork { base: base.clone(), commit: ours, files: vec![], after: BTreeMap::new() };
     let number = (state == StageState::Waiting).then_some(7);

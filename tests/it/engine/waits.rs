@@ -97,18 +97,8 @@ impl Scene {
         let reason = if stage == Stage::Revert { Reason::BaselineRolloutFailed } else { Reason::Proven };
         scene.weight = if stage == Stage::CleanUp { 0 } else { 20 };
         (scene.progress.weight, scene.progress.carried) = (scene.weight, Some(Split::one(scene.weight)));
-        scene.progress.decision = Some(Decision {
-            outcome: if discards { Outcome::Discard } else { Outcome::Promote },
-            reason,
-            sentence: "So it is.".into(),
-            at: start(),
-            candidate: 0,
-            weight: 20,
-            race: vec![],
-            rows: vec![],
-            baseline_images: vec![],
-            candidate_images: vec![],
-        });
+        let outcome = if discards { Outcome::Discard } else { Outcome::Promote };
+        scene.progress.decision = Some(Decision { weight: 20, ..trial::decision(outcome, reason) });
         let merged = matches!(state, Merged | RollingOut | Confirming | HandingOver | Draining);
         let asked = merged || state == Waiting;
         scene.remember(&json!({"stages": [{

@@ -10,7 +10,7 @@ use reiter8::api::Experiment;
 use reiter8::controller::resolve::{Referred, resolve};
 use reiter8::controller::status;
 use reiter8::engine::*;
-use reiter8_testing::{but, remembered};
+use reiter8_testing::{but, remembered, trial};
 use serde_json::{Value, json};
 
 fn now() -> Timestamp {
@@ -61,18 +61,7 @@ fn decided(outcome: Outcome, carried: u8, stages: Value) -> Progress {
         Outcome::Promote => (Phase::Promoting, Reason::Proven),
         Outcome::Discard => (Phase::Discarding, Reason::Harmful),
     };
-    let decision = Decision {
-        outcome,
-        reason,
-        sentence: "so it is".into(),
-        at: now(),
-        candidate: 0,
-        weight: 50,
-        race: vec![],
-        rows: vec![],
-        baseline_images: vec![],
-        candidate_images: vec![],
-    };
+    let decision = Decision { sentence: "so it is".into(), at: now(), ..trial::decision(outcome, reason) };
     let preflight = Preflight { base: CommitId("b".into()), blobs: std::collections::BTreeMap::new() };
     let verdict = json!({
         "phase": phase, "since": now(), "decision": decision, "stages": stages, "preflight": preflight,
